@@ -1,0 +1,171 @@
+"""Every error that the hub raises on purpose, in one tree.
+
+The class docstring is the default message; `code` is stable text for programs; HTTP statuses live in `hub/api/problems.py`.
+Expected results (a duplicate, a fenced write) are values, never exceptions.
+"""
+
+from __future__ import annotations
+
+import builtins
+import traceback
+from dataclasses import dataclass
+from typing import ClassVar
+
+
+class HubError(Exception):
+    """Something went wrong in the hub."""
+
+    code: ClassVar[str] = "hub.error"
+
+    def __init__(self, message: str | None = None) -> None:
+        super().__init__(message or (type(self).__doc__ or "").strip())
+
+    @property
+    def message(self) -> str:
+        """The text for people."""
+        return str(self.args[0])
+
+
+class Rejected(HubError):
+    """The input can never be accepted: do not send it again."""
+
+    code = "rejected"
+
+    def __init__(self, message: str | None = None, *, code: str | None = None) -> None:
+        super().__init__(message)
+        if code is not None:
+            self.code = code  # type: ignore[misc]  # an instance may be more exact than its class
+
+
+class PayloadTooLarge(Rejected):
+    """The payload is larger than the limit."""
+
+    code = "payload.too_large"
+
+
+class Unavailable(HubError):
+    """The hub cannot store anything right now: nothing was written, try again."""
+
+    code = "unavailable"
+
+
+class NotFound(HubError):
+    """There is no such thing here."""
+
+    code = "not_found"
+
+    def __init__(self, message: str | None = None, *, code: str | None = None) -> None:
+        super().__init__(message)
+        if code is not None:
+            self.code = code  # type: ignore[misc]  # as in Rejected
+
+
+class Conflict(HubError):
+    """The state of the instance does not allow that."""
+
+    code = "conflict"
+
+    def __init__(self, message: str | None = None, *, code: str | None = None) -> None:
+        super().__init__(message)
+        if code is not None:
+            self.code = code  # type: ignore[misc]  # as in Rejected
+
+
+class ConfigError(HubError):
+    """A setting is wrong."""
+
+    code = "config"
+
+    def __init__(self, message: str, *, path: str = "") -> None:
+        super().__init__(f"{path}: {message}" if path else message)
+        self.path = path
+
+
+# ---- what workflow authors raise and catch
+
+
+class NonRetryableError(Exception):
+    """Raised in a step body: stop retrying now, this can never succeed."""
+
+    def __init__(self, message: str = "", name: str | None = None) -> None:
+        super().__init__(message)
+        self.name = name or "NonRetryableError"
+
+
+class StepFailed(Exception):
+    """A step ran out of attempts; `name` is the class name of the body's last error."""
+
+    def __init__(self, message: str = "", name: str = "StepFailed") -> None:
+        super().__init__(message)
+        self.name = name
+
+
+class StepTimeout(StepFailed):
+    """One attempt of a step took longer than its timeout."""
+
+    def __init__(self, message: str = "", name: str = "StepTimeout") -> None:
+        super().__init__(message, name)
+
+
+class StepInterrupted(StepFailed):
+    """The process ended during the last allowed attempt of a step."""
+
+    def __init__(self, message: str = "", name: str = "StepInterrupted") -> None:
+        super().__init__(message, name)
+
+
+class WaitTimeout(StepFailed):
+    """No event of the awaited type came in time."""
+
+    def __init__(self, message: str = "", name: str = "WaitTimeout") -> None:
+        super().__init__(message, name)
+
+
+class Nondeterminism(HubError):
+    """The workflow's code asks for something that its journal contradicts."""
+
+    code = "workflow.nondeterminism"
+
+
+# ---- errors as data: what the journal keeps
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ErrorInfo:
+    """An error as the journal keeps it: class name, message and a short stack of the author's own frames."""
+
+    name: str
+    message: str
+    stack: str | None = None
+
+
+_OWN: dict[str, type[Exception]] = {
+    kind.__name__: kind for kind in (NonRetryableError, StepFailed, StepTimeout, StepInterrupted, WaitTimeout)
+}
+_STACK_LINES = 20  # enough for the author's frames, small enough for a row
+
+
+def describe(error: BaseException) -> ErrorInfo:
+    """Turn an exception into data.
+
+    The name is the class name, or the `name` attribute of the errors above, so that an error which passes
+    through several steps keeps the name that it was born with.
+    """
+    name = error.name if isinstance(error, NonRetryableError | StepFailed) else type(error).__name__
+    lines = "".join(traceback.format_exception(error)).rstrip().splitlines()
+    return ErrorInfo(name=name, message=str(error), stack="\n".join(lines[-_STACK_LINES:]))
+
+
+def rebuild(info: ErrorInfo) -> Exception:
+    """Turn recorded data back into an exception that the author can catch.
+
+    Built-in exceptions and the errors of this module come back as themselves; every other class comes back as `StepFailed`
+    with its name. The first run and every replay use this function, so both raise the same thing.
+    """
+    own = _OWN.get(info.name)
+    if own is not None:
+        return own(info.message)
+    standard = getattr(builtins, info.name, None)
+    if isinstance(standard, type) and issubclass(standard, Exception) and not issubclass(standard, UnicodeError):
+        return standard(info.message)
+    return StepFailed(info.message, info.name)

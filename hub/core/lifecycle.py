@@ -1,0 +1,172 @@
+"""The lifecycle of an instance: which write is legal in which status, and what it makes of the instance's head.
+
+One pure function, `decide`, is the whole rule; both databases run it inside their transaction, so they cannot differ. The invariant:
+a final status never changes except by `Restart`, and a write with a stale token changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from hub.core import writes as w
+from hub.core.errors import ErrorInfo
+from hub.core.model import FINAL, Status, Wish
+from hub.core.writes import Verb, Verdict
+
+
+@dataclass(slots=True, kw_only=True)
+class Head:
+    """The changing part of an instance's row, as one transaction sees it. Mutable: a later write of the group sees the earlier one."""
+
+    key: int
+    id: str
+    status: Status
+    node: int | None
+    token: int
+    wish: Wish
+    inbox_seq: int
+    wake_at: datetime | None
+    paused_at: datetime | None
+    started_at: datetime | None
+    ended_at: datetime | None
+    modified_at: datetime
+    recoveries: int = 0
+    output: bytes | None = None
+    error: ErrorInfo | None = None
+    result_changed: bool = False  # `output` and `error` are loaded only to be written
+    changed: bool = False
+    deleted: bool = False
+
+    @property
+    def final(self) -> bool:
+        """Whether nothing but a restart or a delete can follow."""
+        return self.status in FINAL
+
+
+def decide(head: Head | None, write: Any) -> Verdict:
+    """Apply a write to the head of its instance and return the verdict; a verdict other than APPLIED leaves the head untouched.
+
+    The rows beside the head (journal, attempts, inbox) are the store's part.
+    """
+    if head is None or head.deleted:
+        return Verdict.MISSING
+    rule = _RULES[type(write)]
+    return rule(head, write)
+
+
+def holds(head: Head, token: int) -> bool:
+    """Whether that token is of the live claim."""
+    return head.node is not None and head.token == token
+
+
+def _settle(head: Head, write: w.SettleStep | w.FailAttempt | w.StartWait) -> Verdict:
+    return Verdict.APPLIED if holds(head, write.token) else Verdict.FENCED
+
+
+def _begin(head: Head, write: w.Begin) -> Verdict:
+    if not holds(head, write.token):
+        return Verdict.FENCED
+    if head.status is not Status.WAITING_FOR_PAUSE:
+        head.status = Status.RUNNING
+    head.started_at = head.started_at or write.at
+    return _touch(head, write.at)
+
+
+def _park(head: Head, write: w.Park) -> Verdict:
+    if not holds(head, write.token):
+        return Verdict.FENCED
+    head.started_at = head.started_at or write.started_at
+    if head.wish is Wish.PAUSE:
+        _pause(head, write.at)
+    elif write.status is Status.PAUSED:  # resumed while it was on its way to the pause
+        head.status, head.wake_at = Status.QUEUED, write.at
+    else:
+        head.status, head.wake_at = write.status, write.wake_at
+        if head.inbox_seq > write.inbox_seen:
+            head.wake_at = write.at
+    head.node = None
+    return _touch(head, write.at)
+
+
+def _finish(head: Head, write: w.Finish) -> Verdict:
+    if not holds(head, write.token):
+        return Verdict.FENCED
+    head.started_at = head.started_at or write.started_at
+    head.output, head.error, head.result_changed = write.output, write.error, True
+    return _end(head, write.status, write.at)
+
+
+def _send(head: Head, write: w.SendEvent) -> Verdict:
+    if head.final:
+        return Verdict.CONFLICT
+    head.inbox_seq += 1
+    if head.status is Status.WAITING and head.node is None:
+        head.wake_at = write.at if head.wake_at is None else min(head.wake_at, write.at)
+    head.changed = True
+    return Verdict.APPLIED
+
+
+def _steer(head: Head, write: w.Steer) -> Verdict:
+    if head.final:
+        return Verdict.CONFLICT
+    if write.verb is Verb.TERMINATE:
+        return _end(head, Status.TERMINATED, write.at)
+    if write.verb is Verb.PAUSE:
+        if head.status in (Status.PAUSED, Status.WAITING_FOR_PAUSE):
+            return Verdict.APPLIED
+        if head.node is None:
+            _pause(head, write.at)
+        else:
+            head.status, head.wish = Status.WAITING_FOR_PAUSE, Wish.PAUSE
+        return _touch(head, write.at)
+    if head.status is Status.WAITING_FOR_PAUSE:
+        head.status, head.wish = Status.RUNNING, Wish.NONE
+        return _touch(head, write.at)
+    if head.status is Status.PAUSED:
+        head.status, head.wake_at, head.paused_at = Status.QUEUED, write.at, None
+        return _touch(head, write.at)
+    return Verdict.APPLIED  # there is nothing to resume
+
+
+def _restart(head: Head, write: w.Restart) -> Verdict:
+    head.status, head.node, head.wish, head.wake_at = Status.QUEUED, None, Wish.NONE, write.at
+    head.started_at = head.ended_at = head.paused_at = head.output = head.error = None
+    head.recoveries, head.result_changed = 0, True
+    return _touch(head, write.at)
+
+
+def _delete(head: Head, _write: w.DeleteInstance) -> Verdict:
+    head.deleted = True
+    return Verdict.APPLIED
+
+
+def _pause(head: Head, at: datetime) -> None:
+    head.status, head.paused_at, head.wake_at, head.wish = Status.PAUSED, at, None, Wish.NONE
+
+
+def _end(head: Head, status: Status, at: datetime) -> Verdict:
+    head.status, head.ended_at, head.node, head.wake_at, head.paused_at = status, at, None, None, None
+    head.wish = Wish.NONE
+    return _touch(head, at)
+
+
+def _touch(head: Head, at: datetime) -> Verdict:
+    head.modified_at, head.changed = at, True
+    return Verdict.APPLIED
+
+
+_RULES: dict[type, Callable[[Head, Any], Verdict]] = {
+    w.Begin: _begin,
+    w.SettleStep: _settle,
+    w.FailAttempt: _settle,
+    w.StartWait: _settle,
+    w.Park: _park,
+    w.Finish: _finish,
+    w.SendEvent: _send,
+    w.Steer: _steer,
+    w.Restart: _restart,
+    w.DeleteInstance: _delete,
+}

@@ -1,0 +1,349 @@
+"""The hub's nouns: frozen values that cross floors. No behaviour beyond small derived properties; no I/O.
+
+Times are aware UTC datetimes, durations timedeltas. Bytes called `params`, `output` or `payload` are JSON written by `codec.encode`.
+`key` is the store's own number of an instance (never reused); `id` is the text that users see, unique within a workflow.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Any, Generic, TypeVar
+
+from hub.core.errors import ErrorInfo
+
+T = TypeVar("T")
+
+
+class Status(StrEnum):
+    """The durable status of an instance, in the API's words."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    PAUSED = "paused"
+    ERRORED = "errored"
+    TERMINATED = "terminated"
+    COMPLETE = "complete"
+    WAITING = "waiting"
+    WAITING_FOR_PAUSE = "waitingForPause"
+    ROLLING_BACK = "rollingBack"
+    UNKNOWN = "unknown"
+
+
+FINAL = frozenset({Status.COMPLETE, Status.ERRORED, Status.TERMINATED})
+
+
+class Source(StrEnum):
+    """Which door an instance came through, in the API's words."""
+
+    API = "api"
+    BINDING = "binding"
+    EVENT = "event"  # webhooks and queue messages
+    CRON = "cron"
+    UNKNOWN = "unknown"
+
+
+class Kind(StrEnum):
+    """What a journal entry is, in the API's words."""
+
+    STEP = "step"
+    SLEEP = "sleep"
+    EVENT = "waitForEvent"
+
+
+class State(StrEnum):
+    """How far a journal entry has come."""
+
+    RUNNING = "running"  # an attempt was seen to start
+    WAITING = "waiting"  # asleep, awaiting an event, or between two attempts; `wake_at` says until when
+    DONE = "done"
+    FAILED = "failed"
+
+
+class Wish(StrEnum):
+    """What the operator wants of an instance that is executing; comes back with every outcome."""
+
+    NONE = "none"
+    PAUSE = "pause"
+
+
+class Backoff(StrEnum):
+    """How the delay between attempts grows."""
+
+    CONSTANT = "constant"
+    LINEAR = "linear"
+    EXPONENTIAL = "exponential"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepConfig:
+    """The retry policy of one step, fixed at its first execution. `limit` counts retries: 0 means one attempt."""
+
+    limit: int = 5
+    delay: timedelta = timedelta(seconds=10)
+    backoff: Backoff = Backoff.EXPONENTIAL
+    timeout: timedelta = timedelta(minutes=10)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Schedule:
+    """The cron expression and the nominal time of the occurrence that created an instance."""
+
+    cron: str
+    scheduled_at: datetime
+
+
+# ---- triggers
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TriggerEvent:
+    """What a trigger source hands to the bus."""
+
+    payload: Any  # a JSON value
+    key: str | None = None  # stable id at the source; None = never a duplicate
+    subject: str | None = None
+    headers: dict[str, str] = field(default_factory=dict)
+    occurred_at: datetime | None = None
+    workflow: str | None = None  # None = the workflow that the trigger is bound to
+    instance_id: str | None = None
+    schedule: Schedule | None = None
+    source: Source = Source.EVENT
+
+
+class ReceiptStatus(StrEnum):
+    """What became of an emitted event."""
+
+    CREATED = "created"
+    DUPLICATE = "duplicate"
+    DELIVERED = "delivered"
+    FILTERED = "filtered"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Receipt:
+    """The durable answer to an emitted event; `instance_id` is on disk when the caller sees this."""
+
+    status: ReceiptStatus
+    workflow: str | None = None
+    instance_id: str | None = None
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HttpRequest:
+    """An HTTP request as triggers see it: exact bytes, lower-case header names, no server types."""
+
+    method: str
+    url: str
+    path: str
+    query: dict[str, str] = field(default_factory=dict)
+    headers: dict[str, str] = field(default_factory=dict)
+    body: bytes = b""
+    remote: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HttpReply:
+    """The answer to an `HttpRequest`."""
+
+    status: int
+    body: bytes = b""
+    headers: dict[str, str] = field(default_factory=dict)
+
+
+# ---- instances
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewInstance:
+    """An instance that is to be created, already validated."""
+
+    workflow: str
+    id: str
+    params: bytes
+    created_at: datetime
+    source: Source = Source.API
+    version: str | None = None
+    trigger: str | None = None  # name of the trigger; with `dedupe_key` unique for ever
+    dedupe_key: str | None = None
+    start_at: datetime | None = None  # None = now
+    schedule: Schedule | None = None
+    generated_id: bool = False  # the hub made the id itself: it cannot exist yet
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Instance:
+    """The stored head of an instance, without its journal."""
+
+    key: int
+    workflow: str
+    id: str
+    status: Status
+    created_at: datetime
+    modified_at: datetime
+    started_at: datetime | None = None
+    ended_at: datetime | None = None
+    paused_at: datetime | None = None
+    wake_at: datetime | None = None  # when it is due for a claim; None while claimed, paused or final
+    node: int | None = None  # who executes it now
+    token: int = 0  # fencing token of the last claim
+    wish: Wish = Wish.NONE
+    inbox_seq: int = 0  # number of the last event that was sent to it
+    recoveries: int = 0  # how often its node died while it was claimed
+    version: str | None = None
+    source: Source = Source.UNKNOWN
+    trigger: str | None = None
+    schedule: Schedule | None = None
+    params: bytes = b"null"
+    output: bytes | None = None
+    error: ErrorInfo | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """One row of the journal: what is known of one step, sleep or wait.
+
+    (`kind`, `name`, `count`) identifies it within its instance; `count` is 1 for the first call with that name. `ordinal` is the
+    order in which entries began.
+    """
+
+    kind: Kind
+    name: str
+    count: int
+    ordinal: int
+    state: State
+    started_at: datetime
+    ended_at: datetime | None = None
+    attempt: int = 1  # the current attempt, or the last one
+    attempt_started_at: datetime | None = None  # of that attempt; None = `started_at`
+    wake_at: datetime | None = None  # end of a sleep, deadline of a wait, time of the next attempt
+    config: StepConfig | None = None  # None = the documented defaults
+    event_type: str | None = None
+    output: bytes | None = None
+    error: ErrorInfo | None = None
+
+    @property
+    def target(self) -> str:
+        """The name with its counter, as clients show it."""
+        return f"{self.name}-{self.count}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempt:
+    """One failed attempt of a step. A successful one has no row of its own: the entry tells it."""
+
+    name: str
+    count: int
+    number: int
+    started_at: datetime
+    ended_at: datetime
+    error: ErrorInfo
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InboxEvent:
+    """An event that was sent to an instance. `seq` is its arrival number, from 1."""
+
+    seq: int
+    type: str
+    payload: bytes
+    sent_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Snapshot:
+    """An instance with everything that a replay or a description of it needs."""
+
+    instance: Instance
+    entries: tuple[Entry, ...] = ()  # in order of `ordinal`
+    attempts: tuple[Attempt, ...] = ()  # failed ones, in order of time
+    inbox: tuple[InboxEvent, ...] = ()  # not yet consumed, in order of arrival
+
+
+# ---- workflows and reading
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkflowRecord:
+    """A workflow that the store knows."""
+
+    id: str
+    name: str
+    class_name: str
+    script_name: str
+    created_at: datetime
+    modified_at: datetime
+    triggered_at: datetime | None = None
+    counts: dict[Status, int] = field(default_factory=dict)  # instances by status
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Version:
+    """One version of a workflow's code. `digest` is the hash that tells versions apart."""
+
+    id: str
+    workflow: str
+    class_name: str
+    digest: str
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Page(Generic[T]):
+    """One page of a list. `cursor` continues it; None = nothing follows. `total` is the count over all pages, where it was asked for."""
+
+    items: tuple[T, ...]
+    cursor: str | None = None
+    total: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InstanceQuery:
+    """Which instances; all conditions hold together. Newest first unless `ascending`. `offset` and `cursor` exclude each other.
+
+    `heads` leaves `params`, `output` and `error` out of the answer, which keeps lists fast.
+    """
+
+    workflow: str | None = None
+    id: str | None = None
+    key: int | None = None
+    statuses: frozenset[Status] = frozenset()
+    created_from: datetime | None = None
+    created_to: datetime | None = None
+    ascending: bool = False
+    limit: int = 50
+    offset: int = 0
+    cursor: str | None = None
+    total: bool = False
+    heads: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkflowQuery:
+    """Which workflows, newest first."""
+
+    name: str | None = None
+    search: str | None = None
+    limit: int = 50
+    offset: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VersionQuery:
+    """Which versions of a workflow, newest first."""
+
+    workflow: str
+    id: str | None = None
+    limit: int = 50
+    offset: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InboxQuery:
+    """Which events of an instance: unconsumed ones that arrived after number `after`."""
+
+    instance: int
+    after: int = 0
+    limit: int = 1000

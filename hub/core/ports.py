@@ -1,0 +1,272 @@
+"""The ports: what a floor above may ask of the floor below. Protocols only.
+
+Rules that hold for all of them: `now` is an argument or comes from the `Clock`; what a coroutine returns about durable state is on disk
+when it returns; `start` returns when ready, `stop` waits and is safe twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any, ClassVar, Protocol, overload, runtime_checkable
+
+from hub.core.clock import Clock
+from hub.core.model import (
+    HttpReply,
+    HttpRequest,
+    InboxEvent,
+    InboxQuery,
+    Instance,
+    InstanceQuery,
+    Page,
+    Receipt,
+    Schedule,
+    Snapshot,
+    Source,
+    Status,
+    TriggerEvent,
+    Version,
+    VersionQuery,
+    WorkflowQuery,
+    WorkflowRecord,
+)
+from hub.core.writes import Outcome, RestartPoint, Verb, Write
+
+# ---- triggers
+
+
+class Log(Protocol):
+    """A structured logger: an event name and key-value pairs."""
+
+    def debug(self, event: str, **pairs: Any) -> Any: ...
+    def info(self, event: str, **pairs: Any) -> Any: ...
+    def warning(self, event: str, **pairs: Any) -> Any: ...
+    def error(self, event: str, **pairs: Any) -> Any: ...
+
+
+HttpHandler = Callable[[HttpRequest], Awaitable[HttpReply]]
+
+
+class Routes(Protocol):
+    """Where a trigger hangs its HTTP endpoints."""
+
+    def add(self, path: str, handler: HttpHandler, *, methods: Sequence[str], max_body_bytes: int) -> Callable[[], None]:
+        """Serve `path` (absolute, below /hooks/) until the returned function is called. Raises: ConfigError when it is taken."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Route:
+    """One endpoint that a trigger serves."""
+
+    path: str
+    methods: frozenset[str]
+    handler: HttpHandler
+    max_body_bytes: int
+
+
+class RouteLookup(Protocol):
+    """How the server finds the endpoint of a trigger."""
+
+    def match(self, path: str) -> Route | None: ...
+
+
+class TriggerContext(Protocol):
+    """What the hub gives to one started trigger."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def clock(self) -> Clock: ...
+    @property
+    def log(self) -> Log: ...
+    @property
+    def routes(self) -> Routes: ...
+
+    async def emit(self, event: TriggerEvent) -> Receipt:
+        """Create the instance that the event asks for; durable when it returns.
+
+        Raises: Rejected (dead-letter it or answer 4xx: it can never succeed) or Unavailable (leave it with the sender, answer 503).
+        """
+        ...
+
+    def supervise(self, loop: Callable[[], Awaitable[None]], /, *, label: str) -> None:
+        """Run a loop until the trigger stops, again with back-off whenever it ends or fails."""
+        ...
+
+
+@runtime_checkable
+class Trigger(Protocol):
+    """A source of events. A new kind is one file with one such class and one entry-point line in the group `hub.triggers`."""
+
+    Config: ClassVar[type]
+
+    def __init__(self, config: Any) -> None:
+        """Keep the config; no I/O."""
+        ...
+
+    async def start(self, ctx: TriggerContext) -> None:
+        """Return when listening. Raises: ConfigError when the config can never work."""
+        ...
+
+    async def stop(self) -> None:
+        """Stop listening; nothing is emitted after it returns. Safe twice, and without start."""
+        ...
+
+
+@runtime_checkable
+class Connector(Protocol):
+    """A pooled client of an outside service, with typed verbs of its own. Entry-point group `hub.connectors`."""
+
+    Config: ClassVar[type]
+
+    def __init__(self, config: Any) -> None: ...
+    async def open(self) -> None: ...
+    async def close(self) -> None: ...
+    async def ping(self) -> None: ...
+
+
+# ---- the store
+
+
+class Store(Protocol):
+    """The only home of durable state. Every method may raise Unavailable, which means: nothing was written, try again."""
+
+    async def open(self) -> None:
+        """Connect, migrate to the newest schema. Raises: ConfigError (locked by another hub, unusable address)."""
+        ...
+
+    async def close(self) -> None: ...
+
+    async def apply(self, writes: Sequence[Write]) -> list[Outcome]:
+        """Apply writes in one transaction: one outcome a write, in order; on disk when it returns."""
+        ...
+
+    async def renew(self, node: int | None, ttl: timedelta, now: datetime) -> int:
+        """Register this process as a node (None) or renew its lease; return its number. A ttl of zero gives the lease back."""
+        ...
+
+    async def claim(self, node: int, limit: int, now: datetime) -> list[Snapshot]:
+        """Claim due instances for a node, most urgent first, including those of nodes whose lease has ended."""
+        ...
+
+    async def load(self, instance: int) -> Snapshot | None:
+        """Read an instance with its whole journal."""
+        ...
+
+    async def next_due(self, now: datetime) -> datetime | None:
+        """When the next unclaimed instance is due; None = none is waiting for a time."""
+        ...
+
+    @overload
+    async def find(self, query: InstanceQuery) -> Page[Instance]: ...
+    @overload
+    async def find(self, query: WorkflowQuery) -> Page[WorkflowRecord]: ...
+    @overload
+    async def find(self, query: VersionQuery) -> Page[Version]: ...
+    @overload
+    async def find(self, query: InboxQuery) -> Page[InboxEvent]: ...
+
+    async def counts(self) -> Mapping[Status, int]:
+        """How many instances there are in each status."""
+        ...
+
+    async def prune(self, before: datetime, limit: int) -> int:
+        """Delete up to `limit` final instances that ended before a time; return how many. Safe to repeat."""
+        ...
+
+    def signals(self) -> AsyncIterator[int]:
+        """Keys of instances that somebody other than their execution has changed; 0 = something may be due."""
+        ...
+
+
+# ---- the engine, as triggers, API, CLI and dashboard see it
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CreateRequest:
+    """A wish for a new instance. `params` is any value that the codec keeps; without `id` the hub makes one."""
+
+    workflow: str
+    params: Any = field(default_factory=dict)
+    id: str | None = None
+    source: Source = Source.API
+    trigger: str | None = None
+    dedupe_key: str | None = None
+    schedule: Schedule | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Created:
+    """An instance that is on disk. `duplicate` = an earlier event with the same key had created it."""
+
+    workflow: str
+    id: str
+    status: Status
+    version: str | None = None
+    duplicate: bool = False
+    key: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchError:
+    """Why one item of a batch was not created. `index` is its place in the request, from 0."""
+
+    index: int
+    id: str | None
+    code: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchCreated:
+    """The result of a batch: created ones in the order of the request, and the others with their reason."""
+
+    created: tuple[Created, ...]
+    errors: tuple[BatchError, ...] = ()
+
+
+class Engine(Protocol):
+    """Durable execution behind one port. Nothing above it reaches into the store or the runner."""
+
+    async def create(self, request: CreateRequest) -> Created:
+        """Create one instance; on disk when it returns. Raises: Rejected, NotFound (workflow), Conflict (id taken), Unavailable."""
+        ...
+
+    async def create_batch(self, requests: Sequence[CreateRequest]) -> BatchCreated:
+        """Create 1 to 100 instances in one commit; all are validated before any is created."""
+        ...
+
+    async def steer(self, workflow: str, id: str, verb: Verb) -> Status:
+        """Pause, resume or terminate. Raises: NotFound, Conflict (`instance.cannot_pause` …)."""
+        ...
+
+    async def restart(self, workflow: str, id: str, origin: RestartPoint | None = None) -> Status: ...
+    async def send_event(self, workflow: str, id: str, type: str, payload: Any) -> datetime: ...
+    async def delete(self, workflow: str, id: str) -> None: ...
+    async def delete_workflow(self, name: str) -> None: ...
+
+    async def describe(self, workflow: str, id: str) -> Snapshot:
+        """Return an instance with its journal; `id` may be `latest`. Raises: NotFound."""
+        ...
+
+    async def instance(self, workflow: str, id: str) -> Instance:
+        """Return the head of an instance with output and error; `id` may be `latest`. Raises: NotFound."""
+        ...
+
+    @overload
+    async def find(self, query: InstanceQuery) -> Page[Instance]: ...
+    @overload
+    async def find(self, query: WorkflowQuery) -> Page[WorkflowRecord]: ...
+    @overload
+    async def find(self, query: VersionQuery) -> Page[Version]: ...
+
+    async def workflow(self, name: str) -> WorkflowRecord:
+        """Return one workflow. Raises: NotFound with the nearest name."""
+        ...
+
+    async def ready(self) -> None:
+        """Return when the store answers. Raises: Unavailable."""
+        ...
+

@@ -1,0 +1,186 @@
+"""Everything durable is one of these values. A store has one method that changes workflow state: `apply(writes) -> outcomes`.
+
+Writes of an execution carry the fencing `token` of its claim. A write whose token is stale is `FENCED` and changes nothing. All writes of
+one `apply` are one transaction; each gets one outcome, in the same order.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from hub.core.errors import ErrorInfo
+from hub.core.model import Attempt, Entry, Kind, NewInstance, Status, Version, Wish
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CreateInstance:
+    """Create an instance. With `node` it is born claimed by that node, with token 1."""
+
+    new: NewInstance
+    node: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Begin:
+    """An execution has lived long enough to be worth telling: status `running`, first start time. Nobody waits for it."""
+
+    instance: int
+    token: int
+    at: datetime
+    started: tuple[Entry, ...] = ()  # attempts that are under way
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SettleStep:
+    """The final state of a journal entry. `consumes` is the inbox number of the event that ended a wait."""
+
+    instance: int
+    token: int
+    entry: Entry
+    consumes: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FailAttempt:
+    """An attempt failed and another one will follow at `entry.wake_at`."""
+
+    instance: int
+    token: int
+    entry: Entry
+    attempt: Attempt
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StartWait:
+    """A sleep or a wait that stays in memory for now: its deadline must survive a crash."""
+
+    instance: int
+    token: int
+    entry: Entry
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Park:
+    """Give the claim back until `wake_at` (None = only an event or a verb wakes it).
+
+    `inbox_seen` is the last inbox number that the execution saw: when something newer has come, the instance stays due. `status` is
+    WAITING, PAUSED, or QUEUED (the node stops; due at once).
+    """
+
+    instance: int
+    token: int
+    at: datetime
+    status: Status
+    wake_at: datetime | None
+    inbox_seen: int
+    started_at: datetime
+    entries: tuple[Entry, ...] = ()  # waits that are not on disk yet
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finish:
+    """The end of an instance: COMPLETE with `output`, or ERRORED with `error`."""
+
+    instance: int
+    token: int
+    at: datetime
+    status: Status
+    started_at: datetime
+    output: bytes | None = None
+    error: ErrorInfo | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SendEvent:
+    """Put an event into the inbox of an instance and make the instance due."""
+
+    instance: int
+    type: str
+    payload: bytes
+    at: datetime
+
+
+class Verb(StrEnum):
+    """What an operator can ask of an instance with `Steer`."""
+
+    PAUSE = "pause"
+    RESUME = "resume"
+    TERMINATE = "terminate"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Steer:
+    """Pause, resume or terminate an instance."""
+
+    instance: int
+    verb: Verb
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RestartPoint:
+    """The journal entry from which to run again: it and all that began after it are forgotten."""
+
+    name: str
+    count: int = 1
+    kind: Kind | None = None  # None = any kind of that name
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Restart:
+    """Run an instance again, from the start or from a journal entry. Buffered events are forgotten."""
+
+    instance: int
+    at: datetime
+    origin: RestartPoint | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeleteInstance:
+    """Forget an instance with its journal and events."""
+
+    instance: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RegisterWorkflow:
+    """Make a workflow and the version of its code known; a known digest changes nothing."""
+
+    version: Version
+    script_name: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeleteWorkflow:
+    """Forget a workflow with all its versions and instances."""
+
+    name: str
+
+
+Write = (
+    CreateInstance | Begin | SettleStep | FailAttempt | StartWait | Park | Finish | SendEvent | Steer | Restart
+    | DeleteInstance | RegisterWorkflow | DeleteWorkflow
+)
+
+
+class Verdict(StrEnum):
+    """What became of a write."""
+
+    APPLIED = "applied"
+    DUPLICATE = "duplicate"  # the event's key was seen before; `instance` and `id` name what it created then
+    FENCED = "fenced"  # the claim is lost: drop the execution
+    MISSING = "missing"  # no such instance, or no such entry to restart from
+    CONFLICT = "conflict"  # the status does not allow it, or the id is taken
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """The answer to one write."""
+
+    verdict: Verdict
+    instance: int | None = None
+    id: str | None = None  # of a created or duplicate instance
+    status: Status | None = None  # of the instance after the write
+    wish: Wish = Wish.NONE
