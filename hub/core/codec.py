@@ -76,7 +76,7 @@ def _is_plain(value: Any) -> bool:
         elif kind is list:
             for child in part:
                 if type(child) not in _LEAVES:
-                    rest.append(child)
+                    rest.append(child)  # noqa: PERF401 - a comprehension is a call on Python 3.11
         elif kind is float:
             if not math.isfinite(part):
                 return False
@@ -105,9 +105,10 @@ def _tagged(value: Any, path: _Path, depth: int, what: str) -> Any:
     if write is None:
         return _tagged_container(value, path, depth, what)
     try:
-        return write(value)
+        form = write(value)
     except ValueError as error:
         _refuse(ValueError, path, what, str(error))
+    return form
 
 
 def _tagged_container(value: Any, path: _Path, depth: int, what: str) -> Any:
@@ -159,10 +160,8 @@ def _check_hashable(forms: Iterable[Any], path: _Path, what: str, role: str) -> 
 def _as_dict(value: Any, path: _Path, what: str) -> Mapping[Any, Any]:
     if not isinstance(value, type):
         dump = getattr(value, "model_dump", None)  # pydantic and SQLModel, without importing them
-        if callable(dump):
-            dumped = dump()
-            if isinstance(dumped, dict):
-                return dumped
+        if callable(dump) and isinstance(dumped := dump(), dict):
+            return dumped
         if is_dataclass(value):
             return {field.name: getattr(value, field.name) for field in fields(value)}
     name = type(value).__name__
@@ -227,7 +226,7 @@ def _refuse(kind: type[Exception], path: _Path, what: str, problem: str) -> NoRe
         path, key = path
         keys.append(key)
     steps = "".join(f"[{_short(key)}]" for key in reversed(keys[-8:]))
-    raise kind(f"{what}{steps}{'…' if len(keys) > 8 else ''}: {problem}")  # noqa: PLR2004 - eight steps fill a line
+    raise kind(f"{what}{steps}{'…' if len(keys) > 8 else ''}: {problem}")  # eight steps fill a line
 
 
 def _short(key: object) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 import json
 import math
+import re
 import socket
 from collections import OrderedDict, namedtuple
 from dataclasses import dataclass
@@ -149,7 +150,7 @@ class Model(pydantic.BaseModel):
     tags: set[str] = set()
 
 
-Pair = namedtuple("Pair", "left right")  # noqa: PYI024 - the untyped form is what authors have
+Pair = namedtuple("Pair", "left right")  # the untyped form is what authors have
 
 
 @pytest.mark.parametrize(
@@ -180,9 +181,8 @@ def test_classes_become_plain_values(value: Any, kept: Any) -> None:
     ],
 )
 def test_a_type_that_cannot_be_stored_is_named_with_its_path(value: Any, message: str) -> None:
-    with pytest.raises(TypeError) as caught:
+    with pytest.raises(TypeError, match="^" + re.escape(message)):
         encode(value, what="result")
-    assert str(caught.value).startswith(message)
 
 
 async def test_a_forgotten_await_is_named() -> None:

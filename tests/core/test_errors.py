@@ -25,7 +25,10 @@ class OwnError(Exception):
     """An error class of a workflow author."""
 
 
-@pytest.mark.parametrize("error", [ValueError("a"), KeyError("b"), TimeoutError("c"), NonRetryableError("d"), StepTimeout("e"), WaitTimeout("f")])
+@pytest.mark.parametrize(
+    "error",
+    [ValueError("a"), KeyError("b"), TimeoutError("c"), NonRetryableError("d"), StepTimeout("e"), WaitTimeout("f")],
+)
 def test_known_errors_come_back_as_themselves(error: Exception) -> None:
     info = describe(error)
     again = rebuild(info)
