@@ -9,6 +9,7 @@ from __future__ import annotations
 import builtins
 import traceback
 from dataclasses import dataclass
+from pathlib import Path
 from typing import ClassVar
 
 
@@ -142,7 +143,8 @@ class ErrorInfo:
 _OWN: dict[str, type[Exception]] = {
     kind.__name__: kind for kind in (NonRetryableError, StepFailed, StepTimeout, StepInterrupted, WaitTimeout)
 }
-_STACK_LINES = 20  # enough for the author's frames, small enough for a row
+_STACK_FRAMES = 10  # enough for the author's frames, small enough for a row
+_HUB = str(Path(__file__).resolve().parents[1])  # the hub's own frames tell the author nothing
 
 
 def describe(error: BaseException) -> ErrorInfo:
@@ -152,8 +154,9 @@ def describe(error: BaseException) -> ErrorInfo:
     through several steps keeps the name that it was born with.
     """
     name = error.name if isinstance(error, NonRetryableError | StepFailed) else type(error).__name__
-    lines = "".join(traceback.format_exception(error)).rstrip().splitlines()
-    return ErrorInfo(name=name, message=str(error), stack="\n".join(lines[-_STACK_LINES:]))
+    trace = traceback.TracebackException.from_exception(error, limit=-_STACK_FRAMES, compact=True)
+    trace.stack[:] = [frame for frame in trace.stack if not frame.filename.startswith(_HUB)]
+    return ErrorInfo(name=name, message=str(error), stack="".join(trace.format()).rstrip())
 
 
 def rebuild(info: ErrorInfo) -> Exception:

@@ -1,0 +1,149 @@
+"""The composition root: settings → store, engine, connectors, API, triggers; and the order in which they start and stop.
+
+The only module that sees everything. Start: connectors → engine (store, committer, runner) → API → triggers. Stop is the reverse, so that
+intake ends first and nothing that was acknowledged is lost.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+from collections.abc import Callable
+from datetime import timedelta
+from importlib.metadata import version as package_version
+from typing import Any
+
+import structlog
+
+from hub.api.server import ApiOptions, ApiServer
+from hub.core.clock import Clock, SystemClock
+from hub.core.errors import ConfigError
+from hub.core.model import HttpReply, HttpRequest, StepConfig
+from hub.core.ports import Connector, HttpHandler, Log
+from hub.core.web import Request, Response
+from hub.core.workflow import Env, WorkerEntrypoint, WorkflowEntrypoint
+from hub.engine.binding import WorkflowBinding
+from hub.engine.embedded import Definition, EmbeddedEngine
+from hub.engine.hosting import Hosting, TriggerSpec
+from hub.engine.runner import RunnerOptions
+from hub.plugins import connector_class, parse_options, trigger_class
+from hub.project import Project, load_project
+from hub.settings import Settings
+from hub.store import store_for
+
+
+class App:
+    """One node of the hub."""
+
+    def __init__(self, settings: Settings, *, clock: Clock | None = None, log: Log | None = None) -> None:
+        self.settings = settings
+        self._clock = clock or SystemClock()
+        self._log: Log = log or structlog.get_logger("hub")
+        self._stack = contextlib.AsyncExitStack()
+        self._api: ApiServer | None = None
+
+    @property
+    def url(self) -> str:
+        """The address of the node. Only after `start`."""
+        if self._api is None:
+            raise RuntimeError("the app has not been started")
+        return self._api.url
+
+    async def start(self) -> None:
+        """Start everything; returns when all doors are open. Raises: ConfigError, Unavailable; nothing is left running then."""
+        try:
+            await self._start()
+        except BaseException:
+            await self._stack.aclose()
+            raise
+
+    async def stop(self) -> None:
+        """Stop intake, let running steps use the grace period, store everything, close. Safe twice."""
+        await self._stack.aclose()
+
+    async def _start(self) -> None:
+        settings = self.settings
+        project = load_project(settings.project, settings.main, [workflow.class_name for workflow in settings.workflows])
+        connectors = {spec.binding: _make(connector_class(spec.kind), spec.options, f"connectors.{spec.binding}") for spec in settings.connectors}
+        triggers = [
+            TriggerSpec(spec.name, spec.workflow, _make(trigger_class(spec.kind), spec.options, f"triggers.{spec.name}"))
+            for spec in settings.triggers
+        ]
+        bindings: dict[str, Any] = dict(connectors)
+        env = Env(bindings)
+        engine = EmbeddedEngine(
+            store_for(settings.store.url), self._clock, self._log, _definitions(settings, project, lambda: env), _runner_options(settings)
+        )
+        hosting = Hosting(
+            triggers, emit=engine.emit, clock=self._clock, log=self._log, account=settings.account, telemetry=engine.telemetry
+        )
+        fetch = _fetch_handler(project.worker, lambda: env, engine) if project.worker is not None else None
+        api = ApiServer(engine, _api_options(settings), hosting.routes, fetch, engine.telemetry.render, clock=self._clock, log=self._log)
+
+        await api.bind()  # first: a port in use must not disturb a store that another hub may own
+        self._stack.push_async_callback(api.stop)
+        bindings.update({w.binding: WorkflowBinding(engine, w.name) for w in settings.workflows if w.binding})
+        bindings.update(settings.expanded_vars(api.url))
+        env = Env(bindings)
+        for connector in connectors.values():
+            await connector.open()
+            self._stack.push_async_callback(connector.close)
+        await engine.start()
+        self._stack.push_async_callback(engine.stop)
+        await api.start()
+        self._stack.push_async_callback(api.stop)
+        await hosting.start()
+        self._stack.push_async_callback(hosting.stop)
+        self._api = api
+
+
+def _make(kind: type[Any], options: dict[str, Any], path: str) -> Any:
+    return kind(parse_options(kind, options, path))
+
+
+def _definitions(settings: Settings, project: Project, env: Callable[[], Env]) -> list[Definition]:
+    def maker(cls: type[WorkflowEntrypoint]) -> Callable[[], WorkflowEntrypoint]:
+        return lambda: cls(None, env())
+
+    return [
+        Definition(w.name, w.class_name, settings.name, project.digest, maker(project.workflows[w.class_name])) for w in settings.workflows
+    ]
+
+
+def _runner_options(settings: Settings) -> RunnerOptions:
+    runner, steps, limits = settings.runner, settings.steps, settings.limits
+    return RunnerOptions(
+        slots=runner.slots,
+        threads=runner.threads,
+        grace=runner.grace,
+        resident=runner.resident,
+        lease=runner.lease,
+        payload_bytes=limits.payload_bytes,
+        result_bytes=limits.result_bytes,
+        defaults=StepConfig(limit=steps.retry_limit, delay=steps.retry_delay, backoff=steps.retry_backoff, timeout=steps.timeout),
+    )
+
+
+def _api_options(settings: Settings) -> ApiOptions:
+    server = settings.server
+    return ApiOptions(
+        host=server.host, port=server.port, account=settings.account, token=server.token, version=package_version("trigger-hub")
+    )
+
+
+def _fetch_handler(worker: type[WorkerEntrypoint], env: Callable[[], Env], engine: EmbeddedEngine) -> HttpHandler | None:
+    """Return the handler that calls the project's `fetch`, in a new object for each request."""
+    if getattr(worker, "fetch", None) is None:
+        return None
+
+    async def handle(raw: HttpRequest) -> HttpReply:
+        fetch = worker(None, env()).fetch  # type: ignore[attr-defined]  # checked above
+        if inspect.iscoroutinefunction(fetch):
+            answer = await fetch(Request(raw))
+        else:
+            answer = await engine.threads.run(lambda: fetch(Request(raw)))
+        if not isinstance(answer, Response):
+            raise TypeError(f"{worker.__name__}.fetch returned {type(answer).__name__}; return a hub.Response")
+        return answer.reply()
+
+    return handle

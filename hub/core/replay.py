@@ -1,0 +1,229 @@
+"""Pure replay: journal + call → *here is the value / run it / wait until / wait for an event*.
+
+A synchronous object without clock, event loop or database; `now` is an argument. It owns the counters that make names unique, the order
+in which entries began, and the matching of events to waits. It never writes: it returns the entries that the execution commits, and is
+told with `record` what is on disk. The invariant: an entry that is recorded as settled is never started again.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from hub.core.errors import ErrorInfo
+from hub.core.model import Entry, InboxEvent, Kind, State, StepConfig
+
+EntryId = tuple[Kind, str, int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DoCall:
+    """`step.do`."""
+
+    name: str
+    config: StepConfig | None = None  # None = the defaults
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SleepCall:
+    """`step.sleep` (a duration) or `step.sleep_until` (a moment)."""
+
+    name: str
+    duration: timedelta | None = None
+    until: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EventCall:
+    """`step.wait_for_event`."""
+
+    name: str
+    type: str
+    timeout: timedelta
+
+
+Call = DoCall | SleepCall | EventCall
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """The value is recorded: return it."""
+
+    output: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """The final error is recorded: raise it."""
+
+    error: ErrorInfo
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """Run the attempt that the entry names."""
+
+    entry: Entry
+
+
+@dataclass(frozen=True, slots=True)
+class Interrupted:
+    """The process ended during the attempt that the entry names: it counts as a failed one."""
+
+    entry: Entry
+
+
+@dataclass(frozen=True, slots=True)
+class WaitUntil:
+    """Wait until `entry.wake_at`. `fresh` = the entry is not on disk yet."""
+
+    entry: Entry
+    fresh: bool
+
+
+@dataclass(frozen=True, slots=True)
+class WaitEvent:
+    """Wait for an event until `entry.wake_at`. `fresh` = the entry is not on disk yet."""
+
+    entry: Entry
+    fresh: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Take:
+    """The awaited event is there already: settle the entry with it."""
+
+    entry: Entry
+    event: InboxEvent
+
+
+Answer = Hit | Failed | Start | Interrupted | WaitUntil | WaitEvent | Take
+
+
+def entry_id(entry: Entry) -> EntryId:
+    """Return what identifies an entry within its instance."""
+    return entry.kind, entry.name, entry.count
+
+
+class Replay:
+    """The journal of one instance, asked call by call in the order of the program."""
+
+    def __init__(self, entries: Iterable[Entry] = (), inbox: Iterable[InboxEvent] = ()) -> None:
+        self._entries: dict[EntryId, Entry] = {entry_id(entry): entry for entry in entries}
+        self._unreached = set(self._entries)
+        self._counts: dict[tuple[Kind, str], int] = {}
+        self._ordinal = max((entry.ordinal for entry in self._entries.values()), default=0)
+        self._inbox: dict[str, deque[InboxEvent]] = {}
+        self._waiters: dict[str, deque[Entry]] = {}
+        self.inbox_seen = 0
+        for event in inbox:
+            self._keep(event)
+
+    def begin(self, call: Call, now: datetime) -> Answer:
+        """Answer the next call of the program."""
+        if isinstance(call, DoCall):
+            return self._begin_step(call, now)
+        if isinstance(call, SleepCall):
+            return self._begin_sleep(call, now)
+        return self._begin_wait(call, now)
+
+    def record(self, entry: Entry) -> None:
+        """Take note of an entry that is on disk, or on its way there ahead of everything that follows."""
+        self._entries[entry_id(entry)] = entry
+
+    def deliver(self, event: InboxEvent) -> Take | None:
+        """Hand over an event that has just come: the oldest waiter of its type takes it, else it is kept."""
+        if event.seq <= self.inbox_seen:
+            return None
+        waiters = self._waiters.get(event.type)
+        if waiters:
+            self.inbox_seen = event.seq
+            return Take(waiters.popleft(), event)
+        self._keep(event)
+        return None
+
+    def expire(self, entry: Entry) -> None:
+        """Forget a waiter whose time is over."""
+        waiters = self._waiters.get(entry.event_type or "")
+        if waiters and entry in waiters:
+            waiters.remove(entry)
+
+    def unfinished(self) -> list[Entry]:
+        """Return recorded entries that the program has not asked for yet."""
+        return sorted((self._entries[key] for key in self._unreached), key=lambda entry: entry.ordinal)
+
+    def next_attempt(self, entry: Entry, now: datetime) -> Entry:
+        """Return the entry as it is while its next attempt runs."""
+        return replace(
+            entry, state=State.RUNNING, attempt=entry.attempt + 1, attempt_started_at=now, wake_at=None, error=None, ended_at=None
+        )
+
+    def _begin_step(self, call: DoCall, now: datetime) -> Answer:
+        key, known = self._next(Kind.STEP, call.name)
+        if known is None:
+            return Start(self._fresh(key, State.RUNNING, now, config=call.config))
+        if known.state is State.DONE:
+            return Hit(known.output or b"null")
+        if known.state is State.FAILED:
+            return Failed(known.error or ErrorInfo(name="StepFailed", message="unknown"))
+        if known.state is State.RUNNING:
+            return Interrupted(known)
+        if known.wake_at is not None and known.wake_at > now:
+            return WaitUntil(known, False)
+        return Start(self.next_attempt(known, now))
+
+    def _begin_sleep(self, call: SleepCall, now: datetime) -> Answer:
+        key, known = self._next(Kind.SLEEP, call.name)
+        if known is not None:
+            return Hit(b"null") if known.state is State.DONE else WaitUntil(known, False)
+        until = call.until if call.until is not None else now + (call.duration or timedelta(0))
+        return WaitUntil(self._fresh(key, State.WAITING, now, wake_at=until), True)
+
+    def _begin_wait(self, call: EventCall, now: datetime) -> Answer:
+        key, known = self._next(Kind.EVENT, call.name)
+        if known is not None and known.state is State.DONE:
+            return Hit(known.output or b"null")
+        if known is not None and known.state is State.FAILED:
+            return Failed(known.error or ErrorInfo(name="WaitTimeout", message="unknown"))
+        fresh = known is None
+        entry = known or self._fresh(key, State.WAITING, now, wake_at=now + call.timeout, event_type=call.type)
+        kept = self._inbox.get(call.type)
+        if kept and (entry.wake_at is None or kept[0].sent_at <= entry.wake_at):
+            return Take(entry, kept.popleft())
+        self._waiters.setdefault(call.type, deque()).append(entry)
+        return WaitEvent(entry, fresh)
+
+    def _next(self, kind: Kind, name: str) -> tuple[EntryId, Entry | None]:
+        count = self._counts[kind, name] = self._counts.get((kind, name), 0) + 1
+        key = (kind, name, count)
+        self._unreached.discard(key)
+        return key, self._entries.get(key)
+
+    def _fresh(
+        self,
+        key: EntryId,
+        state: State,
+        now: datetime,
+        *,
+        wake_at: datetime | None = None,
+        event_type: str | None = None,
+        config: StepConfig | None = None,
+    ) -> Entry:
+        self._ordinal += 1
+        return Entry(
+            kind=key[0],
+            name=key[1],
+            count=key[2],
+            ordinal=self._ordinal,
+            state=state,
+            started_at=now,
+            wake_at=wake_at,
+            event_type=event_type,
+            config=config,
+        )
+
+    def _keep(self, event: InboxEvent) -> None:
+        self.inbox_seen = max(self.inbox_seen, event.seq)
+        self._inbox.setdefault(event.type, deque()).append(event)

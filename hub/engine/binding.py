@@ -1,0 +1,97 @@
+"""What `self.env.NAME` of a workflow is: create and steer its instances from handlers and from other workflows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from hub.core import codec
+from hub.core.errors import Rejected
+from hub.core.model import Instance, Source, Status
+from hub.core.ports import BatchCreated, CreateRequest, Engine
+from hub.core.writes import RestartPoint, Verb
+
+
+class WorkflowBinding:
+    """A workflow of the project, by its binding."""
+
+    def __init__(self, engine: Engine, workflow: str) -> None:
+        self._engine = engine
+        self._workflow = workflow
+
+    async def create(self, options: Mapping[str, Any] | None = None, /, **keywords: Any) -> WorkflowInstance:
+        """Create an instance: `create(id="…", params={…})`, or the same in one dict. It is on disk when this returns.
+
+        Raises: Rejected (bad id or params), Conflict (the id is taken), Unavailable.
+        """
+        created = await self._engine.create(self._request({**(options or {}), **keywords}))
+        return WorkflowInstance(self._engine, self._workflow, created.id)
+
+    async def create_batch(self, items: Sequence[Mapping[str, Any]]) -> list[WorkflowInstance]:
+        """Create up to 100 instances in one commit; ids that exist already are left out of the answer."""
+        batch: BatchCreated = await self._engine.create_batch([self._request(item) for item in items])
+        return [WorkflowInstance(self._engine, self._workflow, created.id) for created in batch.created]
+
+    async def get(self, id: str) -> WorkflowInstance:
+        """Return an existing instance. Raises: NotFound."""
+        instance = await self._engine.instance(self._workflow, id)
+        return WorkflowInstance(self._engine, self._workflow, instance.id)
+
+    def _request(self, options: Mapping[str, Any]) -> CreateRequest:
+        unknown = sorted(set(options) - {"id", "params"})
+        if unknown:
+            raise Rejected(f'create takes "id" and "params", not "{unknown[0]}"', code="instance.invalid_options")
+        params = options.get("params")
+        return CreateRequest(
+            workflow=self._workflow, id=options.get("id"), params={} if params is None else params, source=Source.BINDING
+        )
+
+
+class WorkflowInstance:
+    """A handle on one instance."""
+
+    def __init__(self, engine: Engine, workflow: str, id: str) -> None:
+        self._engine = engine
+        self._workflow = workflow
+        self.id = id
+
+    async def status(self) -> dict[str, Any]:
+        """Return `{"status", "output", "error"}`; `error` is `{"name", "message"}` or None. Raises: NotFound."""
+        return status_of(await self._engine.instance(self._workflow, self.id))
+
+    async def pause(self) -> None:
+        """Let running steps finish, then stand still. Raises: Conflict."""
+        await self._engine.steer(self._workflow, self.id, Verb.PAUSE)
+
+    async def resume(self) -> None:
+        """Go on; pending timers move by the time that it stood still. Raises: Conflict."""
+        await self._engine.steer(self._workflow, self.id, Verb.RESUME)
+
+    async def terminate(self) -> None:
+        """End it at once; running steps are cancelled. Raises: Conflict."""
+        await self._engine.steer(self._workflow, self.id, Verb.TERMINATE)
+
+    async def restart(self, options: Mapping[str, Any] | None = None) -> None:
+        """Run it again from the start, or from a step: `restart({"from": {"name": "charge", "count": 1}})`. Raises: Conflict."""
+        origin = (options or {}).get("from")
+        point = None if origin is None else RestartPoint(name=origin["name"], count=origin.get("count", 1))
+        await self._engine.restart(self._workflow, self.id, point)
+
+    async def send_event(self, event: Mapping[str, Any] | None = None, /, *, type: str | None = None, payload: Any = None) -> None:
+        """Send an event: `send_event(type="approved", payload={…})`, or the same in one dict. Raises: Rejected, Conflict."""
+        given = {"type": type, "payload": payload, **(event or {})}
+        await self._engine.send_event(self._workflow, self.id, given["type"] or "", given["payload"])
+
+    async def delete(self) -> None:
+        """Forget it; a running one is stopped. Raises: NotFound."""
+        await self._engine.delete(self._workflow, self.id)
+
+
+def status_of(instance: Instance) -> dict[str, Any]:
+    """Return the short status of an instance in the binding's shape."""
+    error = instance.error
+    return {
+        "status": instance.status.value,
+        "output": codec.decode(instance.output) if instance.output is not None and instance.status is Status.COMPLETE else None,
+        "error": {"name": error.name, "message": error.message} if error is not None else None,
+    }

@@ -1,0 +1,117 @@
+"""Group commit. Owns the order of writes; knows nothing of what they mean.
+
+A future handed out by `submit` resolves only after its transaction is on disk. There is no timer: the first write opens a group, and
+what arrives while the disk is busy forms the next one. Writes commit in the order of `submit`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from typing import NamedTuple
+
+from hub.core.clock import Clock
+from hub.core.errors import Rejected, Unavailable
+from hub.core.ports import Log, Store
+from hub.core.writes import Outcome, Verdict, Write
+
+GROUP = 1024  # larger groups gain nothing more from the shared fsync and make the first waiter wait longer
+BACKLOG = 10_000  # intake waits beyond this many queued writes: the back-pressure that triggers feel
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.05, 2.0  # between two tries on a store that is away
+
+
+class _Item(NamedTuple):
+    write: Write
+    future: asyncio.Future[Outcome]
+    patient: bool
+
+
+class Committer:
+    """Turns many concurrent writes into few transactions."""
+
+    def __init__(self, store: Store, clock: Clock, log: Log) -> None:
+        self._store = store
+        self._clock = clock
+        self._log = log
+        self._queue: deque[_Item] = deque()
+        self._pump: asyncio.Task[None] | None = None
+        self._room = asyncio.Event()
+        self._room.set()
+        self._closed = False
+
+    def submit(self, write: Write, *, patient: bool = True) -> asyncio.Future[Outcome]:
+        """Queue a write; the future is its outcome.
+
+        A patient write waits for a store that is away, for as long as that takes, and keeps its place: executions use it, because a
+        step's result must not be lost. An impatient one fails with Unavailable, and nothing was written then.
+        Raises in the future: Unavailable, or Rejected for a value that the store can never hold.
+        """
+        future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+        if self._closed:
+            future.set_exception(Unavailable("the hub is stopping"))
+            return future
+        self._queue.append(_Item(write, future, patient))
+        if len(self._queue) >= BACKLOG:
+            self._room.clear()
+        if self._pump is None or self._pump.done():
+            self._pump = asyncio.create_task(self._run(), name="committer")
+        return future
+
+    async def room(self) -> None:
+        """Return when intake may submit."""
+        await self._room.wait()
+
+    async def flush(self) -> None:
+        """Return when everything submitted so far has its outcome."""
+        while self._pump is not None and not self._pump.done():
+            await asyncio.wait({self._pump})
+
+    async def close(self) -> None:
+        """Take no more writes and commit what is queued; what a store that is away cannot take is given up."""
+        self._closed = True
+        await self.flush()
+
+    async def _run(self) -> None:
+        pause = _FIRST_PAUSE_S
+        while self._queue:
+            group = [self._queue.popleft() for _ in range(min(GROUP, len(self._queue)))]
+            try:
+                outcomes = await self._store.apply([item.write for item in group])
+            except Unavailable as error:
+                self._give_back(group, error)
+                if self._queue:
+                    self._log.warning("store.unavailable", error=error.message, waiting=len(self._queue), retry_in_s=pause)
+                    await self._clock.sleep(pause)
+                    pause = min(pause * 2, _LONGEST_PAUSE_S)
+            except Exception as error:  # a defect of the store: these writes fail, the next group gets its own chance
+                self._log.error("store.failed", error=f"{type(error).__name__}: {error}", writes=len(group))
+                for item in group:
+                    _fail(item.future, error)
+            else:
+                pause = _FIRST_PAUSE_S
+                for item, outcome in zip(group, outcomes, strict=True):
+                    _resolve(item.future, outcome)
+            if len(self._queue) < BACKLOG:
+                self._room.set()
+
+    def _give_back(self, group: list[_Item], error: Unavailable) -> None:
+        """Fail the impatient writes; put the patient ones back in front, in their order, unless the hub is closing."""
+        patient = [item for item in group if item.patient and not self._closed]
+        for item in group:
+            if not item.patient or self._closed:
+                _fail(item.future, error)
+        self._queue.extendleft(reversed(patient))
+
+
+def _resolve(future: asyncio.Future[Outcome], outcome: Outcome) -> None:
+    if future.done():
+        return
+    if outcome.verdict is Verdict.POISON:
+        future.set_exception(Rejected(f"the store cannot hold that: {outcome.reason}", code="store.poison"))
+    else:
+        future.set_result(outcome)
+
+
+def _fail(future: asyncio.Future[Outcome], error: Exception) -> None:
+    if not future.done():
+        future.set_exception(error)

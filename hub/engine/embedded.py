@@ -1,0 +1,155 @@
+"""The embedded engine: bus, committer, runner, control and store behind the port `Engine`.
+
+Owns nothing but their order: start store → committer → runner, stop in reverse. All that is above reaches durable execution through here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from hub.core.clock import Clock
+from hub.core.ids import new_id
+from hub.core.model import (
+    Instance,
+    Page,
+    Receipt,
+    Snapshot,
+    Status,
+    TriggerEvent,
+    Version,
+    VersionQuery,
+    WorkflowRecord,
+)
+from hub.core.ports import BatchCreated, Created, CreateRequest, Log, Store
+from hub.core.workflow import WorkflowEntrypoint
+from hub.core.writes import RegisterWorkflow, RestartPoint, Verb
+from hub.engine.bus import Bus
+from hub.engine.committer import Committer
+from hub.engine.control import Control
+from hub.engine.runner import Runner, RunnerOptions
+from hub.engine.telemetry import Telemetry
+from hub.engine.threads import ThreadPool
+
+
+class Definition:
+    """A workflow of the project: how to make one, and what identifies its code."""
+
+    def __init__(
+        self, name: str, class_name: str, script_name: str, digest: str, make: Callable[[], WorkflowEntrypoint]
+    ) -> None:
+        self.name = name
+        self.class_name = class_name
+        self.script_name = script_name
+        self.digest = digest
+        self.make = make
+
+
+class EmbeddedEngine:
+    """Durable execution in this process, on the store that it is given."""
+
+    def __init__(
+        self, store: Store, clock: Clock, log: Log, definitions: Sequence[Definition], options: RunnerOptions
+    ) -> None:
+        self.telemetry = Telemetry()
+        self._store = store
+        self._clock = clock
+        self._definitions = definitions
+        self._versions: dict[str, str] = {}
+        self._committer = Committer(store, clock, log)
+        programs = {definition.name: definition.make for definition in definitions}
+        self._runner = Runner(store, self._committer, clock, log, self.telemetry, programs, options)
+        self._bus = Bus(self._committer, self._runner, clock, self.telemetry, self._versions, options.payload_bytes)
+        self._control = Control(store, self._committer, self._runner, clock, options.payload_bytes)
+
+    @property
+    def threads(self) -> ThreadPool:
+        """The pool for synchronous handlers."""
+        return self._runner.threads
+
+    async def start(self) -> None:
+        """Open the store, register the workflows, take up what an earlier run left behind. Raises: ConfigError, Unavailable."""
+        await self._store.open()
+        try:
+            for definition in self._definitions:
+                await self._register(definition)
+            await self._runner.start()
+        except BaseException:
+            await self._store.close()
+            raise
+
+    async def stop(self) -> None:
+        """Drain the runner, flush the committer, close the store. Intake has stopped before."""
+        await self._runner.stop()
+        await self._committer.close()
+        await self._store.close()
+
+    async def emit(self, trigger: str, workflow: str, event: TriggerEvent) -> Receipt:
+        """Create the instance that a trigger's event asks for; see `Bus.emit`."""
+        return await self._bus.emit(trigger, workflow, event)
+
+    async def create(self, request: CreateRequest) -> Created:
+        """Create one instance; see `Engine.create`."""
+        return await self._bus.create(request)
+
+    async def create_batch(self, requests: Sequence[CreateRequest]) -> BatchCreated:
+        """Create up to 100 instances; see `Engine.create_batch`."""
+        return await self._bus.create_batch(requests)
+
+    async def steer(self, workflow: str, id: str, verb: Verb) -> Status:
+        """Pause, resume or terminate; see `Control.steer`."""
+        return await self._control.steer(workflow, id, verb)
+
+    async def restart(self, workflow: str, id: str, origin: RestartPoint | None = None) -> Status:
+        """Run again; see `Control.restart`."""
+        return await self._control.restart(workflow, id, origin)
+
+    async def send_event(self, workflow: str, id: str, type: str, payload: Any) -> datetime:
+        """Send an event; see `Control.send_event`."""
+        return await self._control.send_event(workflow, id, type, payload)
+
+    async def delete(self, workflow: str, id: str) -> None:
+        """Forget an instance; see `Control.delete`."""
+        await self._control.delete(workflow, id)
+
+    async def delete_workflow(self, name: str) -> None:
+        """Forget a workflow; see `Control.delete_workflow`."""
+        await self._control.delete_workflow(name)
+
+    async def describe(self, workflow: str, id: str) -> Snapshot:
+        """Return an instance with its journal; see `Control.describe`."""
+        return await self._control.describe(workflow, id)
+
+    async def instance(self, workflow: str, id: str) -> Instance:
+        """Return one instance with output and error; see `Control.instance`."""
+        return await self._control.instance(workflow, id)
+
+    async def workflow(self, name: str) -> WorkflowRecord:
+        """Return one workflow; see `Control.workflow`."""
+        return await self._control.workflow(name)
+
+    async def find(self, query: Any) -> Page[Any]:
+        """Answer a query; see `Store.find`."""
+        return await self._store.find(query)
+
+    async def ready(self) -> None:
+        """Return when the store answers. Raises: Unavailable."""
+        await self._store.next_due(self._clock.now())
+
+    def versions(self) -> Mapping[str, str]:
+        """Return the current version of each workflow of the project, by name."""
+        return self._versions
+
+    async def _register(self, definition: Definition) -> None:
+        now = self._clock.now()
+        version = Version(
+            id=new_id(now),
+            workflow=definition.name,
+            class_name=definition.class_name,
+            digest=definition.digest,
+            created_at=now,
+        )
+        await self._store.apply([RegisterWorkflow(version=version, script_name=definition.script_name)])
+        page = await self._store.find(VersionQuery(workflow=definition.name, limit=1000))
+        self._versions[definition.name] = next(v.id for v in page.items if v.digest == definition.digest)

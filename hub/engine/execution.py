@@ -1,0 +1,514 @@
+"""One run of one instance: asks the replay, runs step bodies, waits, parks, finishes.
+
+Everything durable goes through the committer, with the token of the claim; a FENCED or MISSING outcome drops the execution at once.
+It never reads the store. Quiescence is examined in one function, `_examine`, which is asked for whenever a wait is added or a body ends.
+The invariant: after `Park`, `Finish` or a drop nothing of this execution runs any more.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any
+
+from hub.core import codec
+from hub.core.clock import Clock
+from hub.core.errors import (
+    ErrorInfo,
+    HubError,
+    NonRetryableError,
+    Rejected,
+    StepInterrupted,
+    StepTimeout,
+    WaitTimeout,
+    describe,
+    rebuild,
+)
+from hub.core.model import Attempt, Entry, InboxEvent, Snapshot, State, Status, StepConfig, Wish
+from hub.core.ports import Log
+from hub.core.replay import (
+    Answer,
+    DoCall,
+    EntryId,
+    EventCall,
+    Failed,
+    Hit,
+    Interrupted,
+    Replay,
+    SleepCall,
+    Start,
+    Take,
+    WaitEvent,
+    WaitUntil,
+    entry_id,
+)
+from hub.core.retry import delay_after
+from hub.core.writes import Begin, FailAttempt, Finish, Outcome, Park, SettleStep, StartWait, Verdict, Write
+from hub.engine.committer import Committer
+from hub.engine.threads import ThreadPool
+
+IDLE_S = 0.1  # a program of several tasks is quiet for that long before it is parked: one of them may be between two steps
+SHORT_S = 0.05  # timeouts below this are armed at once; longer ones when the attempt has outlived the watch's first look
+
+Body = Callable[[Entry, StepConfig], Awaitable[Any]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Services:
+    """What every execution of a node shares."""
+
+    committer: Committer
+    clock: Clock
+    log: Log
+    threads: ThreadPool
+    defaults: StepConfig
+    resident: timedelta  # waits up to this long stay in memory
+    payload_bytes: int
+    result_bytes: int
+    watch: Callable[[Running], None]  # told of every attempt, so that long ones become visible
+    failed_attempt: Callable[[], None]  # telemetry
+
+
+class Running:
+    """An attempt that is under way; the watch gives it a start record and arms its timeout when it is not over soon."""
+
+    __slots__ = ("deadline", "entry", "execution", "live", "since", "task", "timeout_s")
+
+    def __init__(self, execution: Execution, entry: Entry, since: float, timeout_s: float) -> None:
+        self.execution = execution
+        self.entry = entry
+        self.since = since
+        self.timeout_s = timeout_s
+        self.live = True
+        self.task = asyncio.current_task()
+        self.deadline: asyncio.Timeout | None = None
+
+    def arm(self, now: float) -> None:
+        """Start the clock of the attempt's timeout."""
+        if self.live and self.deadline is not None and self.deadline.when() is None:
+            self.deadline.reschedule(asyncio.get_running_loop().time() + max(0.0, self.timeout_s - (now - self.since)))
+
+
+class _Wait:
+    __slots__ = ("entry", "future")
+
+    def __init__(self, entry: Entry) -> None:
+        self.entry = entry
+        self.future: asyncio.Future[Take | None] = asyncio.get_running_loop().create_future()
+
+
+class Execution:
+    """Runs the program of one claimed instance until it finishes, parks or is dropped."""
+
+    def __init__(self, snapshot: Snapshot, services: Services) -> None:
+        head = snapshot.instance
+        self.snapshot = snapshot
+        self.key = head.key
+        self.services = services
+        self.begun = head.started_at is not None
+        self.over = False
+        self._token = head.token
+        self._started_at = head.started_at or services.clock.now()
+        self._replay = Replay(snapshot.entries, snapshot.inbox)
+        self._waits: dict[EntryId, _Wait] = {}
+        self._due: list[tuple[datetime, int, _Wait]] = []
+        self._waited = 0
+        self._fresh: list[_Wait] = []  # waits that are not on disk yet
+        self._running: set[Running] = set()
+        self._gated: list[asyncio.Future[None]] = []
+        self._leaving: Status | None = None
+        self._parking = False
+        self._looking = False
+        self._strands = False
+        self._moves = 0
+        self._timer: asyncio.TimerHandle | None = None
+        self._task: asyncio.Task[Status | None] | None = None
+
+    # ---- for the runner
+
+    def start(self, program: Callable[[], Awaitable[Any]], ended: Callable[[Execution, Status | None], None]) -> None:
+        """Run the program in a task of its own; `ended` is called once, with the final status or None (parked or dropped)."""
+        self._task = asyncio.create_task(self._main(program), name=f"instance-{self.key}")
+        self._task.add_done_callback(lambda task: ended(self, None if task.cancelled() or task.exception() else task.result()))
+
+    def leave(self, status: Status) -> None:
+        """Start no further step; park as soon as no body runs: PAUSED by the operator's wish, QUEUED because the node stops."""
+        if not self.over and self._leaving is not Status.QUEUED:
+            self._leaving = status
+            self._look()
+
+    def stay(self) -> None:
+        """Take a pause back that has not come about yet."""
+        if self._leaving is Status.PAUSED and not self._parking:
+            self._leaving = None
+            self._open_gate()
+
+    def part(self) -> None:
+        """Park now, whatever runs: bodies are cancelled, and the attempt counts as interrupted."""
+        if not self.over and not self._parking:
+            self._cancel_bodies()
+            self._park(Status.QUEUED, self.services.clock.now())
+
+    def drop(self) -> None:
+        """End without a write: the claim is lost or the instance has ended elsewhere. Bodies are cancelled at once."""
+        if self.over:
+            return
+        self.over = True
+        self._cancel_bodies()
+        if self._timer is not None:
+            self._timer.cancel()
+        for wait in self._waits.values():
+            wait.future.cancel()
+        for gate in self._gated:
+            gate.cancel()
+        if self._task is not None:
+            self._task.cancel()
+
+    def deliver(self, event: InboxEvent) -> None:
+        """Hand over an event that came while the instance is in memory."""
+        take = self._replay.deliver(event)
+        if take is not None:
+            wait = self._waits.get(entry_id(take.entry))
+            if wait is not None and not wait.future.done():
+                wait.future.set_result(take)
+
+    @property
+    def inbox_seen(self) -> int:
+        """The last inbox number that has been taken in."""
+        return self._replay.inbox_seen
+
+    def begin(self, started: tuple[Entry, ...]) -> None:
+        """Tell the store, without waiting, that the instance runs and which attempts are under way."""
+        if not self.over and not self._parking:
+            self.begun = True
+            self._behind(Begin(instance=self.key, token=self._token, at=self._started_at, started=started))
+
+    # ---- for the step object
+
+    async def do(self, name: str, config: StepConfig | None, body: Body, value_of: Callable[[bytes], Any]) -> Any:
+        """Run a step to its end, over all its attempts, and return what a replay would return."""
+        self._enter()
+        answer: Answer = self._replay.begin(DoCall(name=name, config=config), self._now())
+        while True:
+            if type(answer) is Hit:
+                return value_of(answer.output)
+            if type(answer) is Start:
+                answer = await self._attempt(answer.entry, body)
+            elif type(answer) is WaitUntil:
+                await self._wait(answer.entry, answer.fresh)
+                answer = Start(self._replay.next_attempt(answer.entry, self._now()))
+            elif type(answer) is Interrupted:
+                lost = StepInterrupted(f"the process ended during attempt {answer.entry.attempt}")
+                answer = await self._fail(answer.entry, lost, timedelta(0))
+            elif type(answer) is Failed:
+                raise rebuild(answer.error)
+
+    async def sleep(self, call: SleepCall) -> None:
+        """Wait durably."""
+        self._enter()
+        answer = self._replay.begin(call, self._now())
+        if type(answer) is WaitUntil:
+            await self._wait(answer.entry, answer.fresh)
+            done = replace(answer.entry, state=State.DONE, ended_at=self._now())
+            self._replay.record(done)
+            self._behind(SettleStep(instance=self.key, token=self._token, entry=done))
+
+    async def wait_for_event(self, call: EventCall) -> bytes:
+        """Wait durably for an event and return its encoded value. Raises: WaitTimeout."""
+        self._enter()
+        answer = self._replay.begin(call, self._now())
+        if type(answer) is Failed:
+            raise rebuild(answer.error)
+        if type(answer) is Hit:
+            return answer.output
+        if type(answer) is WaitEvent:
+            take = await self._wait(answer.entry, answer.fresh)
+            if take is None:
+                return await self._expire(answer.entry, call)
+            answer = take
+        if type(answer) is not Take:
+            raise AssertionError(answer)
+        event, now = answer.event, self._now()
+        output = codec.encode({"payload": codec.decode(event.payload), "timestamp": event.sent_at, "type": event.type})
+        done = replace(answer.entry, state=State.DONE, ended_at=now, output=output)
+        await self._commit(SettleStep(instance=self.key, token=self._token, entry=done, consumes=event.seq))
+        self._replay.record(done)
+        return output
+
+    # ---- the program
+
+    async def _main(self, program: Callable[[], Awaitable[Any]]) -> Status | None:
+        output: bytes | None = None
+        error: ErrorInfo | None = None
+        try:
+            output = codec.encode(await program())
+            if len(output) > self.services.result_bytes:
+                raise NonRetryableError(_too_large("the workflow's result", len(output), self.services.result_bytes))
+        except asyncio.CancelledError as cancelled:
+            if self.over or self._parking:
+                raise
+            error = describe(cancelled)
+        except (Exception, SystemExit) as raised:
+            error, output = describe(raised), None
+        if self.over or self._parking:  # the program went on although it was cancelled: a replay will tell
+            return None
+        status = Status.COMPLETE if error is None else Status.ERRORED
+        self._parking = True  # whatever the program left running must not write any more
+        self._cancel_bodies()
+        finish = Finish(
+            instance=self.key,
+            token=self._token,
+            at=self._now(),
+            status=status,
+            started_at=self._started_at,
+            output=output,
+            error=error,
+        )
+        try:
+            outcome = await self.services.committer.submit(finish)
+        except Rejected as refused:  # a value that the store cannot hold: the instance must end all the same
+            status, error = Status.ERRORED, ErrorInfo(name="Rejected", message=refused.message)
+            outcome = await self.services.committer.submit(replace(finish, status=status, output=None, error=error))
+        self._task = None
+        self.drop()
+        return status if outcome.verdict is Verdict.APPLIED else None
+
+    # ---- attempts
+
+    async def _attempt(self, entry: Entry, body: Body) -> Answer:
+        while self._leaving is not None or self._parking:
+            await self._wait_at_gate()
+        config = entry.config or self.services.defaults
+        running = Running(self, entry, self.services.clock.monotonic(), config.timeout.total_seconds())
+        self._running.add(running)
+        self.services.watch(running)
+        try:
+            try:
+                async with asyncio.timeout(running.timeout_s if running.timeout_s < SHORT_S else None) as running.deadline:
+                    value = await body(entry, config)
+                if running.deadline.expired():  # the body swallowed its cancellation: a late result is discarded
+                    raise TimeoutError
+                output = self._encode(entry, value)
+            except (Exception, SystemExit, asyncio.CancelledError) as error:
+                running.live = False
+                if isinstance(error, asyncio.CancelledError) and self._is_cancelled(running):
+                    raise
+                return await self._fail(entry, self._timed_out(running, config, error), None)
+            running.live = False
+            done = replace(entry, state=State.DONE, ended_at=self._now(), output=output)
+            await self._commit(SettleStep(instance=self.key, token=self._token, entry=done))
+            self._replay.record(done)
+            return Hit(output)
+        finally:
+            running.live = False
+            self._running.discard(running)
+            self._moves += 1
+            if self._waits or self._leaving is not None:
+                self._look()
+
+    def _is_cancelled(self, running: Running) -> bool:
+        """Whether a cancellation is meant for the step's task, and is not just an error that the body let out."""
+        return self.over or self._parking or running.task is None or running.task.cancelling() > 0
+
+    def _timed_out(self, running: Running, config: StepConfig, error: BaseException) -> BaseException:
+        if isinstance(error, TimeoutError) and running.deadline is not None and running.deadline.expired():
+            return StepTimeout(f"Execution timed out after {config.timeout // timedelta(milliseconds=1)}ms")
+        return error
+
+    def _encode(self, entry: Entry, value: Any) -> bytes:
+        try:
+            output = codec.encode(value)
+        except (TypeError, ValueError) as error:
+            raise NonRetryableError(f'the result of step "{entry.name}" cannot be stored: {error}') from error
+        if len(output) > self.services.result_bytes:
+            what = f'the result of step "{entry.name}"'
+            raise NonRetryableError(_too_large(what, len(output), self.services.result_bytes))
+        return output
+
+    async def _fail(self, entry: Entry, error: BaseException, delay: timedelta | None) -> Answer:
+        """Record a failed attempt: back off, or settle the step as failed when no attempt is left."""
+        now, info = self._now(), describe(error)
+        self.services.failed_attempt()
+        config = entry.config or self.services.defaults
+        if isinstance(error, NonRetryableError) or entry.attempt > config.limit:
+            failed = replace(entry, state=State.FAILED, ended_at=now, error=info)
+            await self._commit(SettleStep(instance=self.key, token=self._token, entry=failed))
+            self._replay.record(failed)
+            return Failed(info)
+        pause = delay_after(config, entry.attempt) if delay is None else delay
+        waiting = replace(entry, state=State.WAITING, wake_at=now + pause)
+        attempt = Attempt(
+            name=entry.name,
+            count=entry.count,
+            number=entry.attempt,
+            started_at=entry.attempt_started_at or entry.started_at,
+            ended_at=now,
+            error=info,
+        )
+        await self._commit(FailAttempt(instance=self.key, token=self._token, entry=waiting, attempt=attempt))
+        self._replay.record(waiting)
+        return WaitUntil(waiting, False)
+
+    async def _expire(self, entry: Entry, call: EventCall) -> bytes:
+        self._replay.expire(entry)
+        error = WaitTimeout(f'no event of type "{call.type}" came within {call.timeout}')
+        info = ErrorInfo(name=error.name, message=str(error))
+        failed = replace(entry, state=State.FAILED, ended_at=self._now(), error=info)
+        await self._commit(SettleStep(instance=self.key, token=self._token, entry=failed))
+        self._replay.record(failed)
+        raise error
+
+    # ---- waiting and parking
+
+    async def _wait(self, entry: Entry, fresh: bool) -> Take | None:
+        if entry.wake_at is not None and entry.wake_at <= self._now():
+            return None
+        wait = self._waits[entry_id(entry)] = _Wait(entry)
+        self._waited += 1
+        if fresh:
+            self._fresh.append(wait)
+        if entry.wake_at is not None:
+            heapq.heappush(self._due, (entry.wake_at, self._waited, wait))
+        self._look()
+        try:
+            return await wait.future
+        finally:
+            self._waits.pop(entry_id(entry), None)
+            self._moves += 1
+
+    def _look(self) -> None:
+        """Ask for an examination in the next turn of the loop; many requests are one."""
+        if not self._looking and not self.over:
+            self._looking = True
+            asyncio.get_running_loop().call_soon(self._examine, None)
+
+    def _examine(self, moves: int | None) -> None:
+        """Decide whether the execution stays in memory, and park it when nothing but waiting is left."""
+        self._looking = False
+        if self.over or self._parking:
+            return
+        if self._running:
+            self._stay_in_memory()
+        elif self._leaving is Status.QUEUED and self._waits and not self._gated:
+            self._park(Status.WAITING, self._earliest())
+        elif self._leaving is not None:
+            self._park(self._leaving, self._now())
+        elif self._waits:
+            earliest = self._earliest()
+            if earliest is not None and earliest - self._now() <= self.services.resident:
+                self._stay_in_memory()
+            elif not self._strands or moves == self._moves:
+                self._park(Status.WAITING, earliest)
+            else:
+                self._stay_in_memory()
+                asyncio.get_running_loop().call_later(IDLE_S, self._examine, self._moves)
+
+    def _stay_in_memory(self) -> None:
+        for wait in self._fresh:
+            if not wait.future.done():
+                self._behind(StartWait(instance=self.key, token=self._token, entry=wait.entry))
+        self._fresh.clear()
+        earliest = self._earliest()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if earliest is not None:
+            delay = max(0.0, (earliest - self._now()).total_seconds())
+            self._timer = asyncio.get_running_loop().call_later(delay, self._fire)
+
+    def _fire(self) -> None:
+        """End the waits whose time has come; never one that is early."""
+        self._timer = None
+        now = self._now()
+        while self._due and self._due[0][0] <= now:
+            wait = heapq.heappop(self._due)[2]
+            if not wait.future.done():
+                wait.future.set_result(None)
+        self._look()
+
+    def _earliest(self) -> datetime | None:
+        while self._due and self._due[0][2].future.done():
+            heapq.heappop(self._due)
+        return self._due[0][0] if self._due else None
+
+    def _park(self, status: Status, wake_at: datetime | None) -> None:
+        self._parking = True
+        fresh = tuple(wait.entry for wait in self._fresh if not wait.future.done())
+        park = Park(
+            instance=self.key,
+            token=self._token,
+            at=self._now(),
+            status=status,
+            wake_at=wake_at,
+            inbox_seen=self._replay.inbox_seen,
+            started_at=self._started_at,
+            entries=fresh,
+        )
+        self.services.committer.submit(park).add_done_callback(self._parked)
+
+    def _parked(self, future: asyncio.Future[Outcome]) -> None:
+        if not future.cancelled() and (error := future.exception()) is not None and not isinstance(error, HubError):
+            self.services.log.error("instance.park_failed", instance=self.snapshot.instance.id, error=str(error))
+        self.drop()
+
+    # ---- gates and writes
+
+    def _enter(self) -> None:
+        """Note which task asks, and let nothing of an execution that is over go on."""
+        if self.over:
+            raise asyncio.CancelledError
+        self._moves += 1
+        if asyncio.current_task() is not self._task:
+            self._strands = True
+
+    async def _wait_at_gate(self) -> None:
+        gate: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._gated.append(gate)
+        self._look()
+        await gate
+
+    def _open_gate(self) -> None:
+        gated, self._gated = self._gated, []
+        for gate in gated:
+            if not gate.done():
+                gate.set_result(None)
+
+    def _cancel_bodies(self) -> None:
+        for running in self._running:
+            running.live = False
+            if running.task is not None and running.task is not self._task:
+                running.task.cancel()
+        if self._task is not None and any(running.task is self._task for running in self._running):
+            self._task.cancel()
+
+    async def _commit(self, write: Write) -> None:
+        outcome = await self.services.committer.submit(write)
+        if not self._heed(outcome):
+            raise asyncio.CancelledError
+
+    def _behind(self, write: Write) -> None:
+        """Submit a write that nobody waits for; later writes commit after it."""
+        self.services.committer.submit(write).add_done_callback(self._observe)
+
+    def _observe(self, future: asyncio.Future[Outcome]) -> None:
+        if not future.cancelled() and future.exception() is None:
+            self._heed(future.result())
+
+    def _heed(self, outcome: Outcome) -> bool:
+        """Act on what an outcome says beside the verdict. Returns whether the execution may go on."""
+        if outcome.verdict is not Verdict.APPLIED:
+            self.drop()
+            return False
+        if outcome.wish is Wish.PAUSE:
+            self.leave(Status.PAUSED)
+        return True
+
+    def _now(self) -> datetime:
+        return self.services.clock.now()
+
+
+def _too_large(what: str, size: int, limit: int) -> str:
+    return f"{what} is {size:,} bytes; at most {limit:,} are stored (limits.result_bytes)"

@@ -1,0 +1,324 @@
+"""The runner: holds the slots of this node, claims what is due, executes it, and keeps the node's lease.
+
+It learns of changes from outside through `Store.signals` and through `refresh`. It never decides what a write means. The invariant: an
+instance is executed only with a claim of this node, either returned by `Store.claim` or born with it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import deque
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from hub.core import codec
+from hub.core.clock import Clock
+from hub.core.errors import HubError
+from hub.core.model import InboxQuery, Instance, InstanceQuery, Snapshot, Status, StepConfig, Wish
+from hub.core.ports import Log, Store
+from hub.core.workflow import WorkflowEntrypoint, WorkflowEvent
+from hub.core.writes import Park
+from hub.engine.committer import Committer
+from hub.engine.execution import Execution, Running, Services
+from hub.engine.step import Step
+from hub.engine.telemetry import Telemetry
+from hub.engine.threads import ThreadPool
+
+CLAIM = 256  # instances a claim: enough for one shared read, few enough that other nodes get some
+WATCH_S = 0.02  # an attempt that outlives this gets a start record; shorter ones cost nothing
+POLL_S = 5.0  # without a signal the store is asked that often
+RETRY_S = 0.5  # the pause after the store was away
+UNKNOWN_S = 60.0  # how long an instance waits whose workflow this node does not know
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunnerOptions:
+    """How much a node runs at once and how it stops."""
+
+    slots: int = 1000
+    threads: int = 32
+    grace: timedelta = timedelta(seconds=10)
+    resident: timedelta = timedelta(seconds=1)
+    lease: timedelta = timedelta(seconds=10)
+    payload_bytes: int = 1 << 20
+    result_bytes: int = 1 << 20
+    defaults: StepConfig = StepConfig()
+
+
+class Runner:
+    """Executes instances of the workflows in `programs`."""
+
+    def __init__(
+        self,
+        store: Store,
+        committer: Committer,
+        clock: Clock,
+        log: Log,
+        telemetry: Telemetry,
+        programs: Mapping[str, Callable[[], WorkflowEntrypoint]],
+        options: RunnerOptions,
+    ) -> None:
+        self._store = store
+        self._committer = committer
+        self._clock = clock
+        self._log = log
+        self._telemetry = telemetry
+        self._programs = programs
+        self._options = options
+        self._node: int | None = None
+        self._resident: dict[int, Execution] = {}
+        self._reserved = 0
+        self._backlog = True  # until the first claim has told what an earlier run left behind
+        self._stopping = False
+        self._wake = asyncio.Event()
+        self._empty = asyncio.Event()
+        self._loops: list[asyncio.Task[None]] = []
+        self._young: deque[tuple[float, Execution, Running | None]] = deque()
+        self._watching: asyncio.TimerHandle | None = None
+        self._threads = ThreadPool(options.threads)
+        self._services = Services(
+            committer=committer,
+            clock=clock,
+            log=log,
+            threads=self._threads,
+            defaults=options.defaults,
+            resident=options.resident,
+            payload_bytes=options.payload_bytes,
+            result_bytes=options.result_bytes,
+            watch=self._watch,
+            failed_attempt=telemetry.attempt_failed,
+        )
+        telemetry.resident = lambda: len(self._resident)
+
+    @property
+    def threads(self) -> ThreadPool:
+        """The pool for synchronous bodies and handlers."""
+        return self._threads
+
+    # ---- life
+
+    async def start(self) -> None:
+        """Register the node and begin to claim; returns when the lease is on disk."""
+        self._node = await self._store.renew(None, self._options.lease, self._clock.now())
+        self._loops = [
+            asyncio.create_task(self._keep(self._claim_due, "claim"), name="runner-claim"),
+            asyncio.create_task(self._keep(self._renew, "lease"), name="runner-lease"),
+            asyncio.create_task(self._keep(self._listen, "signals"), name="runner-signals"),
+        ]
+
+    async def stop(self) -> None:
+        """Claim nothing more, give running bodies the grace period, park everything, give the lease back."""
+        if self._stopping:
+            return
+        self._stopping = True
+        self._wake.set()
+        for loop in self._loops[1:]:
+            loop.cancel()
+        await asyncio.gather(*self._loops, return_exceptions=True)  # a claim under way is waited for: its instances are parked below
+        for execution in list(self._resident.values()):
+            execution.leave(Status.QUEUED)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._emptied(), self._options.grace.total_seconds())
+        if self._resident:
+            self._log.warning("runner.grace_over", interrupted=len(self._resident), hint="they run again at the next start")
+            for execution in list(self._resident.values()):
+                execution.part()
+            await self._committer.flush()
+            for execution in list(self._resident.values()):
+                execution.drop()
+            await self._emptied()
+        if self._watching is not None:
+            self._watching.cancel()
+        self._threads.close()
+        if self._node is not None:
+            with contextlib.suppress(HubError):
+                await self._store.renew(self._node, timedelta(0), self._clock.now())
+
+    async def _emptied(self) -> None:
+        while self._resident:
+            self._empty.clear()
+            await self._empty.wait()
+
+    # ---- intake
+
+    def reserve(self) -> int | None:
+        """Take a slot for an instance that is about to be created; returns the node that it is born claimed by, or None.
+
+        A newcomer never overtakes instances that are already waiting in the store. A reserved slot is given back with `release`, or
+        used with `adopt`.
+        """
+        if self._stopping or self._backlog or self._node is None or self._free() <= 0:
+            self._backlog = True  # what is created now waits in the store; the next free slot must look there
+            return None
+        self._reserved += 1
+        return self._node
+
+    def release(self) -> None:
+        """Give a reserved slot back."""
+        self._reserved -= 1
+        self._wake.set()
+
+    def adopt(self, instance: Instance) -> None:
+        """Execute an instance that was born claimed, in its reserved slot."""
+        self._reserved -= 1
+        self._execute(Snapshot(instance=instance))
+
+    # ---- changes from outside
+
+    async def refresh(self, key: int) -> None:
+        """Bring an instance in memory up to date with the store: events that came, a wish of the operator, the loss of the claim."""
+        execution = self._resident.get(key)
+        if execution is None or execution.over:
+            return
+        page = await self._store.find(InstanceQuery(key=key, limit=1))
+        head = page.items[0] if page.items else None
+        if head is None or head.node != self._node or head.token != execution.snapshot.instance.token:
+            execution.drop()
+        elif head.wish is Wish.PAUSE:
+            execution.leave(Status.PAUSED)
+        else:
+            execution.stay()
+            if head.inbox_seq > execution.inbox_seen:
+                events = await self._store.find(InboxQuery(instance=key, after=execution.inbox_seen))
+                for event in events.items:
+                    execution.deliver(event)
+
+    # ---- loops
+
+    async def _keep(self, loop: Callable[[], Awaitable[None]], label: str) -> None:
+        """Run a loop for ever: what goes wrong is told, and tried again after a pause."""
+        while not self._stopping:
+            try:
+                await loop()
+            except HubError as error:
+                self._log.warning("runner.store_away", loop=label, error=error.message, retry_in_s=RETRY_S)
+            except Exception as error:
+                self._log.error("runner.loop_failed", loop=label, error=f"{type(error).__name__}: {error}")
+            if not self._stopping:
+                await self._clock.sleep(RETRY_S)
+
+    async def _claim_due(self) -> None:
+        while self._node is not None and not self._stopping:
+            self._wake.clear()
+            free = min(self._free(), CLAIM)
+            if free > 0:
+                claimed = await self._store.claim(self._node, free, self._clock.now())
+                for snapshot in claimed:
+                    self._telemetry.recovered += snapshot.instance.recoveries > 0
+                    self._execute(snapshot)
+                self._backlog = len(claimed) == free
+                if self._backlog:
+                    continue
+            await self._wait_for_due(None if free > 0 else POLL_S)
+
+    async def _wait_for_due(self, longest: float | None) -> None:
+        """Return when something may be due: at the time of the next instance, on a signal, or after the poll interval."""
+        pause = POLL_S
+        if longest is None:
+            due = await self._store.next_due(self._clock.now())
+            if due is not None:
+                pause = min(pause, max(0.0, (due - self._clock.now()).total_seconds()))
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._wake.wait(), pause)
+
+    async def _renew(self) -> None:
+        while True:
+            await self._clock.sleep(self._options.lease.total_seconds() / 3)
+            await self._store.renew(self._node, self._options.lease, self._clock.now())
+
+    async def _listen(self) -> None:
+        async for key in self._store.signals():
+            if key == 0:
+                self._wake.set()
+            else:
+                await self.refresh(key)
+
+    # ---- executing
+
+    def _free(self) -> int:
+        return self._options.slots - len(self._resident) - self._reserved
+
+    def _execute(self, snapshot: Snapshot) -> None:
+        instance = snapshot.instance
+        make = self._programs.get(instance.workflow)
+        if make is None:
+            self._put_off(instance)
+            return
+        execution = self._resident[instance.key] = Execution(snapshot, self._services)
+        execution.start(lambda: _run(make, execution), self._ended)
+        if not execution.begun:
+            self._young.append((self._clock.monotonic(), execution, None))
+            self._arm_watch()
+        if self._stopping:
+            execution.leave(Status.QUEUED)
+
+    def _put_off(self, instance: Instance) -> None:
+        """Leave an instance alone whose workflow is not in this project; another node, or a later start, may know it."""
+        self._log.warning(
+            "instance.workflow_unknown", workflow=instance.workflow, instance=instance.id, retry_in_s=UNKNOWN_S,
+            hint=f'add a [[workflows]] entry named "{instance.workflow}" to hub.toml, or delete the instance',
+        )
+        now = self._clock.now()
+        self._committer.submit(
+            Park(
+                instance=instance.key,
+                token=instance.token,
+                at=now,
+                status=Status.QUEUED,
+                wake_at=now + timedelta(seconds=UNKNOWN_S),
+                inbox_seen=instance.inbox_seq,
+                started_at=instance.started_at or now,
+            )
+        )
+
+    def _ended(self, execution: Execution, status: Status | None) -> None:
+        self._resident.pop(execution.key, None)
+        self._telemetry.completed += status is Status.COMPLETE
+        self._telemetry.errored += status is Status.ERRORED
+        if self._backlog:
+            self._wake.set()
+        if not self._resident:
+            self._empty.set()
+
+    # ---- the watch over attempts
+
+    def _watch(self, running: Running) -> None:
+        self._young.append((running.since, running.execution, running))
+        self._arm_watch()
+
+    def _arm_watch(self) -> None:
+        if self._watching is None:
+            self._watching = asyncio.get_running_loop().call_later(WATCH_S, self._look)
+
+    def _look(self) -> None:
+        """Make attempts visible that have outlived the watch, and start the clock of their timeouts."""
+        self._watching = None
+        now = self._clock.monotonic()
+        begun: dict[Execution, list[Any]] = {}
+        while self._young and self._young[0][0] <= now - WATCH_S:
+            _, execution, running = self._young.popleft()
+            if running is None:
+                if not execution.begun:
+                    begun.setdefault(execution, [])
+            elif running.live:
+                running.arm(now)
+                begun.setdefault(execution, []).append(running.entry)
+        for execution, entries in begun.items():
+            execution.begin(tuple(entries))
+        if self._young:
+            self._arm_watch()
+
+
+async def _run(make: Callable[[], WorkflowEntrypoint], execution: Execution) -> Any:
+    instance = execution.snapshot.instance
+    event = WorkflowEvent(
+        payload=codec.decode(instance.params),
+        timestamp=instance.created_at,
+        instance_id=instance.id,
+        workflow_name=instance.workflow,
+        schedule=instance.schedule,
+    )
+    return await make().run(event, Step(execution))

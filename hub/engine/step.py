@@ -1,0 +1,227 @@
+"""The step object of a running instance: what the author wrote becomes calls of the execution.
+
+Owns the two forms of `do`, dependencies by parameter name, and the checks of names and durations. Knows nothing of parking or storage.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from hub.core import codec
+from hub.core.duration import parse_duration
+from hub.core.errors import NonRetryableError
+from hub.core.model import Entry, StepConfig
+from hub.core.replay import EventCall, SleepCall
+from hub.core.retry import describe_config, parse_config
+from hub.core.workflow import Duration, Retries
+from hub.engine.execution import Execution
+from hub.engine.typed import reader
+
+NAME_CHARS = 256
+EVENT_TYPE_CHARS = 100
+LONGEST_WAIT = timedelta(days=365)
+_DOCUMENTED = StepConfig()
+
+
+class StepContext(dict[str, Any]):
+    """What a body gets as `ctx`: `step` (name, count), `attempt` (from 1) and `config`; as items and as attributes."""
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            value = self[name]
+        except KeyError:
+            raise AttributeError(name) from None
+        return StepContext(value) if isinstance(value, dict) else value
+
+
+class DecoratedStep:
+    """A function under `@step.do(…)`. Each call is an execution of its own; as a dependency it runs once and is remembered."""
+
+    def __init__(self, step: Step, name: str, body: Callable[..., Any], config: StepConfig | None, concurrent: bool) -> None:
+        self.step = step
+        self.name = name
+        self.body = body
+        self.config = config
+        self.concurrent = concurrent
+        self.depends: Sequence[DecoratedStep] | None = None
+        self.last: asyncio.Future[Any] | None = None
+
+    async def __call__(self) -> Any:
+        """Run the step's dependencies, then the step."""
+        last = self.last = asyncio.get_running_loop().create_future()
+        try:
+            values = await self._dependencies()
+            result = await self.step.run(self.name, self.config, self.body, values)
+        except BaseException as error:
+            self.last = None  # the next one to ask gets what the journal says
+            if isinstance(error, Exception):
+                last.set_exception(error)
+                last.exception()  # read: a dependent may or may not be waiting
+            else:
+                last.cancel()
+            raise
+        last.set_result(result)
+        return result
+
+    async def resolve(self) -> Any:
+        """Return the result, running the step only if it has not run and is not under way."""
+        return await self() if self.last is None else await asyncio.shield(self.last)
+
+    async def _dependencies(self) -> dict[str, Any]:
+        wanted = self.step.dependencies(self)
+        if not wanted:
+            return {}
+        if self.concurrent:
+            return dict(zip(wanted, await asyncio.gather(*(dep.resolve() for dep in wanted.values())), strict=True))
+        return {parameter: await dep.resolve() for parameter, dep in wanted.items()}
+
+
+class Step:
+    """The durable operations of one running instance (`WorkflowStep`)."""
+
+    def __init__(self, execution: Execution) -> None:
+        self._execution = execution
+        self._decorated: dict[str, DecoratedStep] = {}
+
+    def do(
+        self,
+        name: str | Callable[..., Any] | None = None,
+        *args: Any,
+        depends: Sequence[Any] | None = None,
+        concurrent: bool = False,
+        retries: Retries | None = None,
+        timeout: Duration | None = None,
+        config: Mapping[str, Any] | None = None,
+    ) -> Any:
+        """Run a step, or decorate one; see `WorkflowStep.do`."""
+        if callable(name):  # @step.do without parentheses
+            return self._decorate(None, name, None, None, False)
+        body, config = _body_and_config(args, config)
+        try:
+            wanted = parse_config(config, defaults=self._execution.services.defaults, retries=retries, timeout=timeout)
+        except ValueError as error:
+            raise NonRetryableError(f'step "{name}": {error}') from None
+        own = None if wanted == _DOCUMENTED else wanted
+        if body is not None:
+            return self.run(_checked(name or ""), own, body, {})
+        return lambda function: self._decorate(name, function, own, depends, concurrent)
+
+    async def sleep(self, name: str, duration: Duration, /) -> None:
+        """Wait durably for at least that long."""
+        await self._execution.sleep(SleepCall(name=_checked(name), duration=_wait(duration, f'sleep "{name}"')))
+
+    async def sleep_until(self, name: str, until: datetime | float, /) -> None:
+        """Wait durably until a moment."""
+        moment = datetime.fromtimestamp(until / 1000, UTC) if isinstance(until, int | float) else until
+        if moment.tzinfo is None:
+            raise NonRetryableError(f'sleep "{name}": {until} has no time zone; write datetime(…, tzinfo=UTC)')
+        await self._execution.sleep(SleepCall(name=_checked(name), until=moment.astimezone(UTC)))
+
+    async def wait_for_event(
+        self, name: str, event_type: str | None = None, /, *, type: str | None = None, timeout: Duration = "24 hours"
+    ) -> dict[str, Any]:
+        """Wait for an event; see `WorkflowStep.wait_for_event`."""
+        wanted = event_type or type
+        if not wanted:
+            raise NonRetryableError(f'wait "{name}": say which type of event: step.wait_for_event("{name}", "approved")')
+        call = EventCall(name=_checked(name), type=wanted, timeout=_wait(timeout, f'wait "{name}"'))
+        value: dict[str, Any] = codec.decode(await self._execution.wait_for_event(call))
+        return value
+
+    async def run(self, name: str, config: StepConfig | None, body: Callable[..., Any], values: Mapping[str, Any]) -> Any:
+        """Run one step with the values of its dependencies."""
+        wants_ctx = _wants_ctx(body)
+        threads = self._execution.services.threads
+
+        async def attempt(entry: Entry, policy: StepConfig) -> Any:
+            arguments = {**values, "ctx": _context(entry, policy)} if wants_ctx else values
+            if inspect.iscoroutinefunction(body):
+                return await body(**arguments)
+            result = await threads.run(lambda: body(**arguments))
+            return await result if inspect.isawaitable(result) else result
+
+        return await self._execution.do(name, config, attempt, reader(body))
+
+    def dependencies(self, step: DecoratedStep) -> dict[str, DecoratedStep]:
+        """Return which steps a decorated step needs, by parameter. Raises: TypeError for a parameter that names no step."""
+        parameters = [name for name in inspect.signature(step.body).parameters if name != "ctx"]
+        if step.depends is not None:
+            if len(step.depends) != len(parameters):
+                raise TypeError(
+                    f'step "{step.name}" depends on {len(step.depends)} steps and has {len(parameters)} parameters beside ctx'
+                )
+            return dict(zip(parameters, step.depends, strict=True))
+        missing = [name for name in parameters if name not in self._decorated]
+        if missing:
+            raise TypeError(f'Received unexpected parameter {missing[0]} in step "{step.name}": no step of that name is declared before it')
+        return {name: self._decorated[name] for name in parameters}
+
+    def _decorate(
+        self,
+        name: str | None,
+        body: Callable[..., Any],
+        config: StepConfig | None,
+        depends: Sequence[Any] | None,
+        concurrent: bool,
+    ) -> DecoratedStep:
+        step = DecoratedStep(self, _checked(name if name is not None else body.__name__), body, config, concurrent)
+        if depends is not None:
+            wrong = next((item for item in depends if not isinstance(item, DecoratedStep)), None)
+            if wrong is not None:
+                raise TypeError(f'step "{step.name}": depends takes decorated steps, not {wrong!r}')
+            step.depends = list(depends)
+        self._decorated[step.name] = step
+        return step
+
+
+def _body_and_config(
+    args: tuple[Any, ...], config: Mapping[str, Any] | None
+) -> tuple[Callable[..., Any] | None, Mapping[str, Any] | None]:
+    """Sort the positional arguments after the name: a body, or a config and a body."""
+    match args:
+        case ():
+            return None, config
+        case (body,) if callable(body):
+            return body, config
+        case (Mapping() as given, body) if callable(body) and config is None:
+            return body, given
+        case _:
+            raise TypeError('step.do takes a name and a function: step.do("name", function), step.do("name", {"retries": …}, function)')
+
+
+def _checked(name: str) -> str:
+    if not isinstance(name, str):
+        raise NonRetryableError(f"a step's name is text, not {type(name).__name__}")
+    if len(name) > NAME_CHARS or any(char < " " for char in name):
+        raise NonRetryableError(f"a step's name has at most {NAME_CHARS} characters and no control characters: {name[:40]!r}")
+    return name
+
+
+def _wait(duration: Duration, what: str) -> timedelta:
+    try:
+        wait = parse_duration(duration)
+    except (TypeError, ValueError) as error:
+        raise NonRetryableError(f"{what}: {error}") from None
+    if wait > LONGEST_WAIT:
+        raise NonRetryableError(f"{what}: at most {LONGEST_WAIT.days} days")
+    return wait
+
+
+def _wants_ctx(body: Callable[..., Any]) -> bool:
+    code = getattr(body, "__code__", None)
+    if code is not None:  # the plain function, without the cost of a signature
+        return "ctx" in code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
+    try:
+        return "ctx" in inspect.signature(body).parameters
+    except (TypeError, ValueError):
+        return False
+
+
+def _context(entry: Entry, policy: StepConfig) -> StepContext:
+    return StepContext(
+        step={"name": entry.name, "count": entry.count}, attempt=entry.attempt, config=describe_config(policy)
+    )

@@ -1,0 +1,115 @@
+"""The user's code: imports the project's main file and finds the classes that hub.toml names.
+
+Owns the place of the project's modules in `sys.modules`. A file that does not import gives a ConfigError with the user's own frames only.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import importlib
+import importlib.util
+import sys
+import traceback
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+
+from hub.core.errors import ConfigError
+from hub.core.workflow import WorkerEntrypoint, WorkflowEntrypoint
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Project:
+    """The classes of a project. `digest` is a hash of all its modules that were imported: the version of its code."""
+
+    workflows: dict[str, type[WorkflowEntrypoint]]  # by class name
+    worker: type[WorkerEntrypoint] | None
+    digest: str
+
+
+def load_project(folder: Path, main: str, class_names: Sequence[str]) -> Project:
+    """Import the main file and find the workflow classes. Raises: ConfigError."""
+    path = (folder / main).resolve()
+    if not path.is_file():
+        raise ConfigError(f"{path} does not exist; `main` names the Python file with the workflow classes", path="main")
+    if str(folder.resolve()) not in sys.path:
+        sys.path.insert(0, str(folder.resolve()))
+    module = _import(path)
+    classes = {name: value for name, value in vars(module).items() if isinstance(value, type)}
+    workflows = {name: _workflow_class(classes, name, path) for name in class_names}
+    return Project(workflows=workflows, worker=_worker_class(classes, path), digest=_digest(folder))
+
+
+def forget(folder: Path) -> None:
+    """Remove the project's modules from `sys.modules`, so that the next load reads the files anew."""
+    for name in _local_modules(folder):
+        del sys.modules[name]
+    importlib.invalidate_caches()
+
+
+def _import(path: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    if spec is None or spec.loader is None:
+        raise ConfigError(f"{path} is not a Python file", path="main")
+    module = importlib.util.module_from_spec(spec)
+    known = sys.modules.get(path.stem)
+    if known is not None and getattr(known, "__file__", None) != str(path):
+        raise ConfigError(
+            f'{path.name} would hide the module "{path.stem}" that the hub has imported already; give the file another name', path="main"
+        )
+    sys.modules[path.stem] = module  # before it runs, as the import system does: dataclasses and pickles look there
+    try:
+        spec.loader.exec_module(module)
+    except (Exception, SystemExit) as error:
+        del sys.modules[path.stem]
+        raise ConfigError(f"{path.name} does not import\n{_short_traceback(error, path.parent)}", path="main") from None
+    return module
+
+
+def _short_traceback(error: BaseException, folder: Path) -> str:
+    """Return the traceback with the frames of the project only; a SyntaxError shows its own place."""
+    trace = traceback.TracebackException.from_exception(error, compact=True)
+    trace.stack[:] = [frame for frame in trace.stack if frame.filename.startswith(str(folder))]
+    return "".join(trace.format(chain=False)).rstrip()
+
+
+def _workflow_class(classes: dict[str, type], name: str, path: Path) -> type[WorkflowEntrypoint]:
+    found = classes.get(name)
+    if found is None:
+        candidates = [key for key, value in classes.items() if issubclass(value, WorkflowEntrypoint) and value is not WorkflowEntrypoint]
+        near = difflib.get_close_matches(name, candidates, 1)
+        hint = f'; did you mean "{near[0]}"?' if near else f"; it has: {', '.join(candidates) or 'no workflow class'}"
+        raise ConfigError(f'{path.name} has no class "{name}"{hint}', path="workflows.class_name")
+    if not issubclass(found, WorkflowEntrypoint):
+        raise ConfigError(f'"{name}" in {path.name} must be a subclass of hub.WorkflowEntrypoint', path="workflows.class_name")
+    if found.run is WorkflowEntrypoint.run:
+        raise ConfigError(f'"{name}" in {path.name} needs `async def run(self, event, step)`', path="workflows.class_name")
+    return found
+
+
+def _worker_class(classes: dict[str, type], path: Path) -> type[WorkerEntrypoint] | None:
+    """Return the class `Default`, or the only subclass of WorkerEntrypoint."""
+    workers = {name: value for name, value in classes.items() if issubclass(value, WorkerEntrypoint) and value is not WorkerEntrypoint}
+    if len(workers) > 1 and "Default" not in workers:
+        raise ConfigError(f"{path.name} has several WorkerEntrypoint classes ({', '.join(workers)}); name the one to use `Default`")
+    return workers.get("Default") or next(iter(workers.values()), None)
+
+
+def _local_modules(folder: Path) -> list[str]:
+    root = folder.resolve()
+    found = []
+    for name, module in list(sys.modules.items()):
+        file = getattr(module, "__file__", None)
+        if file and Path(file).is_relative_to(root) and ".venv" not in Path(file).parts and not name.startswith("hub."):
+            found.append(name)
+    return found
+
+
+def _digest(folder: Path) -> str:
+    hasher = hashlib.sha256()
+    for name in sorted(_local_modules(folder)):
+        file = Path(str(sys.modules[name].__file__))
+        hasher.update(name.encode() + b"\0" + (file.read_bytes() if file.suffix == ".py" else b"") + b"\0")
+    return hasher.hexdigest()
