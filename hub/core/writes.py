@@ -173,6 +173,7 @@ class Verdict(StrEnum):
     FENCED = "fenced"  # the claim is lost: drop the execution
     MISSING = "missing"  # no such instance, or no such entry to restart from
     CONFLICT = "conflict"  # the status does not allow it, or the id is taken
+    POISON = "poison"  # the database can never keep this write; `reason` says why, the other writes of its group are not affected
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -181,6 +182,7 @@ class Outcome:
 
     verdict: Verdict
     instance: int | None = None
-    id: str | None = None  # of a created or duplicate instance
+    id: str | None = None  # of the instance, also of the one that a duplicate or a taken id names; of the stored version for RegisterWorkflow
     status: Status | None = None  # of the instance after the write
     wish: Wish = Wish.NONE
+    reason: str | None = None  # of POISON: for people

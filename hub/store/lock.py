@@ -1,0 +1,47 @@
+"""The lock of a database file: one hub at a time.
+
+The kernel drops the lock when the process ends, however it ends; the text in the file only tells people who has it. The file stays
+where it is, because removing it would let two processes lock two files of the same name.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from datetime import UTC, datetime
+from pathlib import Path
+
+from hub.core.errors import ConfigError
+
+
+class FileLock:
+    """An exclusive lock in the file `<database>.lock`."""
+
+    def __init__(self, database: Path) -> None:
+        self._database = database
+        self._path = database.with_name(database.name + ".lock")
+        self._file: int | None = None
+
+    def take(self) -> None:
+        """Lock, and leave this process's number in the file. Raises: ConfigError when another hub has it; OSError."""
+        file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            owner = os.read(file, 200).decode(errors="replace").strip() or "of unknown number"
+            os.close(file)
+            raise ConfigError(
+                f"{self._database} is in use by another hub, process {owner}. Stop that one first, "
+                "or give this one a folder of its own with --data DIR",
+                path="store.url",
+            ) from error
+        self._file = file
+        os.ftruncate(file, 0)
+        os.pwrite(file, f"{os.getpid()} (started {datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC)\n".encode(), 0)
+
+    def release(self) -> None:
+        """Unlock; safe twice."""
+        if self._file is not None:
+            os.ftruncate(self._file, 0)
+            os.close(self._file)
+            self._file = None

@@ -1,0 +1,156 @@
+"""The first schema."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0001"
+down_revision = None
+
+_NUMBER = sa.BigInteger().with_variant(sa.Integer, "sqlite")
+
+_FINAL_STATUS = """
+CREATE TRIGGER instance_final_status BEFORE UPDATE OF status ON instance
+WHEN OLD.status IN ('complete', 'errored', 'terminated') AND NEW.status <> OLD.status AND NEW.status <> 'queued'
+BEGIN
+    SELECT RAISE(ABORT, 'a final status changes only by a restart');
+END
+"""
+
+
+def upgrade() -> None:
+    """Create all tables."""
+    _workflows()
+    _instances()
+    _journal()
+    _deliveries_and_nodes()
+
+
+def _workflows() -> None:
+    op.create_table(
+        "workflow",
+        sa.Column("key", _NUMBER, primary_key=True, nullable=False),
+        sa.Column("id", sa.Text, nullable=False),
+        sa.Column("name", sa.Text, nullable=False),
+        sa.Column("class_name", sa.Text, nullable=False),
+        sa.Column("script_name", sa.Text, nullable=False),
+        sa.Column("created_at", sa.BigInteger, nullable=False),
+        sa.Column("modified_at", sa.BigInteger, nullable=False),
+        sa.Column("triggered_at", sa.BigInteger),
+        sa.UniqueConstraint("id", name="workflow_id"),
+        sa.UniqueConstraint("name", name="workflow_name"),
+        sqlite_autoincrement=True,
+    )
+    op.create_table(
+        "version",
+        sa.Column("key", _NUMBER, primary_key=True, nullable=False),
+        sa.Column("id", sa.Text, nullable=False),
+        sa.Column("workflow", _NUMBER, sa.ForeignKey("workflow.key"), nullable=False),
+        sa.Column("class_name", sa.Text, nullable=False),
+        sa.Column("digest", sa.Text, nullable=False),
+        sa.Column("created_at", sa.BigInteger, nullable=False),
+        sa.UniqueConstraint("id", name="version_id"),
+        sa.UniqueConstraint("workflow", "digest", name="version_digest"),
+    )
+
+
+def _instances() -> None:
+    op.create_table(
+        "instance",
+        sa.Column("key", _NUMBER, primary_key=True, nullable=False),
+        sa.Column("workflow", _NUMBER, sa.ForeignKey("workflow.key"), nullable=False),
+        sa.Column("id", sa.Text, nullable=False),
+        sa.Column("status", sa.Text, nullable=False),
+        sa.Column("created_at", sa.BigInteger, nullable=False),
+        sa.Column("modified_at", sa.BigInteger, nullable=False),
+        sa.Column("started_at", sa.BigInteger),
+        sa.Column("ended_at", sa.BigInteger),
+        sa.Column("paused_at", sa.BigInteger),
+        sa.Column("wake_at", sa.BigInteger),
+        sa.Column("node", _NUMBER),
+        sa.Column("token", sa.BigInteger, nullable=False),
+        sa.Column("wish", sa.Text),
+        sa.Column("inbox_seq", sa.BigInteger, nullable=False, server_default=sa.text("0")),
+        sa.Column("recoveries", sa.Integer, nullable=False, server_default=sa.text("0")),
+        sa.Column("version", sa.Text),
+        sa.Column("source", sa.Text, nullable=False),
+        sa.Column("trigger", sa.Text),
+        sa.Column("dedupe_key", sa.Text),
+        sa.Column("schedule_cron", sa.Text),
+        sa.Column("scheduled_at", sa.BigInteger),
+        sa.Column("params", sa.LargeBinary, nullable=False),
+        sa.Column("output", sa.LargeBinary),
+        sa.Column("error", sa.Text),
+        sa.CheckConstraint("length(id) > 0", name="instance_id_not_empty"),
+        sa.UniqueConstraint("workflow", "id", name="instance_workflow_id"),
+        sqlite_autoincrement=True,
+    )
+    live = sa.text("ended_at IS NULL")
+    op.create_index("instance_live", "instance", ["node", "wake_at"], sqlite_where=live, postgresql_where=live)
+    if op.get_bind().dialect.name == "sqlite":
+        op.execute(_FINAL_STATUS.strip())
+
+
+def _journal() -> None:
+    op.create_table(
+        "step",
+        sa.Column("instance", sa.BigInteger, primary_key=True, nullable=False),
+        sa.Column("kind", sa.Text, primary_key=True, nullable=False),
+        sa.Column("name", sa.Text, primary_key=True, nullable=False),
+        sa.Column("count", sa.Integer, primary_key=True, nullable=False),
+        sa.Column("ordinal", sa.Integer, nullable=False),
+        sa.Column("state", sa.Text, nullable=False),
+        sa.Column("started_at", sa.BigInteger, nullable=False),
+        sa.Column("ended_at", sa.BigInteger),
+        sa.Column("attempt", sa.Integer),
+        sa.Column("attempt_started_at", sa.BigInteger),
+        sa.Column("wake_at", sa.BigInteger),
+        sa.Column("config", sa.Text),
+        sa.Column("event_type", sa.Text),
+        sa.Column("output", sa.LargeBinary),
+        sa.Column("error", sa.Text),
+        sqlite_with_rowid=False,
+    )
+    op.create_table(
+        "attempt",
+        sa.Column("instance", sa.BigInteger, primary_key=True, nullable=False),
+        sa.Column("name", sa.Text, primary_key=True, nullable=False),
+        sa.Column("count", sa.Integer, primary_key=True, nullable=False),
+        sa.Column("number", sa.Integer, primary_key=True, nullable=False),
+        sa.Column("started_at", sa.BigInteger, nullable=False),
+        sa.Column("ended_at", sa.BigInteger, nullable=False),
+        sa.Column("error", sa.Text, nullable=False),
+        sqlite_with_rowid=False,
+    )
+    op.create_table(
+        "inbox",
+        sa.Column("instance", sa.BigInteger, primary_key=True, nullable=False),
+        sa.Column("seq", sa.BigInteger, primary_key=True, nullable=False),
+        sa.Column("type", sa.Text, nullable=False),
+        sa.Column("payload", sa.LargeBinary, nullable=False),
+        sa.Column("sent_at", sa.BigInteger, nullable=False),
+        sqlite_with_rowid=False,
+    )
+
+
+def _deliveries_and_nodes() -> None:
+    op.create_table(
+        "delivery",
+        sa.Column("trigger", sa.Text, primary_key=True, nullable=False),
+        sa.Column("key", sa.Text, primary_key=True, nullable=False),
+        sa.Column("instance", sa.BigInteger, nullable=False),
+        sa.Column("at", sa.BigInteger, nullable=False),
+        sa.Column("deleted_id", sa.Text),
+        sqlite_with_rowid=False,
+    )
+    orphaned = sa.text("deleted_id IS NOT NULL")
+    op.create_index("delivery_orphan", "delivery", ["at"], sqlite_where=orphaned, postgresql_where=orphaned)
+    op.create_table(
+        "node",
+        sa.Column("key", _NUMBER, primary_key=True, nullable=False),
+        sa.Column("lease_until", sa.BigInteger, nullable=False),
+        sa.Column("started_at", sa.BigInteger, nullable=False),
+        sa.Column("info", sa.Text),
+        sqlite_autoincrement=True,
+    )

@@ -1,0 +1,341 @@
+"""Rows to values and back: the one place that knows how a value lies in its columns.
+
+No SQL and no driver here: rows are plain tuples, the same for every database. Times are microseconds since 1970 UTC as integers, so that
+they sort, add and survive every driver unchanged; NULL stands for the default of a field, which keeps rows small.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+from typing import Any
+
+from hub.core.errors import ErrorInfo
+from hub.core.lifecycle import Head
+from hub.core.model import (
+    Attempt,
+    Backoff,
+    Entry,
+    InboxEvent,
+    Instance,
+    Kind,
+    NewInstance,
+    Schedule,
+    Snapshot,
+    Source,
+    State,
+    Status,
+    StepConfig,
+    Version,
+    Wish,
+    WorkflowRecord,
+)
+
+Row = tuple[Any, ...]
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+_CONFIGS = 256  # distinct retry policies kept ready; a project has a handful
+
+
+def micros(at: datetime) -> int:
+    """Return a time as it is stored."""
+    return (at - _EPOCH) // _MICROSECOND
+
+
+def micros_or_null(at: datetime | None) -> int | None:
+    """Return an optional time as it is stored."""
+    return None if at is None else (at - _EPOCH) // _MICROSECOND
+
+
+def moment(stored: int) -> datetime:
+    """Return a stored time."""
+    return _EPOCH + timedelta(microseconds=stored)
+
+
+def moment_or_none(stored: int | None) -> datetime | None:
+    """Return an optional stored time."""
+    return None if stored is None else _EPOCH + timedelta(microseconds=stored)
+
+
+# ---- values that lie in one column as JSON
+
+
+def error_text(error: ErrorInfo | None) -> str | None:
+    """Return an error as it is stored; ASCII, so that even half a surrogate pair in a message can be kept."""
+    if error is None:
+        return None
+    return json.dumps({"name": error.name, "message": error.message, "stack": error.stack})
+
+
+def error_of(text: str | None) -> ErrorInfo | None:
+    """Return a stored error."""
+    return None if text is None else ErrorInfo(**json.loads(text))
+
+
+@lru_cache(_CONFIGS)
+def config_text(config: StepConfig | None) -> str | None:
+    """Return a retry policy as it is stored."""
+    if config is None:
+        return None
+    return json.dumps(
+        {
+            "limit": config.limit,
+            "delay_us": config.delay // _MICROSECOND,
+            "backoff": config.backoff.value,
+            "timeout_us": config.timeout // _MICROSECOND,
+        }
+    )
+
+
+@lru_cache(_CONFIGS)
+def config_of(text: str | None) -> StepConfig | None:
+    """Return a stored retry policy."""
+    if text is None:
+        return None
+    kept = json.loads(text)
+    return StepConfig(
+        limit=kept["limit"],
+        delay=timedelta(microseconds=kept["delay_us"]),
+        backoff=Backoff(kept["backoff"]),
+        timeout=timedelta(microseconds=kept["timeout_us"]),
+    )
+
+
+# ---- instances
+
+
+def instance_row(new: NewInstance, *, key: int, workflow: int, head: Head) -> Row:
+    """Return the row of a new instance; `head` is its state at birth."""
+    schedule = new.schedule
+    return (
+        key,
+        workflow,
+        new.id,
+        head.status.value,
+        micros(new.created_at),
+        micros(head.modified_at),
+        micros_or_null(head.wake_at),
+        head.node,
+        head.token,
+        new.version,
+        new.source.value,
+        new.trigger,
+        new.dedupe_key,
+        None if schedule is None else schedule.cron,
+        None if schedule is None else micros(schedule.scheduled_at),
+        new.params,
+    )
+
+
+def born(new: NewInstance, *, key: int, node: int | None) -> Head:
+    """Return the head of an instance at its birth: claimed by `node`, or due at its start time."""
+    return Head(
+        key=key,
+        id=new.id,
+        status=Status.QUEUED,
+        node=node,
+        token=0 if node is None else 1,
+        wish=Wish.NONE,
+        inbox_seq=0,
+        wake_at=(new.start_at or new.created_at) if node is None else None,
+        paused_at=None,
+        started_at=None,
+        ended_at=None,
+        modified_at=new.created_at,
+    )
+
+
+def head_of(row: Row) -> Head:
+    """Return a stored head; columns as in `statements.HEADS`."""
+    key, id, status, node, token, wish, inbox_seq, wake_at, paused_at, started_at, ended_at, modified_at, recoveries = row
+    return Head(
+        key=key,
+        id=id,
+        status=Status(status),
+        node=node,
+        token=token,
+        wish=Wish.NONE if wish is None else Wish(wish),
+        inbox_seq=inbox_seq,
+        wake_at=moment_or_none(wake_at),
+        paused_at=moment_or_none(paused_at),
+        started_at=moment_or_none(started_at),
+        ended_at=moment_or_none(ended_at),
+        modified_at=moment(modified_at),
+        recoveries=recoveries,
+    )
+
+
+def head_row(head: Head) -> Row:
+    """Return the changing columns of a head and, last, its key; as in `statements.UPDATE_HEAD`."""
+    return (
+        head.status.value,
+        head.node,
+        None if head.wish is Wish.NONE else head.wish.value,
+        head.inbox_seq,
+        micros_or_null(head.wake_at),
+        micros_or_null(head.paused_at),
+        micros_or_null(head.started_at),
+        micros_or_null(head.ended_at),
+        micros(head.modified_at),
+        head.recoveries,
+        head.key,
+    )
+
+
+def result_row(head: Head) -> Row:
+    """Return the result columns of a head before those of `head_row`; as in `statements.UPDATE_RESULT`."""
+    return (head.output, error_text(head.error), *head_row(head))
+
+
+def instance_of(row: Row) -> Instance:
+    """Return a stored instance; columns as in `statements.INSTANCE`, the last three (params, output, error) may be absent."""
+    (
+        key, workflow, id, status, created_at, modified_at, started_at, ended_at, paused_at, wake_at, node, token, wish,
+        inbox_seq, recoveries, version, source, trigger, cron, scheduled_at, *large,
+    ) = row  # fmt: skip
+    params, output, error = large or (b"null", None, None)
+    return Instance(
+        key=key,
+        workflow=workflow,
+        id=id,
+        status=Status(status),
+        created_at=moment(created_at),
+        modified_at=moment(modified_at),
+        started_at=moment_or_none(started_at),
+        ended_at=moment_or_none(ended_at),
+        paused_at=moment_or_none(paused_at),
+        wake_at=moment_or_none(wake_at),
+        node=node,
+        token=token,
+        wish=Wish.NONE if wish is None else Wish(wish),
+        inbox_seq=inbox_seq,
+        recoveries=recoveries,
+        version=version,
+        source=Source(source),
+        trigger=trigger,
+        schedule=None if cron is None else Schedule(cron=cron, scheduled_at=moment(scheduled_at)),
+        params=params,
+        output=output,
+        error=error_of(error),
+    )
+
+
+# ---- what hangs on an instance
+
+
+def entry_row(instance: int, entry: Entry) -> Row:
+    """Return the row of a journal entry."""
+    return (
+        instance,
+        entry.kind.value,
+        entry.name,
+        entry.count,
+        entry.ordinal,
+        entry.state.value,
+        micros(entry.started_at),
+        micros_or_null(entry.ended_at),
+        None if entry.attempt == 1 else entry.attempt,
+        micros_or_null(entry.attempt_started_at),
+        micros_or_null(entry.wake_at),
+        config_text(entry.config),
+        entry.event_type,
+        entry.output,
+        error_text(entry.error),
+    )
+
+
+def entry_of(row: Row) -> Entry:
+    """Return a stored journal entry; columns as in `entry_row`."""
+    (
+        _, kind, name, count, ordinal, state, started_at, ended_at, attempt, attempt_started_at, wake_at, config,
+        event_type, output, error,
+    ) = row  # fmt: skip
+    return Entry(
+        kind=Kind(kind),
+        name=name,
+        count=count,
+        ordinal=ordinal,
+        state=State(state),
+        started_at=moment(started_at),
+        ended_at=moment_or_none(ended_at),
+        attempt=1 if attempt is None else attempt,
+        attempt_started_at=moment_or_none(attempt_started_at),
+        wake_at=moment_or_none(wake_at),
+        config=config_of(config),
+        event_type=event_type,
+        output=output,
+        error=error_of(error),
+    )
+
+
+def attempt_row(instance: int, attempt: Attempt) -> Row:
+    """Return the row of a failed attempt."""
+    began, ended = micros(attempt.started_at), micros(attempt.ended_at)
+    return (instance, attempt.name, attempt.count, attempt.number, began, ended, error_text(attempt.error))
+
+
+def attempt_of(row: Row) -> Attempt:
+    """Return a stored failed attempt; columns as in `attempt_row`."""
+    _, name, count, number, started_at, ended_at, error = row
+    return Attempt(
+        name=name,
+        count=count,
+        number=number,
+        started_at=moment(started_at),
+        ended_at=moment(ended_at),
+        error=ErrorInfo(**json.loads(error)),
+    )
+
+
+def event_of(row: Row) -> InboxEvent:
+    """Return a stored event of an inbox; columns: instance, seq, type, payload, time."""
+    _, seq, type, payload, at = row
+    return InboxEvent(seq=seq, type=type, payload=payload, sent_at=moment(at))
+
+
+def snapshots_of(instances: Iterable[Row], entries: Iterable[Row], attempts: Iterable[Row], inbox: Iterable[Row]) -> list[Snapshot]:
+    """Put the rows of some instances together, in the order of `instances`; child rows start with the instance's key."""
+    journal, failed, events = _grouped(entries, entry_of), _grouped(attempts, attempt_of), _grouped(inbox, event_of)
+    return [
+        Snapshot(
+            instance=instance_of(row),
+            entries=tuple(journal.get(row[0], ())),
+            attempts=tuple(failed.get(row[0], ())),
+            inbox=tuple(events.get(row[0], ())),
+        )
+        for row in instances
+    ]
+
+
+def _grouped(rows: Iterable[Row], value_of: Any) -> dict[int, list[Any]]:
+    grouped: dict[int, list[Any]] = {}
+    for row in rows:
+        grouped.setdefault(row[0], []).append(value_of(row))
+    return grouped
+
+
+# ---- workflows
+
+
+def workflow_of(row: Row, counts: Sequence[tuple[str, int]]) -> WorkflowRecord:
+    """Return a stored workflow (id, name, class, script, created, modified, triggered) with its counts by status."""
+    id, name, class_name, script_name, created_at, modified_at, triggered_at = row
+    return WorkflowRecord(
+        id=id,
+        name=name,
+        class_name=class_name,
+        script_name=script_name,
+        created_at=moment(created_at),
+        modified_at=moment(modified_at),
+        triggered_at=moment_or_none(triggered_at),
+        counts={Status(status): count for status, count in counts},
+    )
+
+
+def version_of(row: Row) -> Version:
+    """Return a stored version; columns: id, workflow name, class, digest, created."""
+    id, workflow, class_name, digest, created_at = row
+    return Version(id=id, workflow=workflow, class_name=class_name, digest=digest, created_at=moment(created_at))

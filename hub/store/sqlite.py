@@ -1,0 +1,222 @@
+"""The embedded store: one SQLite file, one hub.
+
+Owns the file, its lock, and the threads that use it. All changes run in one thread over one connection, the only one that ever writes or
+checkpoints (older SQLite versions can lose a write when two do); reads run beside it over connections that cannot write. Invariant: what
+`apply` has answered is on disk, in the write-ahead log, synced.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import sqlite3
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime, timedelta
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar, overload
+from urllib.parse import quote
+
+from hub.core.errors import ConfigError, Unavailable
+from hub.core.model import (
+    InboxEvent,
+    InboxQuery,
+    Instance,
+    InstanceQuery,
+    Page,
+    Snapshot,
+    Status,
+    Version,
+    VersionQuery,
+    WorkflowQuery,
+    WorkflowRecord,
+)
+from hub.core.writes import Outcome, Write
+from hub.store import sqlite_read as read
+from hub.store import sqlite_write as write
+from hub.store.lock import FileLock
+from hub.store.schema import bring_to_newest
+from hub.store.signals import Signals, Subscription
+from hub.store.threads import ReaderThreads, WriterThread
+
+T = TypeVar("T")
+
+_OLDEST_SQLITE = (3, 35, 0)  # RETURNING
+_BUSY_S = 5.0  # other programs (a backup, a shell) may hold the file for a moment
+_READERS = 2
+_STATEMENTS = 256  # prepared ones a connection keeps: more than there are
+_LOG_BYTES = 64 * 1024 * 1024  # what a burst has added to the write-ahead log is given back down to this
+_QUERIES: dict[type, Callable[[sqlite3.Connection, Any], Page[Any]]] = {
+    InstanceQuery: read.find_instances,
+    WorkflowQuery: read.find_workflows,
+    VersionQuery: read.find_versions,
+    InboxQuery: read.find_events,
+}
+
+
+class SqliteStore:
+    """The port `Store` on an SQLite file. Open it on the event loop that uses it."""
+
+    def __init__(self, path: str | Path) -> None:
+        self._path = Path(path)
+        self._lock = FileLock(self._path)
+        self._signals = Signals()
+        self._writer: WriterThread | None = None
+        self._readers: ReaderThreads | None = None
+        self._alone = True  # until the first node registers: the lock proves that all nodes in the file are dead
+
+    async def open(self) -> None:
+        """Take the lock, create or migrate the file. Raises: ConfigError when another hub has it or it cannot be used."""
+        if self._writer is not None:
+            return
+        writer = WriterThread(self._prepare)
+        try:
+            await writer.start()
+        except BaseException:
+            self._lock.release()
+            raise
+        self._alone = True
+        self._writer, self._readers = writer, ReaderThreads(self._connect_reader, threads=_READERS)
+
+    async def close(self) -> None:
+        """Finish what was handed in, end the signals, close the file, give the lock back. Safe twice."""
+        writer, readers = self._writer, self._readers
+        self._writer = self._readers = None
+        if readers is not None:
+            await readers.stop()  # first: the last connection that closes moves the log into the file, and only the writer may
+        if writer is not None:
+            await writer.stop()
+            self._lock.release()
+        self._signals.close()
+
+    # ---- writing
+
+    async def apply(self, writes: Sequence[Write]) -> list[Outcome]:
+        """Apply writes in one transaction; see `Store.apply`.
+
+        Signals of the group are out before this returns. A write that the database can never keep is answered with `POISON`, and the
+        others are on disk. Once handed in, a group is applied even when the caller is cancelled. Raises: Unavailable: nothing was written.
+        """
+        if not writes:
+            return []
+        outcomes, _ = await self._write(lambda db: write.apply(db, writes), lambda applied: self._signals.feed(applied[1]))
+        return outcomes
+
+    async def renew(self, node: int | None, ttl: timedelta, now: datetime) -> int:
+        """Register this process (None) or renew its lease; return its number, a new one when the old is forgotten."""
+        until = write.lease_end(ttl, now)
+        if node is not None and await self._write(lambda db: write.renew_node(db, node, until)):
+            return node
+        info = {"host": socket.gethostname(), "pid": os.getpid()}
+        number = await self._write(partial(write.register_node, lease_until=until, now=now, info=info, alone=self._alone))
+        self._alone = False
+        return number
+
+    async def claim(self, node: int, limit: int, now: datetime) -> list[Snapshot]:
+        """Claim due instances and those of dead nodes; see `Store.claim`."""
+        return await self._write(partial(write.claim, node=node, limit=limit, now=now))
+
+    async def prune(self, before: datetime, limit: int) -> int:
+        """Delete final instances that ended before a time, and deliveries as old whose instance is gone; return how many instances."""
+        candidates = await self._read(partial(read.prunable, before=before, limit=limit))
+        return await self._write(partial(write.prune, candidates=candidates, before=before, limit=limit))
+
+    # ---- reading
+
+    async def load(self, instance: int) -> Snapshot | None:
+        """Read an instance with its whole journal, or None."""
+        found = await self._read(partial(read.snapshots, keys=[instance]))
+        return found[0] if found else None
+
+    async def next_due(self, now: datetime) -> datetime | None:
+        """Return when the next unclaimed instance is due, `now` when one already is, None when none waits for a time."""
+        due = await self._read(read.next_due)
+        return None if due is None else max(due, now)
+
+    @overload
+    async def find(self, query: InstanceQuery) -> Page[Instance]: ...
+    @overload
+    async def find(self, query: WorkflowQuery) -> Page[WorkflowRecord]: ...
+    @overload
+    async def find(self, query: VersionQuery) -> Page[Version]: ...
+    @overload
+    async def find(self, query: InboxQuery) -> Page[InboxEvent]: ...
+    async def find(self, query: InstanceQuery | WorkflowQuery | VersionQuery | InboxQuery) -> Page[Any]:
+        """Read one page. Raises: Rejected when the cursor is not of such a list."""
+        return await self._read(lambda db: _QUERIES[type(query)](db, query))
+
+    async def counts(self) -> Mapping[Status, int]:
+        """Count instances by status; a status that no instance has is absent."""
+        return await self._read(read.counts)
+
+    def signals(self) -> Subscription:
+        """Subscribe, from this moment on; see `Store.signals`. Signals wait as a set of keys: many of one instance become one.
+
+        The signals of a group are fed on the event loop before its `apply` returns, so that whoever sees a verb answered knows that the
+        runner has been told. 0 comes when an unclaimed instance was created or has become due.
+        """
+        return self._signals.subscribe()
+
+    # ---- connections
+
+    async def _write(self, call: Callable[[sqlite3.Connection], T], then: Callable[[T], None] | None = None) -> T:
+        if self._writer is None:
+            raise Unavailable(f"the store {self._path} is closed")
+        try:
+            return await self._writer.run(call, then)
+        except Exception as error:
+            raise self._failure("written", error) from error
+
+    async def _read(self, call: Callable[[sqlite3.Connection], T]) -> T:
+        if self._readers is None:
+            raise Unavailable(f"the store {self._path} is closed")
+        try:
+            return await self._readers.run(call)
+        except sqlite3.Error as error:
+            raise self._failure("read", error) from error
+
+    def _failure(self, verb: str, error: Exception) -> Exception:
+        if not write.is_failure_of_storage(error):
+            return error
+        name = getattr(error, "sqlite_errorname", type(error).__name__)
+        return Unavailable(f"{self._path} cannot be {verb} now: {error} ({name}). Nothing was written; look at the disk that it is on")
+
+    def _prepare(self) -> sqlite3.Connection:
+        """Return the writer's connection to a file that is locked, ours and of the newest schema."""
+        if sqlite3.sqlite_version_info < _OLDEST_SQLITE:
+            raise ConfigError(f"Python was built with SQLite {sqlite3.sqlite_version}; the hub needs 3.35 or newer", path="store.url")
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            self._lock.take()
+            return self._connect_writer()
+        except OSError as error:
+            raise ConfigError(self._unusable(error.strerror or str(error)), path="store.url") from error
+        except sqlite3.Error as error:
+            raise ConfigError(self._unusable(str(error)), path="store.url") from error
+
+    def _unusable(self, reason: str) -> str:
+        return (
+            f"{self._path} cannot be used as a database: {reason}. The hub must be allowed to write that file and its folder "
+            f"{self._path.absolute().parent}; correct the rights, or choose another folder with --data DIR"
+        )
+
+    def _connect_writer(self) -> sqlite3.Connection:
+        db = sqlite3.connect(self._path, timeout=_BUSY_S, isolation_level=None, check_same_thread=False, cached_statements=_STATEMENTS)
+        try:
+            db.execute("PRAGMA journal_mode = WAL")
+            db.execute("PRAGMA synchronous = FULL")
+            db.execute(f"PRAGMA journal_size_limit = {_LOG_BYTES}")
+            db.execute("BEGIN IMMEDIATE")  # a file that cannot be written says so here
+            db.execute("ROLLBACK")
+            bring_to_newest(db, self._path)
+            db.execute("PRAGMA foreign_keys = ON")  # not before: migrations build tables anew
+        except BaseException:
+            db.close()
+            raise
+        return db
+
+    def _connect_reader(self) -> sqlite3.Connection:
+        place = f"file:{quote(str(self._path.absolute()))}?mode=ro"
+        return sqlite3.connect(
+            place, uri=True, timeout=_BUSY_S, isolation_level=None, check_same_thread=False, cached_statements=_STATEMENTS
+        )

@@ -1,0 +1,101 @@
+"""What the readers of the embedded store do with their connections: snapshots, lists, counts.
+
+Never writes. Each function runs inside a read transaction of its caller, so all its statements see one moment.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import sqlite3
+from collections.abc import Iterable
+from datetime import datetime
+
+from hub.core.errors import Rejected
+from hub.core.model import (
+    InboxEvent,
+    InboxQuery,
+    Instance,
+    InstanceQuery,
+    Page,
+    Snapshot,
+    Status,
+    Version,
+    VersionQuery,
+    WorkflowQuery,
+    WorkflowRecord,
+)
+from hub.store import rows
+from hub.store import statements as sql
+
+
+def snapshots(db: sqlite3.Connection, keys: Iterable[int]) -> list[Snapshot]:
+    """Read instances with all that a replay needs, in four statements however many there are."""
+    listed = (json.dumps(list(keys)),)
+    return rows.snapshots_of(*(db.execute(text, listed) for text in (sql.INSTANCES, sql.STEPS, sql.ATTEMPTS, sql.INBOX)))
+
+
+def next_due(db: sqlite3.Connection) -> datetime | None:
+    """Return the earliest time at which an unclaimed instance is due."""
+    (at,) = db.execute(sql.NEXT_DUE).fetchone()
+    return rows.moment_or_none(at)
+
+
+def counts(db: sqlite3.Connection) -> dict[Status, int]:
+    """Count instances by status."""
+    return {Status(status): number for status, number in db.execute(sql.COUNTS)}
+
+
+def prunable(db: sqlite3.Connection, before: datetime, limit: int) -> list[int]:
+    """Return keys of instances that ended before a time, oldest first."""
+    return [key for (key,) in db.execute(sql.PRUNABLE, (rows.micros(before), limit))]
+
+
+def find_instances(db: sqlite3.Connection, query: InstanceQuery) -> Page[Instance]:
+    """Read one page of instances."""
+    after = None if query.cursor is None else _key_of(query.cursor)
+    if after is not None and query.offset:
+        raise Rejected("a page has a cursor or an offset, not both", code="query.invalid")
+    found = db.execute(*sql.instances(query, after)).fetchall()
+    items = tuple(rows.instance_of(row) for row in found[: query.limit])
+    more = len(found) > query.limit and items
+    return Page(
+        items=items,
+        cursor=_cursor_of(items[-1].key) if more else None,
+        total=db.execute(*sql.instances_total(query)).fetchone()[0] if query.total else None,
+    )
+
+
+def find_workflows(db: sqlite3.Connection, query: WorkflowQuery) -> Page[WorkflowRecord]:
+    """Read one page of workflows with their counts."""
+    found = db.execute(sql.WORKFLOWS, (query.name, query.search, query.limit, query.offset)).fetchall()
+    counted: dict[int, list[tuple[str, int]]] = {row[0]: [] for row in found}
+    for workflow, status, number in db.execute(sql.WORKFLOW_COUNTS, (json.dumps(list(counted)),)):
+        counted[workflow].append((status, number))
+    (total,) = db.execute(sql.WORKFLOWS_TOTAL, (query.name, query.search)).fetchone()
+    return Page(items=tuple(rows.workflow_of(row[1:], counted[row[0]]) for row in found), total=total)
+
+
+def find_versions(db: sqlite3.Connection, query: VersionQuery) -> Page[Version]:
+    """Read one page of a workflow's versions."""
+    found = db.execute(sql.VERSIONS, (query.workflow, query.id, query.limit, query.offset))
+    items = tuple(rows.version_of(row) for row in found)
+    return Page(items=items, total=db.execute(sql.VERSIONS_TOTAL, (query.workflow, query.id)).fetchone()[0])
+
+
+def find_events(db: sqlite3.Connection, query: InboxQuery) -> Page[InboxEvent]:
+    """Read unconsumed events of an instance."""
+    found = db.execute(sql.INBOX_AFTER, (query.instance, query.after, query.limit))
+    return Page(items=tuple(rows.event_of(row) for row in found))
+
+
+def _cursor_of(key: int) -> str:
+    return base64.urlsafe_b64encode(str(key).encode()).decode().rstrip("=")
+
+
+def _key_of(cursor: str) -> int:
+    try:
+        return int(base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True))
+    except (ValueError, binascii.Error) as error:
+        raise Rejected(f"{cursor!r} is no cursor of this list; use the one that came with the page before", code="query.cursor") from error

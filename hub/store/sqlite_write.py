@@ -1,0 +1,295 @@
+"""What the writer of the embedded store does with its connection: groups of writes, claims, leases, pruning.
+
+Each public function is one transaction, on disk when it returns. Anything that cannot be stored for a reason of its own (a value, a
+constraint) is a result, `POISON`; whatever a later attempt could cure (disk, lock) is raised as the driver raises it, with all undone.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import uuid
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+from itertools import count
+from typing import Any
+
+from hub.core.lifecycle import Head, decide
+from hub.core.model import Snapshot, Status
+from hub.core.writes import (
+    CreateInstance,
+    DeleteWorkflow,
+    Outcome,
+    RegisterWorkflow,
+    Restart,
+    Verdict,
+    Write,
+)
+from hub.store import rows
+from hub.store import statements as sql
+from hub.store.group import SOMETHING_DUE, Alone, Existing, Group, Known, Planned, Rows, answer, due, parts
+from hub.store.sqlite_read import snapshots
+
+Signalled = set[int]
+
+
+def is_failure_of_storage(error: BaseException) -> bool:
+    """Whether the database could not be written at all, as against a value that it does not take."""
+    return isinstance(error, sqlite3.OperationalError | sqlite3.InternalError | MemoryError) or type(error) is sqlite3.DatabaseError
+
+
+@contextmanager
+def transaction(db: sqlite3.Connection) -> Iterator[None]:
+    """Run the body in one write transaction: committed when it ends, undone when it raises."""
+    db.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        db.execute("COMMIT")
+    except BaseException:
+        if db.in_transaction:  # a full disk may have ended it already
+            db.execute("ROLLBACK")
+        raise
+
+
+# ---- groups
+
+
+def apply(db: sqlite3.Connection, writes: Sequence[Write]) -> tuple[list[Outcome], Signalled]:
+    """Apply writes in one transaction; return an outcome each and the keys to signal."""
+    try:
+        with transaction(db):
+            return _apply(db, writes)
+    except Exception as error:
+        if is_failure_of_storage(error):
+            raise
+    with transaction(db):
+        return _apply_each(db, writes)
+
+
+def _apply_each(db: sqlite3.Connection, writes: Sequence[Write]) -> tuple[list[Outcome], Signalled]:
+    """Apply writes one by one, so that only those fail that cannot be kept."""
+    outcomes: list[Outcome] = []
+    touched: Signalled = set()
+    for write in writes:
+        db.execute("SAVEPOINT one")
+        try:
+            (outcome,), signalled = _apply(db, [write])
+        except Exception as error:
+            if is_failure_of_storage(error):
+                raise
+            db.execute("ROLLBACK TO one")
+            outcomes.append(
+                Outcome(verdict=Verdict.POISON, instance=getattr(write, "instance", None), reason=f"{type(error).__name__}: {error}")
+            )
+        else:
+            outcomes.append(outcome)
+            touched |= signalled
+        db.execute("RELEASE one")
+    return outcomes, touched
+
+
+def _apply(db: sqlite3.Connection, writes: Sequence[Write]) -> tuple[list[Outcome], Signalled]:
+    outcomes: list[Outcome] = []
+    touched: Signalled = set()
+    for part in parts(writes):
+        if isinstance(part, list):
+            group = Group(_known(db, part))
+            outcomes += [group.add(write) for write in part]
+            group.finish()
+            _run(db, group.rows)
+            touched |= group.touched
+        else:
+            outcome, signalled = _apply_alone(db, part)
+            outcomes.append(outcome)
+            touched |= signalled
+    return outcomes, touched
+
+
+def _known(db: sqlite3.Connection, writes: Sequence[Planned]) -> Known:
+    known = Known(heads={}, workflows={}, deliveries={}, taken={}, keys=iter(()))
+    changed: set[int] = set()
+    creates = False
+    for write in writes:
+        if isinstance(write, CreateInstance):
+            creates = True
+            _look_up(db, write, known)
+        else:
+            changed.add(write.instance)
+    known.heads = _heads(db, changed)
+    if creates:
+        last = db.execute(sql.LAST_KEY).fetchone()
+        known.keys = count(1 if last is None else last[0] + 1)
+    return known
+
+
+def _look_up(db: sqlite3.Connection, write: CreateInstance, known: Known) -> None:
+    """Find what a new instance could collide with; a statement each costs as little as a set of them, there is no network."""
+    new = write.new
+    if new.workflow not in known.workflows:
+        row = db.execute(sql.WORKFLOW_KEY, (new.workflow,)).fetchone()
+        if row is not None:
+            known.workflows[new.workflow] = row[0]
+    if new.trigger is not None and new.dedupe_key is not None:
+        row = db.execute(sql.DELIVERED, (new.trigger, new.dedupe_key)).fetchone()
+        if row is not None:
+            known.deliveries[new.trigger, new.dedupe_key] = _existing(row)
+    workflow = known.workflows.get(new.workflow)
+    if workflow is not None and not new.generated_id:
+        row = db.execute(sql.TAKEN, (workflow, new.id)).fetchone()
+        if row is not None:
+            known.taken[new.workflow, new.id] = _existing(row)
+
+
+def _existing(row: rows.Row) -> Existing:
+    key, id, status = row
+    return Existing(key, id, None if status is None else Status(status))
+
+
+def _heads(db: sqlite3.Connection, keys: Iterable[int]) -> dict[int, Head]:
+    return {row[0]: rows.head_of(row) for row in db.execute(sql.HEADS, (json.dumps(sorted(keys)),))}
+
+
+def _run(db: sqlite3.Connection, planned: Rows) -> None:
+    for statement, values in (
+        (sql.INSERT_INSTANCE, planned.instances),
+        (sql.INSERT_DELIVERY, planned.deliveries),
+        (sql.TRIGGERED, [(at, workflow) for workflow, at in sorted(planned.triggered.items())]),
+        (sql.UPSERT_STEP, planned.steps),
+        (sql.UPSERT_ATTEMPT, planned.attempts),
+        (sql.INSERT_EVENT, planned.events),
+        (sql.CONSUME_EVENT, planned.consumed),
+        (sql.SHIFT_TIMERS, planned.shifts),
+        (sql.UPDATE_HEAD, planned.heads),
+        (sql.UPDATE_RESULT, planned.results),
+    ):
+        if values:
+            db.executemany(statement, values)
+
+
+# ---- writes that run alone
+
+
+def _apply_alone(db: sqlite3.Connection, write: Alone) -> tuple[Outcome, Signalled]:
+    if isinstance(write, RegisterWorkflow):
+        return _register(db, write), set()
+    if isinstance(write, DeleteWorkflow):
+        return _delete_workflow(db, write)
+    head = _heads(db, [write.instance]).get(write.instance)
+    if isinstance(write, Restart):
+        return _restart(db, write, head)
+    outcome = answer(Verdict.APPLIED, write.instance, head)
+    verdict = decide(head, write)
+    if verdict is not Verdict.APPLIED:
+        return answer(verdict, write.instance, head), set()
+    _forget(db, [write.instance])
+    return outcome, {write.instance}
+
+
+def _restart(db: sqlite3.Connection, write: Restart, head: Head | None) -> tuple[Outcome, Signalled]:
+    since: int | None = None
+    if head is not None and write.origin is not None:
+        kind = None if write.origin.kind is None else write.origin.kind.value
+        (since,) = db.execute(sql.ORIGIN, (write.instance, write.origin.name, write.origin.count, kind)).fetchone()
+        if since is None:
+            return answer(Verdict.MISSING, write.instance, head), set()
+    verdict = decide(head, write)
+    if verdict is not Verdict.APPLIED or head is None:
+        return answer(verdict, write.instance, head), set()
+    if since is None:
+        db.execute(sql.FORGET_ATTEMPTS, (write.instance,))
+        db.execute(sql.FORGET_STEPS, (write.instance,))
+    else:
+        db.execute(sql.FORGET_ATTEMPTS_SINCE, (write.instance, since))
+        db.execute(sql.FORGET_STEPS_SINCE, (write.instance, since))
+    db.execute(sql.FORGET_INBOX, (write.instance,))
+    db.execute(sql.UPDATE_RESULT, rows.result_row(head))
+    return answer(verdict, write.instance, head), {write.instance, *([SOMETHING_DUE] if due(head, write) else [])}
+
+
+def _register(db: sqlite3.Connection, write: RegisterWorkflow) -> Outcome:
+    version, at = write.version, rows.micros(write.version.created_at)
+    found = db.execute(sql.WORKFLOW_KEY, (version.workflow,)).fetchone()
+    if found is None:
+        named = (str(uuid.uuid4()), version.workflow, version.class_name, write.script_name, at, at)
+        (workflow,) = db.execute(sql.INSERT_WORKFLOW, named).fetchone()
+    else:
+        (workflow,) = found
+        known = db.execute(sql.VERSION_OF_DIGEST, (workflow, version.digest)).fetchone()
+        if known is not None:
+            return Outcome(verdict=Verdict.APPLIED, id=known[0])
+        db.execute(sql.UPDATE_WORKFLOW, (version.class_name, write.script_name, at, workflow))
+    db.execute(sql.INSERT_VERSION, (version.id, workflow, version.class_name, version.digest, at))
+    return Outcome(verdict=Verdict.APPLIED, id=version.id)
+
+
+def _delete_workflow(db: sqlite3.Connection, write: DeleteWorkflow) -> tuple[Outcome, Signalled]:
+    found = db.execute(sql.WORKFLOW_KEY, (write.name,)).fetchone()
+    if found is None:
+        return Outcome(verdict=Verdict.MISSING), set()
+    keys = [key for (key,) in db.execute(sql.INSTANCES_OF_WORKFLOW, found)]
+    _forget(db, keys)
+    db.execute(sql.DELETE_VERSIONS, found)
+    db.execute(sql.DELETE_WORKFLOW, found)
+    return Outcome(verdict=Verdict.APPLIED), set(keys)
+
+
+def _forget(db: sqlite3.Connection, keys: Sequence[int]) -> None:
+    """Delete instances with all that hangs on them; only what triggers have delivered stays known."""
+    listed = (json.dumps(keys),)
+    db.execute(sql.KEEP_DELIVERIES, listed)
+    for statement in (*sql.DELETE_CHILDREN, sql.DELETE_INSTANCES):
+        db.execute(statement, listed)
+
+
+# ---- leases, claims, pruning
+
+
+def register_node(db: sqlite3.Connection, lease_until: int, now: datetime, info: dict[str, Any], *, alone: bool) -> int:
+    """Add a node and return its number. `alone` = every other node is known to be dead: their leases end."""
+    with transaction(db):
+        (node,) = db.execute(sql.INSERT_NODE, (lease_until, rows.micros(now), json.dumps(info))).fetchone()
+        if alone:
+            db.execute(sql.END_OTHER_LEASES, (node,))
+            db.execute(sql.FORGET_NODES)
+    return int(node)
+
+
+def renew_node(db: sqlite3.Connection, node: int, lease_until: int) -> bool:
+    """Set the end of a node's lease; return whether there is such a node."""
+    with transaction(db):
+        return db.execute(sql.RENEW_NODE, (lease_until, node)).rowcount == 1
+
+
+def lease_end(ttl: timedelta, now: datetime) -> int:
+    """Return the stored end of a lease; 0, which is always past, for one that is given back."""
+    return rows.micros(now + ttl) if ttl else 0
+
+
+def claim(db: sqlite3.Connection, node: int, limit: int, now: datetime) -> list[Snapshot]:
+    """Claim orphans of dead nodes, then due instances by urgency, and read them whole."""
+    at = rows.micros(now)
+    with transaction(db):
+        keys: list[int] = []
+        dead = json.dumps([key for (key,) in db.execute(sql.DEAD_NODES, (at, node))])
+        if dead != "[]":
+            db.execute(sql.PAUSE_ORPHANS, (at, dead))
+            keys += [key for (key,) in db.execute(sql.ORPHANS, (dead, limit))]
+        keys += [key for (key,) in db.execute(sql.DUE, (at, limit - len(keys)))]
+        if not keys:
+            return []
+        db.execute(sql.CLAIM, (node, at, json.dumps(keys)))
+        claimed = {snapshot.instance.key: snapshot for snapshot in snapshots(db, keys)}
+    return [claimed[key] for key in keys]
+
+
+def prune(db: sqlite3.Connection, candidates: Sequence[int], before: datetime, limit: int) -> int:
+    """Delete those candidates that are still final and old, and what is as old of deliveries without an instance."""
+    at = rows.micros(before)
+    with transaction(db):
+        keys = [key for (key,) in db.execute(sql.STILL_PRUNABLE, (json.dumps(candidates), at))]
+        if keys:
+            db.execute(sql.DELETE_DELIVERIES, (json.dumps(keys),))
+            _forget(db, keys)
+        db.execute(sql.PRUNE_ORPHANS, (at, limit))
+    return len(keys)

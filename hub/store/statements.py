@@ -1,0 +1,190 @@
+"""The SQL of the embedded store: constant text, so that each statement is prepared once.
+
+No value ever becomes part of a text; lists of numbers travel as one JSON parameter. The order of columns is that of `rows.py`.
+"""
+
+from __future__ import annotations
+
+from hub.core.model import InstanceQuery
+from hub.store.rows import Row, micros
+
+IN_KEYS = "IN (SELECT value FROM json_each(?))"
+
+# ---- heads
+
+HEADS = f"""
+SELECT key, id, status, node, token, wish, inbox_seq, wake_at, paused_at, started_at, ended_at, modified_at, recoveries
+FROM instance WHERE key {IN_KEYS}
+"""
+_SET_HEAD = """
+status = ?, node = ?, wish = ?, inbox_seq = ?, wake_at = ?, paused_at = ?, started_at = ?, ended_at = ?, modified_at = ?, recoveries = ?
+WHERE key = ?
+"""
+UPDATE_HEAD = f"UPDATE instance SET {_SET_HEAD}"
+UPDATE_RESULT = f"UPDATE instance SET output = ?, error = ?, {_SET_HEAD}"
+
+# ---- creating
+
+WORKFLOW_KEY = "SELECT key FROM workflow WHERE name = ?"
+TRIGGERED = "UPDATE workflow SET triggered_at = max(coalesce(triggered_at, 0), ?) WHERE key = ?"
+LAST_KEY = "SELECT seq FROM sqlite_sequence WHERE name = 'instance'"
+DELIVERED = """
+SELECT d.instance, coalesce(d.deleted_id, i.id), i.status FROM delivery d LEFT JOIN instance i ON i.key = d.instance
+WHERE d.trigger = ? AND d.key = ?
+"""
+TAKEN = "SELECT key, id, status FROM instance WHERE workflow = ? AND id = ?"
+INSERT_INSTANCE = """
+INSERT INTO instance (key, workflow, id, status, created_at, modified_at, wake_at, node, token, version, source, trigger, dedupe_key,
+schedule_cron, scheduled_at, params) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+"""
+INSERT_DELIVERY = "INSERT INTO delivery (trigger, key, instance, at) VALUES (?, ?, ?, ?)"
+
+# ---- the journal
+
+_STEP = """instance, kind, name, count, ordinal, state, started_at, ended_at, attempt, attempt_started_at, wake_at, config, event_type,
+output, error"""
+UPSERT_STEP = f"""
+INSERT INTO step ({_STEP}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT (instance, kind, name, count) DO UPDATE SET ordinal = excluded.ordinal, state = excluded.state,
+started_at = excluded.started_at, ended_at = excluded.ended_at, attempt = excluded.attempt,
+attempt_started_at = excluded.attempt_started_at, wake_at = excluded.wake_at, config = excluded.config,
+event_type = excluded.event_type, output = excluded.output, error = excluded.error
+WHERE step.state NOT IN ('done', 'failed')
+"""
+_ATTEMPT = "instance, name, count, number, started_at, ended_at, error"
+UPSERT_ATTEMPT = f"""
+INSERT INTO attempt ({_ATTEMPT}) VALUES (?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT (instance, name, count, number) DO UPDATE SET
+started_at = excluded.started_at, ended_at = excluded.ended_at, error = excluded.error
+"""
+INSERT_EVENT = "INSERT INTO inbox (instance, seq, type, payload, sent_at) VALUES (?, ?, ?, ?, ?)"
+CONSUME_EVENT = "DELETE FROM inbox WHERE instance = ? AND seq = ?"
+SHIFT_TIMERS = "UPDATE step SET wake_at = wake_at + ? WHERE instance = ? AND state = 'waiting' AND wake_at IS NOT NULL"
+
+# ---- restarting
+
+ORIGIN = "SELECT min(ordinal) FROM step WHERE instance = ? AND name = ? AND count = ? AND kind = coalesce(?, kind)"
+FORGET_ATTEMPTS_SINCE = """
+DELETE FROM attempt WHERE instance = ?1 AND EXISTS (SELECT 1 FROM step s WHERE s.instance = ?1 AND s.kind = 'step'
+AND s.name = attempt.name AND s.count = attempt.count AND s.ordinal >= ?2)
+"""
+FORGET_STEPS_SINCE = "DELETE FROM step WHERE instance = ? AND ordinal >= ?"
+FORGET_ATTEMPTS = "DELETE FROM attempt WHERE instance = ?"
+FORGET_STEPS = "DELETE FROM step WHERE instance = ?"
+FORGET_INBOX = "DELETE FROM inbox WHERE instance = ?"
+
+# ---- deleting
+
+KEEP_DELIVERIES = f"""
+UPDATE delivery SET deleted_id = i.id FROM instance i
+WHERE i.key {IN_KEYS} AND delivery.trigger = i.trigger AND delivery.key = i.dedupe_key
+"""
+DELETE_DELIVERIES = f"""
+DELETE FROM delivery WHERE (trigger, key) IN (SELECT i.trigger, i.dedupe_key FROM instance i
+WHERE i.key {IN_KEYS} AND i.dedupe_key IS NOT NULL)
+"""
+DELETE_CHILDREN = tuple(f"DELETE FROM {table} WHERE instance {IN_KEYS}" for table in ("step", "attempt", "inbox"))
+DELETE_INSTANCES = f"DELETE FROM instance WHERE key {IN_KEYS}"
+INSTANCES_OF_WORKFLOW = "SELECT key FROM instance WHERE workflow = ?"
+DELETE_VERSIONS = "DELETE FROM version WHERE workflow = ?"
+DELETE_WORKFLOW = "DELETE FROM workflow WHERE key = ?"
+PRUNABLE = "SELECT key FROM instance WHERE ended_at < ? ORDER BY key LIMIT ?"
+STILL_PRUNABLE = f"SELECT key FROM instance WHERE key {IN_KEYS} AND ended_at < ?"
+PRUNE_ORPHANS = """
+DELETE FROM delivery WHERE (trigger, key) IN (SELECT trigger, key FROM delivery WHERE deleted_id IS NOT NULL AND at < ? LIMIT ?)
+"""
+
+# ---- workflows
+
+VERSION_OF_DIGEST = "SELECT id FROM version WHERE workflow = ? AND digest = ?"
+INSERT_WORKFLOW = """
+INSERT INTO workflow (id, name, class_name, script_name, created_at, modified_at) VALUES (?, ?, ?, ?, ?, ?) RETURNING key
+"""
+UPDATE_WORKFLOW = "UPDATE workflow SET class_name = ?, script_name = ?, modified_at = ? WHERE key = ?"
+INSERT_VERSION = "INSERT INTO version (id, workflow, class_name, digest, created_at) VALUES (?, ?, ?, ?, ?)"
+
+# ---- nodes and claims
+
+INSERT_NODE = "INSERT INTO node (lease_until, started_at, info) VALUES (?, ?, ?) RETURNING key"
+RENEW_NODE = "UPDATE node SET lease_until = ? WHERE key = ?"
+END_OTHER_LEASES = "UPDATE node SET lease_until = 0 WHERE key <> ?"
+FORGET_NODES = """
+DELETE FROM node WHERE lease_until = 0 AND NOT EXISTS
+(SELECT 1 FROM instance i WHERE i.ended_at IS NULL AND i.node = node.key)
+"""
+DEAD_NODES = "SELECT key FROM node WHERE lease_until <= ? AND key <> ?"
+PAUSE_ORPHANS = """
+UPDATE instance SET status = 'paused', paused_at = ?1, modified_at = ?1, node = NULL, wish = NULL, recoveries = recoveries + 1
+WHERE ended_at IS NULL AND node IN (SELECT value FROM json_each(?2)) AND wish = 'pause'
+"""
+ORPHANS = f"SELECT key FROM instance WHERE ended_at IS NULL AND node {IN_KEYS} ORDER BY key LIMIT ?"
+DUE = "SELECT key FROM instance WHERE ended_at IS NULL AND node IS NULL AND wake_at <= ? ORDER BY wake_at, key LIMIT ?"
+CLAIM = f"""
+UPDATE instance SET recoveries = recoveries + (node IS NOT NULL), node = ?, token = token + 1, wake_at = NULL, modified_at = ?,
+status = CASE WHEN started_at IS NULL THEN 'queued' ELSE 'running' END WHERE key {IN_KEYS}
+"""
+NEXT_DUE = "SELECT min(wake_at) FROM instance WHERE ended_at IS NULL AND node IS NULL AND wake_at IS NOT NULL"
+
+# ---- reading
+
+_HEAD = """
+SELECT i.key, w.name, i.id, i.status, i.created_at, i.modified_at, i.started_at, i.ended_at, i.paused_at, i.wake_at, i.node, i.token,
+i.wish, i.inbox_seq, i.recoveries, i.version, i.source, i.trigger, i.schedule_cron, i.scheduled_at"""
+_FROM = " FROM instance i JOIN workflow w ON w.key = i.workflow"
+_INSTANCE = f"{_HEAD}, i.params, i.output, i.error{_FROM}"
+INSTANCES = f"{_INSTANCE} WHERE i.key {IN_KEYS}"
+STEPS = f"SELECT {_STEP} FROM step WHERE instance {IN_KEYS} ORDER BY instance, ordinal"
+ATTEMPTS = f"SELECT {_ATTEMPT} FROM attempt WHERE instance {IN_KEYS} ORDER BY instance, ended_at, name, count, number"
+INBOX = f"SELECT instance, seq, type, payload, sent_at FROM inbox WHERE instance {IN_KEYS} ORDER BY instance, seq"
+INBOX_AFTER = "SELECT instance, seq, type, payload, sent_at FROM inbox WHERE instance = ? AND seq > ? ORDER BY seq LIMIT ?"
+COUNTS = "SELECT status, count(*) FROM instance GROUP BY status"
+_WORKFLOW_FILTER = "FROM workflow WHERE name = coalesce(?1, name) AND (?2 IS NULL OR instr(lower(name), lower(?2)) > 0)"
+WORKFLOWS = f"""
+SELECT key, id, name, class_name, script_name, created_at, modified_at, triggered_at {_WORKFLOW_FILTER} ORDER BY key DESC LIMIT ?3 OFFSET ?4
+"""
+WORKFLOWS_TOTAL = f"SELECT count(*) {_WORKFLOW_FILTER}"
+WORKFLOW_COUNTS = f"SELECT workflow, status, count(*) FROM instance WHERE workflow {IN_KEYS} GROUP BY workflow, status"
+_VERSION_FILTER = "FROM version v JOIN workflow w ON w.key = v.workflow WHERE w.name = ?1 AND v.id = coalesce(?2, v.id)"
+VERSIONS = f"SELECT v.id, w.name, v.class_name, v.digest, v.created_at {_VERSION_FILTER} ORDER BY v.key DESC LIMIT ?3 OFFSET ?4"
+VERSIONS_TOTAL = f"SELECT count(*) {_VERSION_FILTER}"
+
+
+def instances(query: InstanceQuery, after: int | None) -> tuple[str, Row]:
+    """Return the statement of one page of instances, which asks for one row more than the page; `after` is the key in the cursor."""
+    conditions, values = _conditions(query, listing=True)
+    if after is not None:
+        conditions.append("i.key > ?" if query.ascending else "i.key < ?")
+        values.append(after)
+    columns = f"{_HEAD}{_FROM}" if query.heads else _INSTANCE
+    order = "ASC" if query.ascending else "DESC"
+    return f"{columns}{_where(conditions)} ORDER BY i.key {order} LIMIT ? OFFSET ?", (*values, query.limit + 1, query.offset)
+
+
+def instances_total(query: InstanceQuery) -> tuple[str, Row]:
+    """Return the statement that counts the instances on all pages."""
+    conditions, values = _conditions(query, listing=False)
+    return f"SELECT count(*) FROM instance i{_where(conditions)}", tuple(values)
+
+
+def _conditions(query: InstanceQuery, *, listing: bool) -> tuple[list[str], list[object]]:
+    # A list wants the order of keys; the plus sign keeps SQLite from fetching a whole workflow by its index and sorting it.
+    by_key = "+" if listing and query.id is None else ""
+    found: list[tuple[str, list[object]]] = []
+    if query.workflow is not None:
+        found.append((f"{by_key}i.workflow = (SELECT key FROM workflow WHERE name = ?)", [query.workflow]))
+    if query.id is not None:
+        found.append(("i.id = ?", [query.id]))
+    if query.key is not None:
+        found.append(("i.key = ?", [query.key]))
+    if query.statuses:
+        statuses = sorted(status.value for status in query.statuses)
+        found.append((f"i.status IN ({', '.join('?' * len(statuses))})", [*statuses]))
+    if query.created_from is not None:
+        found.append(("i.created_at >= ?", [micros(query.created_from)]))
+    if query.created_to is not None:
+        found.append(("i.created_at <= ?", [micros(query.created_to)]))
+    return [text for text, _ in found], [value for _, values in found for value in values]
+
+
+def _where(conditions: list[str]) -> str:
+    return f" WHERE {' AND '.join(conditions)}" if conditions else ""

@@ -1,0 +1,189 @@
+"""The tables, as the database must have them: the truth that every migration has to reach.
+
+Used by migrations and by tests only; nothing on the way of a write imports this module, because importing SQLModel takes half a second.
+Rows are read and written as tuples (`rows.py`), never as objects of these classes. Every time is an integer: microseconds since 1970 UTC.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from sqlalchemy import DDL, BigInteger, CheckConstraint, Index, Integer, LargeBinary, Text, UniqueConstraint, event, text
+from sqlalchemy.schema import DDLElement
+from sqlmodel import Field, SQLModel
+
+_NUMBER = BigInteger().with_variant(Integer, "sqlite")  # SQLite counts only INTEGER PRIMARY KEY by itself
+
+FINAL_STATUS_TRIGGER = """
+CREATE TRIGGER instance_final_status BEFORE UPDATE OF status ON instance
+WHEN OLD.status IN ('complete', 'errored', 'terminated') AND NEW.status <> OLD.status AND NEW.status <> 'queued'
+BEGIN
+    SELECT RAISE(ABORT, 'a final status changes only by a restart');
+END
+""".strip()
+
+
+class WorkflowTable(SQLModel, table=True):
+    """A workflow by name. `id` is what clients see."""
+
+    __tablename__ = "workflow"
+    __table_args__: ClassVar[Any] = (
+        UniqueConstraint("id", name="workflow_id"),
+        UniqueConstraint("name", name="workflow_name"),
+        {"sqlite_autoincrement": True},
+    )
+
+    key: int | None = Field(default=None, primary_key=True, sa_type=_NUMBER)
+    id: str = Field(sa_type=Text)
+    name: str = Field(sa_type=Text)
+    class_name: str = Field(sa_type=Text)
+    script_name: str = Field(sa_type=Text)
+    created_at: int = Field(sa_type=BigInteger)
+    modified_at: int = Field(sa_type=BigInteger)
+    triggered_at: int | None = Field(default=None, sa_type=BigInteger)
+
+
+class VersionTable(SQLModel, table=True):
+    """One version of a workflow's code."""
+
+    __tablename__ = "version"
+    __table_args__: ClassVar[Any] = (
+        UniqueConstraint("id", name="version_id"),
+        UniqueConstraint("workflow", "digest", name="version_digest"),
+    )
+
+    key: int | None = Field(default=None, primary_key=True, sa_type=_NUMBER)
+    id: str = Field(sa_type=Text)
+    workflow: int = Field(foreign_key="workflow.key", sa_type=_NUMBER)
+    class_name: str = Field(sa_type=Text)
+    digest: str = Field(sa_type=Text)
+    created_at: int = Field(sa_type=BigInteger)
+
+
+class InstanceTable(SQLModel, table=True):
+    """The head of an instance. `key` is never given twice, so rows of a deleted instance can never be taken for another's.
+
+    The index serves the claim, the take-over from a dead node and the next due time; an instance leaves it when it ends. The large columns
+    are last: a list of heads never reads their pages.
+    """
+
+    __tablename__ = "instance"
+    __table_args__: ClassVar[Any] = (
+        CheckConstraint("length(id) > 0", name="instance_id_not_empty"),
+        UniqueConstraint("workflow", "id", name="instance_workflow_id"),
+        Index("instance_live", "node", "wake_at", sqlite_where=text("ended_at IS NULL"), postgresql_where=text("ended_at IS NULL")),
+        {"sqlite_autoincrement": True},
+    )
+
+    key: int | None = Field(default=None, primary_key=True, sa_type=_NUMBER)
+    workflow: int = Field(foreign_key="workflow.key", sa_type=_NUMBER)
+    id: str = Field(sa_type=Text)
+    status: str = Field(sa_type=Text)
+    created_at: int = Field(sa_type=BigInteger)
+    modified_at: int = Field(sa_type=BigInteger)
+    started_at: int | None = Field(default=None, sa_type=BigInteger)
+    ended_at: int | None = Field(default=None, sa_type=BigInteger)
+    paused_at: int | None = Field(default=None, sa_type=BigInteger)
+    wake_at: int | None = Field(default=None, sa_type=BigInteger)
+    node: int | None = Field(default=None, sa_type=_NUMBER)
+    token: int = Field(sa_type=BigInteger)
+    wish: str | None = Field(default=None, sa_type=Text)
+    inbox_seq: int = Field(sa_type=BigInteger, sa_column_kwargs={"server_default": text("0")})
+    recoveries: int = Field(sa_type=Integer, sa_column_kwargs={"server_default": text("0")})
+    version: str | None = Field(default=None, sa_type=Text)
+    source: str = Field(sa_type=Text)
+    trigger: str | None = Field(default=None, sa_type=Text)
+    dedupe_key: str | None = Field(default=None, sa_type=Text)
+    schedule_cron: str | None = Field(default=None, sa_type=Text)
+    scheduled_at: int | None = Field(default=None, sa_type=BigInteger)
+    params: bytes = Field(sa_type=LargeBinary)
+    output: bytes | None = Field(default=None, sa_type=LargeBinary)
+    error: str | None = Field(default=None, sa_type=Text)
+
+
+class StepTable(SQLModel, table=True):
+    """The journal: one row a step, sleep or wait. NULL = the default of the field in `Entry`."""
+
+    __tablename__ = "step"
+    __table_args__: ClassVar[Any] = {"sqlite_with_rowid": False}
+
+    instance: int = Field(primary_key=True, sa_type=BigInteger)
+    kind: str = Field(primary_key=True, sa_type=Text)
+    name: str = Field(primary_key=True, sa_type=Text)
+    count: int = Field(primary_key=True, sa_type=Integer)
+    ordinal: int = Field(sa_type=Integer)
+    state: str = Field(sa_type=Text)
+    started_at: int = Field(sa_type=BigInteger)
+    ended_at: int | None = Field(default=None, sa_type=BigInteger)
+    attempt: int | None = Field(default=None, sa_type=Integer)
+    attempt_started_at: int | None = Field(default=None, sa_type=BigInteger)
+    wake_at: int | None = Field(default=None, sa_type=BigInteger)
+    config: str | None = Field(default=None, sa_type=Text)
+    event_type: str | None = Field(default=None, sa_type=Text)
+    output: bytes | None = Field(default=None, sa_type=LargeBinary)
+    error: str | None = Field(default=None, sa_type=Text)
+
+
+class AttemptTable(SQLModel, table=True):
+    """One failed attempt of a step."""
+
+    __tablename__ = "attempt"
+    __table_args__: ClassVar[Any] = {"sqlite_with_rowid": False}
+
+    instance: int = Field(primary_key=True, sa_type=BigInteger)
+    name: str = Field(primary_key=True, sa_type=Text)
+    count: int = Field(primary_key=True, sa_type=Integer)
+    number: int = Field(primary_key=True, sa_type=Integer)
+    started_at: int = Field(sa_type=BigInteger)
+    ended_at: int = Field(sa_type=BigInteger)
+    error: str = Field(sa_type=Text)
+
+
+class InboxTable(SQLModel, table=True):
+    """Events that were sent to an instance and not yet consumed: consuming one deletes its row."""
+
+    __tablename__ = "inbox"
+    __table_args__: ClassVar[Any] = {"sqlite_with_rowid": False}
+
+    instance: int = Field(primary_key=True, sa_type=BigInteger)
+    seq: int = Field(primary_key=True, sa_type=BigInteger)
+    type: str = Field(sa_type=Text)
+    payload: bytes = Field(sa_type=LargeBinary)
+    sent_at: int = Field(sa_type=BigInteger)
+
+
+class DeliveryTable(SQLModel, table=True):
+    """Which instance an event of a trigger has created.
+
+    It outlives an instance that somebody deletes, so that a late repetition of the event does not bring it back; `deleted_id` then keeps
+    the id of that instance, until the row is as old as what is pruned.
+    """
+
+    __tablename__ = "delivery"
+    __table_args__: ClassVar[Any] = (
+        Index("delivery_orphan", "at", sqlite_where=text("deleted_id IS NOT NULL"), postgresql_where=text("deleted_id IS NOT NULL")),
+        {"sqlite_with_rowid": False},
+    )
+
+    trigger: str = Field(primary_key=True, sa_type=Text)
+    key: str = Field(primary_key=True, sa_type=Text)
+    instance: int = Field(sa_type=BigInteger)
+    at: int = Field(sa_type=BigInteger)
+    deleted_id: str | None = Field(default=None, sa_type=Text)
+
+
+class NodeTable(SQLModel, table=True):
+    """A process that executes instances. `lease_until` 0 = its lease has ended, whatever the clock says."""
+
+    __tablename__ = "node"
+    __table_args__: ClassVar[Any] = {"sqlite_autoincrement": True}
+
+    key: int | None = Field(default=None, primary_key=True, sa_type=_NUMBER)
+    lease_until: int = Field(sa_type=BigInteger)
+    started_at: int = Field(sa_type=BigInteger)
+    info: str | None = Field(default=None, sa_type=Text)
+
+
+metadata = SQLModel.metadata
+_final_status: DDLElement = DDL(FINAL_STATUS_TRIGGER)  # type: ignore[no-untyped-call]  # SQLAlchemy has no type for it
+event.listen(metadata.tables["instance"], "after_create", _final_status.execute_if(dialect="sqlite"))
