@@ -1,0 +1,44 @@
+# Everything a contributor needs. Python >= 3.11 and make are enough: each target builds .venv when it is missing or out of date.
+#   make run      start the hub with the example project           make bench   measure (QUICK=1 for a minute's worth)
+#   make test     run the tests (ARGS="-k name")                   make soak    kill a real hub far more often than the tests do
+#   make lint     ruff, mypy --strict, repository rules            make clean   remove .venv and everything generated
+# PYTHON=/path/to/python chooses the interpreter that .venv is built from.
+
+VENV := .venv
+BIN := $(VENV)/bin
+PROJECT ?= config/examples/starter
+
+.PHONY: run test lint bench soak clean help
+.DEFAULT_GOAL := help
+
+help:
+	@sed -n '2,6s/^# \{0,1\}//p' Makefile
+
+run: $(VENV)/.installed
+	@$(BIN)/hub dev $(PROJECT)
+
+test: $(VENV)/.installed-dev
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: $(VENV)/.installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest -q tests/repo
+
+bench: $(VENV)/.installed-dev
+	$(BIN)/python -m tests.bench $(if $(QUICK),--quick)
+
+soak: $(VENV)/.installed-dev
+	HUB_SOAK=1 $(BIN)/python -m pytest --timeout 0 tests/crash $(ARGS)
+
+clean:
+	rm -rf $(VENV) dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(VENV)/.installed: pyproject.toml
+	@.ci/venv $(VENV) .
+	@touch $@
+
+$(VENV)/.installed-dev: pyproject.toml
+	@.ci/venv $(VENV) '.[dev]'
+	@touch $@ $(VENV)/.installed
