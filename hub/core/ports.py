@@ -84,6 +84,10 @@ class TriggerContext(Protocol):
     @property
     def routes(self) -> Routes: ...
 
+    def status_path(self, workflow: str, id: str) -> str:
+        """Return the absolute path under which REST shows an instance."""
+        ...
+
     async def emit(self, event: TriggerEvent) -> Receipt:
         """Create the instance that the event asks for; durable when it returns.
 
