@@ -14,6 +14,7 @@ from typing import Any, Protocol, TypeVar, overload
 from hub.core.model import Schedule
 
 T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
 Duration = str | int | float | timedelta  # a plain number is milliseconds
 Retries = Mapping[str, Any]  # {"limit": int, "delay": Duration, "backoff": "constant" | "linear" | "exponential"}
 
@@ -55,10 +56,10 @@ _KEYS = ("payload", "timestamp", "instanceId", "workflowName", "schedule")
 _FIELDS = frozenset({"payload", "timestamp", "instance_id", "workflow_name", "schedule"})
 
 
-class StepCallable(Protocol[T]):
+class StepCallable(Protocol[T_co]):
     """A decorated step: awaiting its call runs it, or returns what is recorded."""
 
-    def __call__(self) -> Awaitable[T]: ...
+    def __call__(self) -> Awaitable[T_co]: ...
 
 
 class WorkflowStep(Protocol):

@@ -131,7 +131,8 @@ class EmbeddedEngine:
 
     async def find(self, query: Any) -> Page[Any]:
         """Answer a query; see `Store.find`."""
-        return await self._store.find(query)
+        page: Page[Any] = await self._store.find(query)
+        return page
 
     async def ready(self) -> None:
         """Return when the store answers. Raises: Unavailable."""

@@ -110,6 +110,7 @@ class Execution:
         self.services = services
         self.begun = head.started_at is not None
         self.over = False
+        self.parked_until: datetime | None = None  # when a parked instance is due again
         self._token = head.token
         self._started_at = head.started_at or services.clock.now()
         self._replay = Replay(snapshot.entries, snapshot.inbox)
@@ -436,6 +437,7 @@ class Execution:
 
     def _park(self, status: Status, wake_at: datetime | None) -> None:
         self._parking = True
+        self.parked_until = wake_at
         fresh = tuple(wait.entry for wait in self._fresh if not wait.future.done())
         park = Park(
             instance=self.key,

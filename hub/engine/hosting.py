@@ -33,7 +33,11 @@ class RouteTable:
         self._routes[path] = Route(
             path=path, methods=frozenset(method.upper() for method in methods), handler=handler, max_body_bytes=max_body_bytes
         )
-        return lambda: self._routes.pop(path, None) and None
+
+        def remove() -> None:
+            self._routes.pop(path, None)
+
+        return remove
 
     def match(self, path: str) -> Route | None:
         """Return the endpoint at a path."""

@@ -11,7 +11,7 @@ import contextlib
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from hub.core import codec
@@ -29,8 +29,8 @@ from hub.engine.threads import ThreadPool
 
 CLAIM = 256  # instances a claim: enough for one shared read, few enough that other nodes get some
 WATCH_S = 0.02  # an attempt that outlives this gets a start record; shorter ones cost nothing
-POLL_S = 5.0  # without a signal the store is asked that often
 RETRY_S = 0.5  # the pause after the store was away
+_ALWAYS = datetime.max.replace(tzinfo=UTC)
 UNKNOWN_S = 60.0  # how long an instance waits whose workflow this node does not know
 
 
@@ -43,6 +43,7 @@ class RunnerOptions:
     grace: timedelta = timedelta(seconds=10)
     resident: timedelta = timedelta(seconds=1)
     lease: timedelta = timedelta(seconds=10)
+    poll: timedelta = timedelta(seconds=5)  # without a signal the store is asked that often, and dead nodes are looked for
     payload_bytes: int = 1 << 20
     result_bytes: int = 1 << 20
     defaults: StepConfig = StepConfig()
@@ -73,6 +74,8 @@ class Runner:
         self._reserved = 0
         self._backlog = True  # until the first claim has told what an earlier run left behind
         self._stopping = False
+        self._claimed_at = float("-inf")
+        self._awake_at = _ALWAYS  # when the claim loop looks again by itself
         self._wake = asyncio.Event()
         self._empty = asyncio.Event()
         self._loops: list[asyncio.Task[None]] = []
@@ -201,28 +204,35 @@ class Runner:
                 await self._clock.sleep(RETRY_S)
 
     async def _claim_due(self) -> None:
+        """Claim what is due whenever a slot is free; look for instances of dead nodes at least every `poll`."""
+        poll_s = self._options.poll.total_seconds()
         while self._node is not None and not self._stopping:
             self._wake.clear()
+            self._awake_at = _ALWAYS  # while the store is asked, every new time may be news
             free = min(self._free(), CLAIM)
-            if free > 0:
-                claimed = await self._store.claim(self._node, free, self._clock.now())
-                for snapshot in claimed:
-                    self._telemetry.recovered += snapshot.instance.recoveries > 0
-                    self._execute(snapshot)
-                self._backlog = len(claimed) == free
-                if self._backlog:
-                    continue
-            await self._wait_for_due(None if free > 0 else POLL_S)
+            if free <= 0:
+                await self._pause(poll_s)
+                continue
+            now, monotonic = self._clock.now(), self._clock.monotonic()
+            due = await self._store.next_due(now)
+            wait = poll_s if due is None else min(poll_s, (due - now).total_seconds())
+            overdue = self._claimed_at + poll_s - monotonic
+            if wait > 0 and overdue > 0:
+                self._backlog = False
+                await self._pause(min(wait, overdue))
+                continue
+            claimed = await self._store.claim(self._node, free, now)
+            self._claimed_at = monotonic
+            for snapshot in claimed:
+                self._telemetry.recovered += snapshot.instance.recoveries > 0
+                self._execute(snapshot)
+            self._backlog = len(claimed) == free
 
-    async def _wait_for_due(self, longest: float | None) -> None:
-        """Return when something may be due: at the time of the next instance, on a signal, or after the poll interval."""
-        pause = POLL_S
-        if longest is None:
-            due = await self._store.next_due(self._clock.now())
-            if due is not None:
-                pause = min(pause, max(0.0, (due - self._clock.now()).total_seconds()))
+    async def _pause(self, seconds: float) -> None:
+        """Return after that time, or at once when something may have become due."""
+        self._awake_at = self._clock.now() + timedelta(seconds=seconds)
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._wake.wait(), pause)
+            await asyncio.wait_for(self._wake.wait(), seconds)
 
     async def _renew(self) -> None:
         while True:
@@ -278,7 +288,8 @@ class Runner:
         self._resident.pop(execution.key, None)
         self._telemetry.completed += status is Status.COMPLETE
         self._telemetry.errored += status is Status.ERRORED
-        if self._backlog:
+        parked_until = execution.parked_until
+        if self._backlog or (parked_until is not None and parked_until < self._awake_at):
             self._wake.set()
         if not self._resident:
             self._empty.set()

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import contextvars
 import queue
 import threading
 from collections.abc import Callable
+from concurrent.futures import Executor, Future
 from typing import Any
 
-_Job = tuple[contextvars.Context, Callable[[], Any], asyncio.AbstractEventLoop, "asyncio.Future[Any]"]
+_Job = tuple["Future[Any]", Callable[[], Any]]
 
 
-class ThreadPool:
+class ThreadPool(Executor):
     """At most `size` bodies at once; further ones wait their turn. Threads start on demand and are kept."""
 
     def __init__(self, size: int) -> None:
@@ -25,14 +25,18 @@ class ThreadPool:
 
     async def run(self, call: Callable[[], Any]) -> Any:
         """Run a blocking call and return its result. Cancelling the await leaves the thread to finish; its result is discarded."""
-        loop = asyncio.get_running_loop()
-        future: asyncio.Future[Any] = loop.create_future()
-        self._jobs.put((contextvars.copy_context(), call, loop, future))
+        context = contextvars.copy_context()
+        return await asyncio.get_running_loop().run_in_executor(self, context.run, _without_stop_iteration, call)
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        """Queue a call (the interface of `concurrent.futures`)."""
+        future: Future[Any] = Future()
+        self._jobs.put((future, lambda: fn(*args, **kwargs)))
         with self._lock:
             if self._idle < self._jobs.qsize() and self._threads < self._size:
                 self._threads += 1
                 threading.Thread(target=self._work, name=f"step-{self._threads}", daemon=True).start()
-        return await future
+        return future
 
     def close(self) -> None:
         """Let idle threads end; busy ones end after their body."""
@@ -48,24 +52,17 @@ class ThreadPool:
                 self._idle -= 1
             if job is None:
                 return
-            context, call, loop, future = job
-            if future.cancelled():
-                continue
-            try:
-                result, error = context.run(call), None
-            except BaseException as raised:  # SystemExit in a body must not end the thread
-                result, error = None, raised
-            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
-                loop.call_soon_threadsafe(_resolve, future, result, error)
-            del job, context, call, future, result, error
+            future, call = job
+            if future.set_running_or_notify_cancel():
+                try:
+                    future.set_result(call())
+                except BaseException as error:  # SystemExit in a body must not end the thread
+                    future.set_exception(error)
+            del job, future, call
 
 
-def _resolve(future: asyncio.Future[Any], result: Any, error: BaseException | None) -> None:
-    if future.done():
-        return
-    if isinstance(error, StopIteration):  # a future cannot carry it
-        error = RuntimeError(f"StopIteration: {error}")
-    if error is None:
-        future.set_result(result)
-    else:
-        future.set_exception(error)
+def _without_stop_iteration(call: Callable[[], Any]) -> Any:
+    try:
+        return call()
+    except StopIteration as error:  # an asyncio future cannot carry it
+        raise RuntimeError(f"StopIteration: {error}") from error
