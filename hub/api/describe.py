@@ -1,0 +1,174 @@
+"""A snapshot as Cloudflare's describe object. Pure: no clock, no engine, no server.
+
+The rules beyond copying fields: a name carries its counter (`charge-1`); a step lists its failed attempts and the current or last one; a
+step's `output` is the JSON text of the whole value (the SDKs type it as text), null as long as there is none; the instance's own `params`
+and `output` are JSON values; `end` of an unfinished sleep or wait is when it will end, which the SDKs need to recognise it.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from datetime import datetime
+from typing import Any
+
+from hub.api.envelope import timestamp
+from hub.api.shapes import (
+    AnyStepItem,
+    AttemptItem,
+    ErrorItem,
+    InstanceDetail,
+    ScheduleItem,
+    SleepItem,
+    StepDetail,
+    StepItem,
+    TerminationItem,
+    TriggerItem,
+    WaitItem,
+)
+from hub.core.codec import dump_plain, plain
+from hub.core.errors import ErrorInfo, NotFound
+from hub.core.model import FINAL, Attempt, Entry, Instance, Kind, Schedule, Snapshot, Source, State, Status, StepConfig
+from hub.core.retry import describe_config
+
+_DEFAULTS = StepConfig()
+
+
+def describe_instance(snapshot: Snapshot, *, descending: bool = False, simple: bool = False) -> InstanceDetail:
+    """Return the describe object. `simple` leaves the steps out."""
+    instance = snapshot.instance
+    detail = InstanceDetail(
+        id=instance.id,
+        status=instance.status.value,
+        params=plain(instance.params),
+        trigger=TriggerItem(source=instance.source.value),
+        versionId=instance.version,
+        queued=timestamp(instance.created_at),
+        start=timestamp(instance.started_at),
+        end=timestamp(instance.ended_at),
+        success=_success(instance),
+        output=None if instance.output is None else plain(instance.output),
+        error=_error(instance.error),
+        rollback=None,
+        step_count=len(snapshot.entries),
+    )
+    if instance.schedule is not None:
+        detail["schedule"] = _schedule(instance.schedule)
+    if not simple:
+        steps = describe_steps(snapshot)
+        detail["steps"] = steps[::-1] if descending else steps
+    return detail
+
+
+def describe_steps(snapshot: Snapshot) -> list[AnyStepItem]:
+    """Return the journal in the order in which its entries began."""
+    failed: defaultdict[tuple[str, int], list[Attempt]] = defaultdict(list)
+    for attempt in snapshot.attempts:
+        failed[attempt.name, attempt.count].append(attempt)
+    steps = [_describe_entry(entry, failed[entry.name, entry.count]) for entry in snapshot.entries]
+    if snapshot.instance.status is Status.TERMINATED:
+        steps.append(TerminationItem(type="termination", trigger=TriggerItem(source=Source.UNKNOWN.value)))  # nobody records who did it
+    return steps
+
+
+def describe_step(snapshot: Snapshot, name: str, kind: Kind, attempt: int | None = None) -> StepDetail:
+    """Return one step with its whole output. Raises: NotFound (`step.not_found`)."""
+    for entry in snapshot.entries:
+        if entry.kind is kind and entry.target == name:
+            break
+    else:
+        message = f'instance "{snapshot.instance.id}" has no {kind.value} "{name}"; names carry a counter: charge-1'
+        raise NotFound(message, code="step.not_found")
+    failed = {row.number: row for row in snapshot.attempts if kind is Kind.STEP and (row.name, row.count) == (entry.name, entry.count)}
+    if attempt in failed:
+        return StepDetail(status="errored", error=_error(failed[attempt].error), output=None)
+    if attempt is not None and attempt != entry.attempt:
+        raise NotFound(f'step "{name}" has no attempt {attempt}', code="step.not_found")
+    last = failed.get(entry.attempt)
+    error = entry.error or (last.error if last is not None and entry.state is State.WAITING else None)
+    detail = StepDetail(status=_STEP_STATUS[entry.kind, entry.state], error=_error(error), output=_value(entry))
+    if kind is Kind.EVENT:
+        detail["event_type"] = entry.event_type
+    return detail
+
+
+_STEP_STATUS: dict[tuple[Kind, State], Any] = {
+    (kind, state): word
+    for kind in Kind
+    for state, word in {
+        State.RUNNING: "running",
+        State.WAITING: "running" if kind is Kind.STEP else "waiting",
+        State.DONE: "complete",
+        State.FAILED: "errored",
+    }.items()
+}
+
+
+def _success(instance: Instance) -> bool | None:
+    return instance.status is Status.COMPLETE if instance.status in FINAL else None
+
+
+def _schedule(schedule: Schedule) -> ScheduleItem:
+    return ScheduleItem(cron=schedule.cron, scheduledTime=round(schedule.scheduled_at.timestamp() * 1000))
+
+
+def _describe_entry(entry: Entry, failed: list[Attempt]) -> AnyStepItem:
+    if entry.kind is Kind.STEP:
+        return _describe_do(entry, failed)
+    start, end = timestamp(entry.started_at), timestamp(entry.ended_at or entry.wake_at)
+    finished, error = entry.state in (State.DONE, State.FAILED), _error(entry.error)
+    if entry.kind is Kind.SLEEP:
+        return SleepItem(type="sleep", name=entry.target, start=start, end=end, finished=finished, error=error)
+    wait = WaitItem(
+        type="waitForEvent", name=entry.target, start=start, end=end, finished=finished, error=error, event_type=entry.event_type
+    )
+    if finished:
+        wait["output"] = _text(entry)
+    return wait
+
+
+def _describe_do(entry: Entry, failed: list[Attempt]) -> StepItem:
+    settled = entry.state in (State.DONE, State.FAILED)
+    step = StepItem(
+        type="step",
+        name=entry.target,
+        start=timestamp(entry.started_at),
+        end=timestamp(entry.ended_at),
+        success=entry.state is State.DONE if settled else None,
+        output=_text(entry),
+        config=describe_config(entry.config or _DEFAULTS),
+        attempts=_attempts(entry, failed),
+    )
+    if entry.state is State.WAITING and entry.wake_at is not None:
+        step["retries_at"] = timestamp(entry.wake_at)
+    return step
+
+
+def _attempts(entry: Entry, failed: list[Attempt]) -> list[AttemptItem]:
+    """Return the failed attempts and the current or last one, which has no row of its own."""
+    shown = [_attempt(row.started_at, row.ended_at, False, row.error) for row in failed]
+    if entry.state is not State.WAITING and all(row.number != entry.attempt for row in failed):
+        success = None if entry.state is State.RUNNING else entry.state is State.DONE
+        shown.append(_attempt(entry.attempt_started_at or entry.started_at, entry.ended_at, success, entry.error))
+    return shown
+
+
+def _attempt(start: datetime, end: datetime | None, success: bool | None, error: ErrorInfo | None) -> AttemptItem:
+    return AttemptItem(start=timestamp(start), end=timestamp(end), success=success, error=_error(error))
+
+
+def _error(error: ErrorInfo | None) -> ErrorItem | None:
+    if error is None:
+        return None
+    item = ErrorItem(name=error.name, message=error.message)
+    if error.stack is not None:
+        item["stack"] = error.stack
+    return item
+
+
+def _value(entry: Entry) -> Any:
+    return None if entry.output is None else plain(entry.output)
+
+
+def _text(entry: Entry) -> str | None:
+    value = _value(entry)
+    return None if value is None else dump_plain(value).decode()

@@ -1,0 +1,77 @@
+"""From a matched route to its operation: access, account, query, body, call, envelope, errors.
+
+Access is decided here, per matched row of the table, and denied by default: only rows of scope `open` are answered without the token. No
+exception leaves through here.
+"""
+
+from __future__ import annotations
+
+import hmac
+from typing import Any
+from urllib.parse import urlsplit
+
+from aiohttp import web
+from pydantic import TypeAdapter
+
+from hub.api import body, responses
+from hub.api.operation import Call, Operation, Scope
+from hub.api.responses import WebHandler, guarded
+from hub.core.errors import NotFound, Rejected
+from hub.core.ports import Log
+
+
+class Dispatcher:
+    """Makes server handlers of operations."""
+
+    def __init__(self, *, account: str, token: str, max_body_bytes: int, log: Log) -> None:
+        self._account = account
+        self._credential = f"Bearer {token}".encode() if token else None
+        self._max_body_bytes = max_body_bytes
+        self._log = log
+
+    def bind(self, operation: Operation) -> WebHandler:
+        """Return the server handler of an operation."""
+        shape: TypeAdapter[Any] | None = None if operation.body is None else TypeAdapter(operation.body)
+
+        async def handle(request: web.Request) -> web.Response:
+            self._admit(request, operation.scope)
+            query = None if operation.query is None else body.parse_query(request, operation.query)
+            content = None
+            if shape is not None:
+                content = body.parse(request, await body.read(request, self._max_body_bytes), shape)
+            return responses.of_answer(await operation.handler(Call(path=request.match_info, query=query, body=content)))
+
+        return guarded(handle, self._log)
+
+    def refuse(self, scope: Scope, allowed: frozenset[str] | None = None) -> WebHandler:
+        """Return a handler for what the table does not have: another method of a known path, or an unknown path below the API."""
+
+        async def handle(request: web.Request) -> web.Response:
+            self._admit(request, scope)
+            if allowed is not None:
+                return responses.method_not_allowed(request, allowed)
+            raise NotFound(f"there is nothing at {request.method} {request.path}; /openapi.json lists every address", code="route.unknown")
+
+        return guarded(handle, self._log)
+
+    def _admit(self, request: web.Request, scope: Scope) -> None:
+        """Let a request pass or raise. The token comes first: without it nothing is told, not even which accounts exist."""
+        if scope is Scope.OPEN:
+            return
+        if self._credential is not None:
+            given = request.headers.get("authorization", "").encode("utf-8", "surrogateescape")
+            if not hmac.compare_digest(given, self._credential):
+                raise Rejected("this hub wants its token: send `Authorization: Bearer <token>`", code="unauthorized")
+        if scope is Scope.WRITE:
+            _check_origin(request)
+        account = request.match_info.get("account", self._account)
+        if account != self._account:
+            message = f'there is no account "{account}" here; this hub\'s account is "{self._account}"'
+            raise NotFound(message, code="account.not_found")
+
+
+def _check_origin(request: web.Request) -> None:
+    """Refuse a write that a page of another site makes a browser send: plain-text bodies need no preflight."""
+    origin = request.headers.get("origin")
+    if origin is not None and urlsplit(origin).netloc != request.host:
+        raise Rejected(f'a page of "{origin}" may not change anything here', code="origin.forbidden")

@@ -1,0 +1,87 @@
+"""The addresses that belong to the project: webhooks of its triggers below /hooks/, and everything else for its fetch handler.
+
+Translates between the server's requests and the hub's plain values: exact body bytes, lower-case header names.
+"""
+
+from __future__ import annotations
+
+import re
+
+from aiohttp import web
+from multidict import CIMultiDict
+
+from hub.api import body, responses
+from hub.core.errors import NotFound
+from hub.core.model import HttpReply, HttpRequest
+from hub.core.ports import HttpHandler, RouteLookup
+
+HOOKS = "/hooks"
+
+_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # a token of RFC 9110, section 5.6.2
+_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+_CONNECTION_HEADERS = frozenset({"connection", "content-length", "keep-alive", "transfer-encoding", "upgrade"})  # the server's own
+
+
+class Gateway:
+    """Server handlers of the project's addresses."""
+
+    def __init__(self, routes: RouteLookup, fetch: HttpHandler | None, *, max_body_bytes: int) -> None:
+        self._routes = routes
+        self._fetch = fetch
+        self._max_body_bytes = max_body_bytes
+
+    async def hook(self, request: web.Request) -> web.StreamResponse:
+        """Hand a request to the trigger that serves its path."""
+        route = self._routes.match(request.path)
+        if route is None:
+            raise NotFound(f"no trigger listens at {request.path}", code="route.unknown")
+        if request.method not in route.methods:
+            return responses.method_not_allowed(request, route.methods)
+        return _to_response(await route.handler(await _to_request(request, route.max_body_bytes)))
+
+    async def fetch(self, request: web.Request) -> web.StreamResponse:
+        """Hand a request to the project's fetch handler."""
+        if self._fetch is None:
+            raise NotFound(f"there is nothing at {request.path}; {_ADDRESSES}", code="route.unknown")
+        return _to_response(await self._fetch(await _to_request(request, self._max_body_bytes)))
+
+
+_ADDRESSES = (
+    "this project has no fetch handler. The hub answers at /client/v4/accounts/{account}/workflows, /hooks/…, /healthz, /readyz, "
+    "/metrics, /openapi.json and /dashboard"
+)
+
+
+async def _to_request(request: web.Request, limit_bytes: int) -> HttpRequest:
+    return HttpRequest(
+        method=request.method,
+        url=str(request.url),
+        path=request.path,
+        query=dict(request.query.items()),
+        headers=_headers(request),
+        body=await body.read(request, limit_bytes),
+        remote=request.remote,
+    )
+
+
+def _headers(request: web.Request) -> dict[str, str]:
+    """Join repeated headers as HTTP says: with commas, cookies with semicolons (RFC 9110, section 5.3)."""
+    joined: dict[str, str] = {}
+    for name, value in request.headers.items():
+        key = name.lower()
+        if key in joined:
+            joined[key] += ("; " if key == "cookie" else ", ") + value
+        else:
+            joined[key] = value
+    return joined
+
+
+def _to_response(reply: HttpReply) -> web.Response:
+    """Turn a handler's answer into a response. Raises: ValueError for one that would break the connection's text."""
+    if not 200 <= reply.status <= 599:
+        raise ValueError(f"a handler answered with status {reply.status}; statuses go from 200 to 599")
+    for name, value in reply.headers.items():
+        if not _HEADER_NAME.fullmatch(name) or _CONTROL.search(value):
+            raise ValueError(f"a handler answered with a header that cannot be sent: {name!r}: {value!r}")
+    headers = CIMultiDict((name, value) for name, value in reply.headers.items() if name.lower() not in _CONNECTION_HEADERS)
+    return web.Response(status=reply.status, body=reply.body, headers=headers)

@@ -1,0 +1,181 @@
+"""The instance resources of the REST API: create, list, describe, steer, send events, delete.
+
+Shapes requests and results; every rule is the engine's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from hub.api import problems
+from hub.api.bulk import Terminations
+from hub.api.describe import describe_instance, describe_step
+from hub.api.envelope import Note, result_info, timestamp
+from hub.api.operation import Answer, Call
+from hub.api.shapes import (
+    CreateBody,
+    CreatedItem,
+    DeleteBatchBody,
+    DeletedBatch,
+    DeletedItem,
+    DeleteFault,
+    DescribeQuery,
+    Done,
+    EventSent,
+    InstanceItem,
+    InstanceListQuery,
+    JobState,
+    StatusBody,
+    StatusChange,
+    StepQuery,
+    TerminateAllQuery,
+)
+from hub.api.workflows import Directory
+from hub.core.clock import Clock
+from hub.core.codec import parse_json
+from hub.core.errors import NotFound, Rejected
+from hub.core.model import FINAL, Instance, InstanceQuery, Kind, Source, Status
+from hub.core.ports import Created, CreateRequest, Engine
+from hub.core.writes import Verb
+
+
+class Instances:
+    """Handlers of `/workflows/{workflow}/instances`."""
+
+    def __init__(self, engine: Engine, directory: Directory, terminations: Terminations, clock: Clock) -> None:
+        self._engine = engine
+        self._directory = directory
+        self._terminations = terminations
+        self._clock = clock
+
+    async def create(self, call: Call[None, CreateBody]) -> Answer:
+        """Create one instance; it is on disk when this returns."""
+        created = await self._engine.create(_request(call.workflow, call.body))
+        return Answer(result=_created_item(created, await self._directory.id_of(call.workflow)))
+
+    async def create_batch(self, call: Call[None, list[CreateBody]]) -> Answer:
+        """Create up to 100 instances in one commit; what could not be created is told in `messages`."""
+        workflow_id = await self._directory.id_of(call.workflow)
+        batch = await self._engine.create_batch([_request(call.workflow, item) for item in call.body])
+        messages = tuple(
+            Note(code=problems.number(error.code), message=problems.worded(error.code, f"[{error.index}]: {error.message}"))
+            for error in batch.errors
+        )
+        return Answer(result=[_created_item(created, workflow_id) for created in batch.created], messages=messages)
+
+    async def list(self, call: Call[InstanceListQuery, None]) -> Answer:
+        """Return one page of a workflow's instances, newest first unless asked otherwise."""
+        workflow_id = await self._directory.id_of(call.workflow)
+        query = call.query
+        number = None if query.cursor is not None else query.page or 1
+        page = await self._engine.find(
+            InstanceQuery(
+                workflow=call.workflow,
+                statuses=query.status,
+                created_from=query.date_start,
+                created_to=query.date_end,
+                ascending=query.direction == "asc",
+                limit=query.per_page,
+                offset=0 if number is None else (number - 1) * query.per_page,
+                cursor=query.cursor,
+                total=number is not None,
+            )
+        )
+        info = result_info(count=len(page.items), per_page=query.per_page, page=number, total=page.total, cursor=page.cursor)
+        return Answer(result=[_instance_item(instance, workflow_id) for instance in page.items], info=info)
+
+    async def describe(self, call: Call[DescribeQuery, None]) -> Answer:
+        """Return one instance with its steps; `latest` is the newest one."""
+        snapshot = await self._engine.describe(call.workflow, call.instance)
+        return Answer(result=describe_instance(snapshot, descending=call.query.order == "desc", simple=call.query.simple))
+
+    async def step(self, call: Call[StepQuery, None]) -> Answer:
+        """Return one step with its whole output."""
+        snapshot = await self._engine.describe(call.workflow, call.instance)
+        return Answer(result=describe_step(snapshot, call.query.name, Kind(call.query.type), call.query.attempt))
+
+    async def edit_status(self, call: Call[None, StatusBody]) -> Answer:
+        """Pause, resume, terminate or restart an instance."""
+        body = call.body
+        if body.status == "restart":
+            status = await self._engine.restart(call.workflow, call.instance, body.restart_point)
+        else:
+            status = await self._engine.steer(call.workflow, call.instance, Verb(body.status))
+        return Answer(result=StatusChange(status=status.value, timestamp=timestamp(self._clock.now())))
+
+    async def send_event(self, call: Call[None, Any]) -> Answer:
+        """Put an event into the inbox of an instance; the body is its payload."""
+        sent_at = await self._engine.send_event(call.workflow, call.instance, call.path["type"], call.body)
+        return Answer(result=EventSent(instanceId=call.instance, timestamp=timestamp(sent_at)))
+
+    async def delete(self, call: Call[None, None]) -> Answer:
+        """Forget one instance."""
+        await self._engine.delete(call.workflow, call.instance)
+        return Answer(result=Done(status="ok", success=True))
+
+    async def delete_batch(self, call: Call[None, DeleteBatchBody]) -> Answer:
+        """Forget several instances; one result for each position of the request, a repeated id is deleted once."""
+        await self._directory.id_of(call.workflow)
+        wanted = list(dict.fromkeys(call.body.instances))
+        faults = dict(zip(wanted, await asyncio.gather(*[self._try_delete(call.workflow, id) for id in wanted]), strict=True))
+        result = DeletedBatch(deleted=[], errors=[])
+        for id in call.body.instances:
+            fault = faults[id]
+            if fault is None:
+                result["deleted"].append(DeletedItem(id=id))
+            else:
+                result["errors"].append(fault)
+        return Answer(result=result)
+
+    async def terminate_all(self, call: Call[TerminateAllQuery, None]) -> Answer:
+        """Start terminating every instance of a status in the background; without a status all that have not ended."""
+        await self._directory.id_of(call.workflow)
+        wanted = frozenset({Status(call.query.status)}) if call.query.status else frozenset(Status) - FINAL
+        started = self._terminations.start(call.workflow, wanted)
+        return Answer(result=JobState(status="ok" if started else "already_running"))
+
+    async def _try_delete(self, workflow: str, id: str) -> DeleteFault | None:
+        try:
+            await self._engine.delete(workflow, id)
+        except (NotFound, Rejected) as error:
+            return DeleteFault(id=id, code=problems.number(error.code), message=problems.worded(error.code, error.message))
+        return None
+
+
+def _request(workflow: str, body: CreateBody) -> CreateRequest:
+    return CreateRequest(workflow=workflow, id=body.instance_id, params=_params(body.params), source=Source.API)
+
+
+def _params(value: Any) -> Any:
+    """Read a text as JSON where it is JSON: the SDKs send `params` so; any other text is a text."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return parse_json(value)
+    except Rejected:
+        return value
+
+
+def _created_item(created: Created, workflow_id: str) -> CreatedItem:
+    return CreatedItem(
+        id=created.id,
+        status=created.status.value,
+        version_id=created.version,
+        workflow_id=workflow_id,
+        trigger_source=Source.API.value,
+    )
+
+
+def _instance_item(instance: Instance, workflow_id: str) -> InstanceItem:
+    return InstanceItem(
+        id=instance.id,
+        status=instance.status.value,
+        version_id=instance.version,
+        workflow_id=workflow_id,
+        trigger_source=instance.source.value,
+        created_on=timestamp(instance.created_at),
+        modified_on=timestamp(instance.modified_at),
+        started_on=timestamp(instance.started_at),
+        ended_on=timestamp(instance.ended_at),
+    )

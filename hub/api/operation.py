@@ -1,0 +1,85 @@
+"""What one REST operation is: a row of the route table, the call that its handler gets, the answer that it gives.
+
+Values only; knows no server and no resource. The same row feeds the router, the access rule and the OpenAPI document: they cannot differ.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Generic, TypeVar
+
+from pydantic import BaseModel
+
+from hub.api.envelope import Note, ResultInfo
+
+Q = TypeVar("Q")
+B = TypeVar("B")
+
+
+class Scope(StrEnum):
+    """What a caller must be allowed to do. Only `OPEN` needs no token."""
+
+    OPEN = "open"
+    READ = "read"
+    WRITE = "write"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call(Generic[Q, B]):
+    """A request whose path, query and body have been read and checked."""
+
+    path: Mapping[str, str]
+    query: Q
+    body: B
+
+    @property
+    def workflow(self) -> str:
+        """The workflow's name in the path."""
+        return self.path["workflow"]
+
+    @property
+    def instance(self) -> str:
+        """The instance's id in the path."""
+        return self.path["instance"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """A result that goes into the envelope."""
+
+    result: Any
+    info: ResultInfo | None = None
+    messages: tuple[Note, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plain:
+    """A body that goes out as it is."""
+
+    body: bytes
+    content_type: str = "application/json"
+    status: int = 200
+
+
+Handler = Callable[[Call[Any, Any]], Awaitable[Answer | Plain]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Operation:
+    """One row of the route table."""
+
+    name: str  # operationId
+    method: str
+    path: str  # with {parameters}
+    handler: Handler
+    summary: str
+    scope: Scope
+    query: type[BaseModel] | None = None
+    body: Any = None  # the type of the JSON body; None = a body is not read
+    result: Any = None  # the type of `result`, or of the whole body when it is not enveloped
+    listing: bool = False  # `result_info` is there
+    enveloped: bool = True
+    content_type: str = "application/json"
+    errors: tuple[str, ...] = ()  # code words beside those that any operation may answer

@@ -1,0 +1,69 @@
+"""Values of this package as the server's responses. Every REST, health and error answer leaves through one of these functions.
+
+No exception passes `guarded`, and no trace leaves through it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from uuid import uuid4
+
+from aiohttp import web
+
+from hub.api import envelope, problems
+from hub.api.operation import Answer, Plain
+from hub.api.problems import Problem
+from hub.core.errors import HubError
+from hub.core.ports import Log
+
+WebHandler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+_ALWAYS = {"x-content-type-options": "nosniff", "cache-control": "no-store"}
+
+
+def of_answer(answer: Answer | Plain) -> web.Response:
+    """Send the answer of an operation."""
+    if isinstance(answer, Plain):
+        return _respond(answer.status, answer.body, answer.content_type)
+    return _respond(200, envelope.success(answer.result, info=answer.info, messages=answer.messages))
+
+
+def of_problem(problem: Problem) -> web.Response:
+    """Send a problem in the envelope."""
+    response = _respond(problem.status, envelope.failure(problem.number, problem.message))
+    response.headers.update(problem.headers)
+    return response
+
+
+def guarded(handle: WebHandler, log: Log) -> WebHandler:
+    """Return the handler with its exceptions turned into answers."""
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        try:
+            return await handle(request)
+        except Exception as error:  # the outermost frame of a request: it is logged and answered
+            return _of_error(error, request, log)
+
+    return answer
+
+
+def _of_error(error: Exception, request: web.Request, log: Log) -> web.Response:
+    """Send an error: one of the hub's own as what it is, any other as 500 with a request id, with its trace only in the log."""
+    if isinstance(error, HubError):
+        problem = problems.of(error)
+        if problem.status < 500 or problem.status == 503:
+            return of_problem(problem)
+    request_id = uuid4().hex
+    log.error("request.failed", request_id=request_id, method=request.method, path=request.path, exc_info=error)
+    return of_problem(problems.unexpected(request_id))
+
+
+def method_not_allowed(request: web.Request, allowed: frozenset[str]) -> web.Response:
+    """Refuse a method, naming those that the address has."""
+    names = ", ".join(sorted(allowed))
+    message = problems.worded("method.not_allowed", f"{request.method} is not possible on {request.path}; it has {names}")
+    return of_problem(Problem(status=405, number=problems.number("method.not_allowed"), message=message, headers={"allow": names}))
+
+
+def _respond(status: int, body: bytes, content_type: str = "application/json") -> web.Response:
+    return web.Response(status=status, body=body, headers={"content-type": content_type, **_ALWAYS})

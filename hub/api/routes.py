@@ -1,0 +1,131 @@
+"""The route table: every fixed address of the hub, once. Feeds the router, the access rule and the OpenAPI document.
+
+Webhooks (`/hooks/…`) and the project's fetch handler are not rows: their addresses belong to the project (`gateway.py`).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hub.api import shapes
+from hub.api.health import METRICS_TYPE, Vitals
+from hub.api.instances import Instances
+from hub.api.operation import Operation, Scope
+from hub.api.workflows import Workflows
+
+API_ROOT = "/client/v4"
+
+_WORKFLOWS = API_ROOT + "/accounts/{account}/workflows"
+_WORKFLOW = _WORKFLOWS + "/{workflow}"
+_INSTANCES = _WORKFLOW + "/instances"
+_INSTANCE = _INSTANCES + "/{instance}"
+
+_NO_WORKFLOW = ("workflow.not_found",)
+_NO_INSTANCE = ("workflow.not_found", "instance.not_found")
+
+
+def operations(workflows: Workflows, instances: Instances, vitals: Vitals) -> tuple[Operation, ...]:
+    """Return the table. Where two paths match the same address, the more exact one stands first."""
+    return (*_workflow_rows(workflows), *_collection_rows(instances), *_instance_rows(instances), *_open_rows(vitals))
+
+
+def _workflow_rows(workflows: Workflows) -> tuple[Operation, ...]:
+    return (
+        _read(
+            "listWorkflows", _WORKFLOWS, workflows.list, "List the workflows, newest first.",
+            query=shapes.WorkflowListQuery, result=list[shapes.WorkflowItem], listing=True,
+        ),
+        _read("getWorkflow", _WORKFLOW, workflows.get, "Read one workflow.", result=shapes.WorkflowItem, errors=_NO_WORKFLOW),
+        _write(
+            "deleteWorkflow", "DELETE", _WORKFLOW, workflows.delete, "Forget a workflow with its versions and instances.",
+            result=shapes.Done, errors=_NO_WORKFLOW,
+        ),
+        _read(
+            "listVersions", _WORKFLOW + "/versions", workflows.versions, "List the versions of a workflow, newest first.",
+            query=shapes.PageQuery, result=list[shapes.VersionItem], listing=True, errors=_NO_WORKFLOW,
+        ),
+        _read(
+            "getVersion", _WORKFLOW + "/versions/{version}", workflows.version, "Read one version of a workflow.",
+            result=shapes.VersionItem, errors=(*_NO_WORKFLOW, "version.not_found"),
+        ),
+    )  # fmt: skip
+
+
+def _collection_rows(instances: Instances) -> tuple[Operation, ...]:
+    listing: dict[str, Any] = {
+        "query": shapes.InstanceListQuery, "result": list[shapes.InstanceItem], "listing": True, "errors": _NO_WORKFLOW,
+    }  # fmt: skip
+    return (
+        _read("listInstances", _INSTANCES, instances.list, "List the instances of a workflow, newest first.", **listing),
+        _read("listInstancesSlash", _INSTANCES + "/", instances.list, "The same list; official clients ask with a slash.", **listing),
+        _write(
+            "createInstance", "POST", _INSTANCES, instances.create, "Create an instance; it is on disk when this answers.",
+            body=shapes.CreateBody, result=shapes.CreatedItem,
+            errors=(*_NO_WORKFLOW, "instance.invalid_id", "instance.already_exists"),
+        ),
+        _write(
+            "createInstances", "POST", _INSTANCES + "/batch", instances.create_batch,
+            "Create 1 to 100 instances; one bad item fails all, a taken id is told in `messages`.",
+            body=shapes.CreateBatchBody, result=list[shapes.CreatedItem], errors=(*_NO_WORKFLOW, "instance.invalid_id"),
+        ),
+        _write(
+            "deleteInstances", "POST", _INSTANCES + "/batch/delete", instances.delete_batch, "Forget 1 to 100 instances.",
+            body=shapes.DeleteBatchBody, result=shapes.DeletedBatch, errors=_NO_WORKFLOW,
+        ),
+        _write(
+            "terminateInstances", "PUT", _INSTANCES + "/terminate", instances.terminate_all,
+            "Start terminating all instances, or those of a status, in the background.",
+            query=shapes.TerminateAllQuery, result=shapes.JobState, errors=_NO_WORKFLOW,
+        ),
+    )  # fmt: skip
+
+
+def _instance_rows(instances: Instances) -> tuple[Operation, ...]:
+    cannot = tuple(f"instance.cannot_{verb}" for verb in ("pause", "resume", "terminate", "restart"))
+    return (
+        _read(
+            "getInstance", _INSTANCE, instances.describe, "Read an instance with its steps; the id may be `latest`.",
+            query=shapes.DescribeQuery, result=shapes.InstanceDetail, errors=_NO_INSTANCE,
+        ),
+        _write(
+            "deleteInstance", "DELETE", _INSTANCE, instances.delete, "Forget an instance; a running one stops.",
+            result=shapes.Done, errors=_NO_INSTANCE,
+        ),
+        _read(
+            "getStep", _INSTANCE + "/step", instances.step, "Read one step of an instance with its whole output.",
+            query=shapes.StepQuery, result=shapes.StepDetail, errors=(*_NO_INSTANCE, "step.not_found"),
+        ),
+        _write(
+            "editInstanceStatus", "PATCH", _INSTANCE + "/status", instances.edit_status, "Pause, resume, terminate or restart an instance.",
+            body=shapes.StatusBody, result=shapes.StatusChange, errors=(*_NO_INSTANCE, *cannot),
+        ),
+        _write(
+            "sendEvent", "POST", _INSTANCE + "/events/{type}", instances.send_event, "Send an event; the body is its payload.",
+            body=Any, result=shapes.EventSent,
+            errors=(*_NO_INSTANCE, "workflow.invalid_event_type", "instance.cannot_send_event"),
+        ),
+    )  # fmt: skip
+
+
+def _open_rows(vitals: Vitals) -> tuple[Operation, ...]:
+    """Return the rows that need no token. Each is listed here on purpose: none of them tells anything about an instance."""
+    return (
+        _open("live", "/healthz", vitals.live, "Whether the process runs.", result=shapes.Health),
+        _open("ready", "/readyz", vitals.ready, "Whether the store answers.", result=shapes.Health, errors=("unavailable",)),
+        _open("metrics", "/metrics", vitals.metrics, "Metrics for Prometheus.", result=str, content_type=METRICS_TYPE),
+        _open("openapi", "/openapi.json", vitals.openapi, "This document.", result=dict[str, Any]),
+    )
+
+
+def _read(name: str, path: str, handler: Any, summary: str, **more: Any) -> Operation:
+    return Operation(name=name, method="GET", path=path, handler=handler, summary=summary, scope=Scope.READ, **more)
+
+
+def _write(name: str, method: str, path: str, handler: Any, summary: str, **more: Any) -> Operation:
+    return Operation(name=name, method=method, path=path, handler=handler, summary=summary, scope=Scope.WRITE, **more)
+
+
+def _open(name: str, path: str, handler: Any, summary: str, **more: Any) -> Operation:
+    return Operation(
+        name=name, method="GET", path=path, handler=handler, summary=summary, scope=Scope.OPEN, enveloped=False, **more
+    )  # fmt: skip

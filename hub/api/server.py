@@ -1,0 +1,167 @@
+"""The HTTP server: binds the port, wires the route table, stops in order.
+
+Owns the listening socket and the running requests. `start` returns when the port is open; `stop` refuses new connections at once and lets
+running requests finish until the deadline. A client that goes away never cancels what it asked for.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+import structlog
+from aiohttp import web
+from pydantic import SecretStr
+
+from hub.api.bulk import Terminations
+from hub.api.dispatch import Dispatcher
+from hub.api.gateway import HOOKS, Gateway
+from hub.api.health import Vitals
+from hub.api.instances import Instances
+from hub.api.openapi import document
+from hub.api.operation import Operation, Scope
+from hub.api.responses import guarded
+from hub.api.routes import API_ROOT, operations
+from hub.api.workflows import Directory, Workflows
+from hub.core.clock import Clock, SystemClock
+from hub.core.codec import dump_plain
+from hub.core.errors import ConfigError
+from hub.core.ports import Engine, HttpHandler, Log, RouteLookup
+
+_KEEPALIVE_S = 75.0  # longer than the 60 s of common proxies, so that the proxy closes first
+_BACKLOG = 1024  # connections that may wait for `accept` during a burst
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApiOptions:
+    """How to serve. Port 0 takes a free one. An empty token leaves the API open."""
+
+    host: str = "127.0.0.1"
+    port: int = 8787
+    account: str = "local"
+    token: SecretStr = field(default=SecretStr(""))
+    max_body_bytes: int = 4 * 1024 * 1024  # room for a payload of 1 MiB whose every character is escaped; the engine has the exact limit
+    shutdown_s: float = 10.0
+    version: str = "0"
+
+
+class ApiServer:
+    """The hub's HTTP face."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        options: ApiOptions,
+        routes: RouteLookup,
+        fetch: HttpHandler | None,
+        metrics: Callable[[], bytes],
+        *,
+        clock: Clock | None = None,
+        log: Log | None = None,
+    ) -> None:
+        self._options = options
+        self._runner: web.AppRunner | None = None
+        self._url: str | None = None
+        self._log: Log = log or structlog.get_logger("hub.api")
+        clock = clock or SystemClock()
+        directory = Directory(engine)
+        self._terminations = Terminations(engine, clock, self._log)
+        vitals = Vitals(engine, metrics, lambda: self._document)
+        self.operations = operations(
+            Workflows(engine, directory), Instances(engine, directory, self._terminations, clock), vitals
+        )
+        self._document = dump_plain(document(self.operations, version=options.version))
+        self.app = self._make_app(Gateway(routes, fetch, max_body_bytes=options.max_body_bytes))
+
+    @property
+    def url(self) -> str:
+        """The address under which this machine reaches the server. Only after `start`."""
+        if self._url is None:
+            raise RuntimeError("the server has not been started")
+        return self._url
+
+    async def start(self) -> None:
+        """Open the port. Raises: ConfigError (port taken, not allowed, unknown host)."""
+        options = self._options
+        runner = web.AppRunner(
+            self.app,
+            access_log=None,
+            auto_decompress=False,  # signatures are made over the bytes that were sent
+            handler_cancellation=False,
+            keepalive_timeout=_KEEPALIVE_S,
+            shutdown_timeout=options.shutdown_s,
+        )
+        await runner.setup()
+        site = web.TCPSite(runner, options.host, options.port, backlog=_BACKLOG)
+        try:
+            await site.start()
+        except OSError as error:
+            await runner.cleanup()
+            raise _cannot_bind(options, error) from error
+        self._runner = runner
+        self._url = _reachable(options.host, runner.addresses[0][1])
+
+    async def stop(self) -> None:
+        """Refuse new connections, let running requests finish until the deadline, end background jobs. Safe twice."""
+        runner, self._runner = self._runner, None
+        if runner is not None:
+            await runner.cleanup()
+        await self._terminations.stop()
+
+    def _make_app(self, gateway: Gateway) -> web.Application:
+        options = self._options
+        app = web.Application()
+        dispatcher = Dispatcher(
+            account=options.account,
+            token=options.token.get_secret_value(),
+            max_body_bytes=options.max_body_bytes,
+            log=self._log,
+        )
+        _add_operations(app.router, dispatcher, self.operations)
+        for path in (API_ROOT, API_ROOT + "/{tail:.*}"):
+            app.router.add_route("*", path, dispatcher.refuse(Scope.READ))
+        for path in ("/dashboard", "/dashboard/{tail:.*}"):
+            app.router.add_route("*", path, dispatcher.refuse(Scope.OPEN))
+        for path in (HOOKS, HOOKS + "/{tail:.*}"):
+            app.router.add_route("*", path, guarded(gateway.hook, self._log))
+        app.router.add_route("*", "/{tail:.*}", guarded(gateway.fetch, self._log))
+        return app
+
+
+def _add_operations(router: web.UrlDispatcher, dispatcher: Dispatcher, table: Iterable[Operation]) -> None:
+    """Add the table; a method that a path lacks answers 405."""
+    by_path: defaultdict[str, list[Operation]] = defaultdict(list)
+    for operation in table:
+        by_path[operation.path].append(operation)
+    for path, rows in by_path.items():
+        allowed = {row.method for row in rows}
+        resource = router.add_resource(path)
+        for row in rows:
+            handler = dispatcher.bind(row)
+            resource.add_route(row.method, handler)
+            if row.method == "GET":
+                resource.add_route("HEAD", handler)
+                allowed.add("HEAD")
+        scope = Scope.OPEN if all(row.scope is Scope.OPEN for row in rows) else Scope.READ
+        resource.add_route("*", dispatcher.refuse(scope, frozenset(allowed)))
+
+
+def _cannot_bind(options: ApiOptions, error: OSError) -> ConfigError:
+    place = f"{options.host}:{options.port}"
+    if error.errno == errno.EADDRINUSE:
+        message = f"{place} is in use by another program; stop it, or choose another port with --port or HUB_SERVER_PORT"
+        return ConfigError(message, path="server.port")
+    if error.errno == errno.EACCES:
+        message = f"this user may not open {place}; choose a port above 1023 with --port or HUB_SERVER_PORT"
+        return ConfigError(message, path="server.port")
+    reason = error.strerror or str(error)
+    message = f"cannot listen on {place}: {reason}; choose an address of this machine with --host or HUB_SERVER_HOST"
+    return ConfigError(message, path="server.host")
+
+
+def _reachable(host: str, port: int) -> str:
+    """Turn the address that is listened on into one that can be called: "all addresses" is none."""
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}.get(host, host)  # noqa: S104
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

@@ -1,0 +1,384 @@
+"""The shapes of REST requests and results, field by field as Cloudflare's API has them.
+
+Requests are pydantic models (they check), results are TypedDicts (they cost nothing at run time); both feed the OpenAPI document. Unknown
+keys of a request are ignored, as the original does: official clients send keys that mean nothing here.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+from typing import Annotated, Any, Literal, NotRequired, Self
+
+from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
+from typing_extensions import TypedDict
+
+from hub.core.model import Kind, Status
+from hub.core.writes import RestartPoint
+
+MAX_BATCH = 100
+MAX_PAGE = 1_000_000  # keeps offsets inside a database's integers
+ADDRESSABLE_ID = r"^[a-zA-Z0-9, */#_-]+$"  # also ids that a cron schedule made
+MAX_ADDRESSABLE_ID = 271
+
+_STATUS_WORDS = frozenset(status.value for status in Status)
+_DATE_ONLY = re.compile(r"\d{4}-\d{2}-\d{2}")
+
+
+# ---- queries
+
+
+def _moment(value: object) -> object:
+    """Read ISO 8601; a missing offset means UTC."""
+    if not isinstance(value, str):
+        return value
+    try:
+        moment = datetime.fromisoformat(value)
+        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    except (ValueError, OverflowError):
+        raise ValueError(f'"{value}" is not a time; write it as 2026-01-31T23:59:59Z or 2026-01-31') from None
+
+
+def _end_moment(value: object) -> object:
+    """Read ISO 8601; a date alone means its last millisecond."""
+    whole_day = isinstance(value, str) and _DATE_ONLY.fullmatch(value)
+    return _moment(f"{value}T23:59:59.999Z" if whole_day else value)
+
+
+def _statuses(value: object) -> object:
+    """Read one status, or several with commas between."""
+    if not isinstance(value, str):
+        return value
+    words = [word.strip() for word in value.split(",")]
+    unknown = [word for word in words if word not in _STATUS_WORDS]
+    if unknown:
+        raise ValueError(f'"{unknown[0]}" is not a status; there are {", ".join(Status)}')
+    return frozenset(Status(word) for word in words)
+
+
+StatusFilter = Annotated[frozenset[Status], BeforeValidator(_statuses), WithJsonSchema({"type": "string", "examples": list(Status)})]
+
+
+class PageQuery(BaseModel):
+    """Which page of a list."""
+
+    page: int = Field(default=1, ge=1, le=MAX_PAGE)
+    per_page: int = Field(default=50, ge=1, le=100)
+
+    @property
+    def offset(self) -> int:
+        """How many items come before the page."""
+        return (self.page - 1) * self.per_page
+
+
+class WorkflowListQuery(PageQuery):
+    """Which workflows."""
+
+    search: str | None = Field(default=None, max_length=64, description="part of a name")
+
+
+class InstanceListQuery(BaseModel):
+    """Which instances of a workflow. `page` and `cursor` exclude each other."""
+
+    page: int | None = Field(default=None, ge=1, le=MAX_PAGE)
+    per_page: int = Field(default=50, ge=1, le=100)
+    cursor: str | None = Field(default=None, max_length=500)
+    direction: Literal["asc", "desc"] = "desc"
+    status: StatusFilter = frozenset()
+    date_start: Annotated[datetime, BeforeValidator(_moment)] | None = None
+    date_end: Annotated[datetime, BeforeValidator(_end_moment)] | None = None
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.page is not None and self.cursor is not None:
+            raise ValueError("page and cursor exclude each other; send one of them")
+        if self.date_start and self.date_end and self.date_start > self.date_end:
+            raise ValueError("date_start is later than date_end")
+        return self
+
+
+class DescribeQuery(BaseModel):
+    """How much of an instance."""
+
+    order: Literal["asc", "desc"] = "asc"
+    simple: bool = Field(default=False, description="leave the steps out; step_count stays")
+
+
+class StepQuery(BaseModel):
+    """Which step of an instance."""
+
+    name: str = Field(description="with its counter: charge-1")
+    type: Literal["step", "waitForEvent"] = "step"
+    attempt: int | None = Field(default=None, ge=1)
+
+
+class TerminateAllQuery(BaseModel):
+    """Which instances to terminate; without a status all that have not ended."""
+
+    status: Literal["queued", "running", "paused", "waitingForPause", "waiting"] | None = None
+
+
+# ---- request bodies
+
+
+class CreateBody(BaseModel):
+    """A new instance. `params` is any JSON value; a text that holds JSON is read as JSON, because the SDKs send it so."""
+
+    model_config = ConfigDict(populate_by_name=True)
+
+    instance_id: str | None = Field(default=None, validation_alias=AliasChoices("instance_id", "id"))
+    params: Any = Field(default_factory=dict)
+
+
+CreateBatchBody = Annotated[list[CreateBody], Field(min_length=1, max_length=MAX_BATCH)]
+
+
+class OriginBody(BaseModel):
+    """The step from which to run again."""
+
+    name: str
+    count: int = Field(default=1, ge=1)
+    type: Literal["do", "step", "sleep", "waitForEvent"] | None = None
+
+
+class StatusBody(BaseModel):
+    """What an instance shall do."""
+
+    status: Literal["pause", "resume", "terminate", "restart"]
+    origin: OriginBody | None = Field(default=None, alias="from")
+    rollback: bool = False
+
+    @property
+    def restart_point(self) -> RestartPoint | None:
+        """Where a restart begins, in the engine's words; None = at the start."""
+        if self.origin is None:
+            return None
+        word = self.origin.type
+        kind = None if word is None else Kind.STEP if word == "do" else Kind(word)
+        return RestartPoint(name=self.origin.name, count=self.origin.count, kind=kind)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.origin is not None and self.status != "restart":
+            raise ValueError("from: only a restart starts from a step")
+        if self.rollback:
+            raise ValueError("rollback: workflows here have no rollback handlers; terminate without it")
+        return self
+
+
+InstanceId = Annotated[str, Field(pattern=ADDRESSABLE_ID, max_length=MAX_ADDRESSABLE_ID)]
+
+
+class DeleteBatchBody(BaseModel):
+    """The ids of the instances to forget."""
+
+    instances: list[InstanceId] = Field(min_length=1, max_length=MAX_BATCH)
+
+
+# ---- results
+
+
+class WorkflowItem(TypedDict):
+    """A workflow with its instances counted by status."""
+
+    id: str
+    name: str
+    script_name: str
+    class_name: str
+    created_on: str
+    modified_on: str
+    triggered_on: str | None
+    instances: dict[str, int]
+
+
+class VersionItem(TypedDict):
+    """A version of a workflow's code."""
+
+    id: str
+    workflow_id: str
+    class_name: str
+    created_on: str
+    modified_on: str
+    has_dag: bool
+    language: Literal["python"]
+
+
+class CreatedItem(TypedDict):
+    """An instance that is on disk."""
+
+    id: str
+    status: str
+    version_id: str | None
+    workflow_id: str
+    trigger_source: str
+
+
+class InstanceItem(CreatedItem):
+    """An instance in a list."""
+
+    created_on: str
+    modified_on: str
+    started_on: str | None
+    ended_on: str | None
+
+
+class ErrorItem(TypedDict):
+    """An error as the journal keeps it; the stack is the author's own frames."""
+
+    name: str
+    message: str
+    stack: NotRequired[str]
+
+
+class AttemptItem(TypedDict):
+    """One attempt of a step; `success` and `end` are null while it runs."""
+
+    start: str
+    end: str | None
+    success: bool | None
+    error: ErrorItem | None
+
+
+class StepItem(TypedDict):
+    """A `step.do`. `output` is the JSON text of the whole value; `retries_at` is there between two attempts."""
+
+    type: Literal["step"]
+    name: str
+    start: str
+    end: str | None
+    success: bool | None
+    output: str | None
+    config: dict[str, Any]
+    attempts: list[AttemptItem]
+    retries_at: NotRequired[str]
+
+
+class SleepItem(TypedDict):
+    """A sleep; `end` is when it ends or ended."""
+
+    type: Literal["sleep"]
+    name: str
+    start: str
+    end: str | None
+    finished: bool
+    error: ErrorItem | None
+
+
+class WaitItem(TypedDict):
+    """A wait for an event; `end` is its deadline until it has ended."""
+
+    type: Literal["waitForEvent"]
+    name: str
+    start: str
+    end: str | None
+    finished: bool
+    error: ErrorItem | None
+    event_type: str | None
+    output: NotRequired[str | None]
+
+
+class TriggerItem(TypedDict):
+    """Which door something came through."""
+
+    source: str
+
+
+class TerminationItem(TypedDict):
+    """The last item of an instance that was terminated."""
+
+    type: Literal["termination"]
+    trigger: TriggerItem
+
+
+class ScheduleItem(TypedDict):
+    """The cron occurrence that created an instance; milliseconds since 1970."""
+
+    cron: str
+    scheduledTime: int
+
+
+AnyStepItem = StepItem | SleepItem | WaitItem | TerminationItem
+
+
+class InstanceDetail(TypedDict):
+    """An instance with its steps."""
+
+    id: str
+    status: str
+    params: Any
+    trigger: TriggerItem
+    versionId: str | None
+    queued: str
+    start: str | None
+    end: str | None
+    success: bool | None
+    output: Any
+    error: ErrorItem | None
+    rollback: None
+    step_count: int
+    schedule: NotRequired[ScheduleItem]
+    steps: NotRequired[list[AnyStepItem]]
+
+
+class StepDetail(TypedDict):
+    """One step with its whole output as a JSON value. `running` with an error means: between two attempts."""
+
+    status: Literal["running", "waiting", "complete", "errored"]
+    error: ErrorItem | None
+    output: Any
+    event_type: NotRequired[str | None]
+
+
+class StatusChange(TypedDict):
+    """The status after a verb."""
+
+    status: str
+    timestamp: str
+
+
+class EventSent(TypedDict):
+    """An event that is on disk."""
+
+    instanceId: str
+    timestamp: str
+
+
+class Done(TypedDict):
+    """Something was carried out."""
+
+    status: Literal["ok"]
+    success: bool
+
+
+class JobState(TypedDict):
+    """Whether a background job was started."""
+
+    status: Literal["ok", "already_running"]
+
+
+class DeletedItem(TypedDict):
+    """An instance that is gone."""
+
+    id: str
+
+
+class DeleteFault(TypedDict):
+    """An instance that could not be deleted, and why."""
+
+    id: str
+    code: int
+    message: str
+
+
+class DeletedBatch(TypedDict):
+    """The result of deleting several instances."""
+
+    deleted: list[DeletedItem]
+    errors: list[DeleteFault]
+
+
+class Health(TypedDict):
+    """Whether the hub works; `reason` when it does not."""
+
+    status: Literal["ok", "unavailable"]
+    reason: NotRequired[str]

@@ -1,0 +1,82 @@
+"""Workflows and versions over REST."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from hub.core.model import Status
+from tests.api.node import Node
+
+TIME = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z"
+
+
+async def test_a_workflow_has_the_fields_of_the_original(node: Node) -> None:
+    await node.create("approve", "a")
+    await node.settled("approve", "a", Status.WAITING)
+
+    item = (await node.get("/approve")).result
+
+    assert set(item) == {"id", "name", "script_name", "class_name", "created_on", "modified_on", "triggered_on", "instances"}
+    assert (item["name"], item["script_name"], item["class_name"]) == ("approve", "tests", "Approve")
+    assert item["triggered_on"] is not None
+    assert item["instances"] == {status.value: int(status is Status.WAITING) for status in Status}
+
+
+async def test_the_list_of_workflows_is_paged(node: Node) -> None:
+    first = await node.get("?per_page=2&page=1")
+    last = await node.get("?per_page=2&page=3")
+    assert [len(first.result), len(last.result)] == [2, 1]
+    assert last.body["result_info"] == {"count": 1, "per_page": 2, "page": 3, "total_count": 5, "total_pages": 3}
+
+
+async def test_a_page_past_the_end_is_empty(node: Node) -> None:
+    assert (await node.get("?page=9")).result == []
+
+
+async def test_workflows_are_searched_by_a_part_of_the_name(node: Node) -> None:
+    assert [item["name"] for item in (await node.get("?search=ppro")).result] == ["approve"]
+
+
+@pytest.mark.parametrize("path", ["", "/versions", "/versions/x", "/instances", "/instances/", "/instances/a", "/instances/latest"])
+async def test_an_unknown_workflow_is_10200_with_the_nearest_name(node: Node, path: str) -> None:
+    status, number, message = (await node.get("/gret" + path)).failure
+    assert (status, number) == (404, 10200)
+    assert message.startswith('(workflow.not_found) workflow "gret"')
+    assert '"greet"' in message
+
+
+async def test_a_version_is_found_by_the_id_in_the_list(node: Node) -> None:
+    workflow = (await node.get("/greet")).result
+    listed = await node.get("/greet/versions")
+    (version,) = listed.result
+    assert version["workflow_id"] == workflow["id"]
+    assert (version["class_name"], version["language"], version["has_dag"]) == ("Greet", "python", False)
+    assert (await node.get(f"/greet/versions/{version['id']}")).result == version
+    assert listed.body["result_info"]["total_count"] == 1
+
+
+async def test_an_unknown_version_is_404(node: Node) -> None:
+    status, _, message = (await node.get("/greet/versions/nope")).failure
+    assert status == 404
+    assert message == '(version.not_found) workflow "greet" has no version "nope"'
+
+
+async def test_a_deleted_workflow_is_gone_with_its_instances(node: Node) -> None:
+    await node.create("approve", "a")
+    deleted = await node.call("DELETE", "/client/v4/accounts/local/workflows/approve")
+    assert deleted.result == {"status": "ok", "success": True}
+    assert (await node.get("/approve")).failure[:2] == (404, 10200)
+    assert (await node.get("/approve/instances")).failure[:2] == (404, 10200)
+
+
+async def test_an_account_that_is_not_this_hubs_is_404_and_names_the_right_one(node: Node) -> None:
+    status, number, message = (await node.call("GET", "/client/v4/accounts/acme/workflows")).failure
+    assert (status, number) == (404, 7003)
+    assert '"local"' in message
+
+
+async def test_many_readers_at_once_are_all_answered(node: Node) -> None:
+    answers = await asyncio.gather(*[node.get("/greet") for _ in range(50)])
+    assert {answer.status for answer in answers} == {200}
