@@ -54,6 +54,7 @@ class VirtualClock:
 
     def __init__(self, start: datetime = datetime(2030, 1, 1, tzinfo=UTC)) -> None:
         self._start = start
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     def now(self) -> datetime:
         """Return the virtual wall clock."""
@@ -61,7 +62,9 @@ class VirtualClock:
 
     def monotonic(self) -> float:
         """Return the virtual seconds since the loop began."""
-        return asyncio.get_running_loop().time()
+        if self._loop is None:  # the first caller is on the loop; later ones may be step bodies in threads
+            self._loop = asyncio.get_running_loop()
+        return self._loop.time()
 
     async def sleep(self, seconds: float) -> None:
         """Return after that many virtual seconds."""
