@@ -1,0 +1,322 @@
+"""The tables of hub.toml. Owns every setting: its key, type, default, range and meaning; and the JSON Schema made from them.
+
+Never reads a file or the environment. Values are frozen and already checked: whoever holds a `Settings` need not check again.
+"""
+
+from __future__ import annotations
+
+import json
+import keyword
+import re
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import timedelta
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, SecretStr, TypeAdapter, WithJsonSchema
+
+from hub.core.duration import format_duration, parse_duration
+from hub.core.model import Backoff
+from hub.mistakes import fields_of
+
+_NAME = re.compile(r"[a-zA-Z0-9_][a-zA-Z0-9_-]{0,63}")
+_STRICT = ConfigDict(extra="forbid")
+REFERENCE = re.compile(r"\$?\$\{([^}]*)\}")  # ${NAME}; $${NAME} stands for the text itself
+
+
+# ---- types of single values
+
+
+def _check_name(name: str) -> str:
+    if not _NAME.fullmatch(name):
+        raise ValueError(f'{name!r} cannot be a name: use letters, digits, "-" and "_", at most 64, not beginning with "-"')
+    return name
+
+
+def _check_identifier(name: str) -> str:
+    if not name.isidentifier() or keyword.iskeyword(name) or name.startswith("_"):
+        raise ValueError(f"{name!r} cannot be an attribute of self.env: use letters, digits and underscores, such as MY_WORKFLOW")
+    return name
+
+
+def _check_store(url: str) -> str:
+    if not re.match(r"(sqlite|postgres(ql)?(\+asyncpg)?)://", url):
+        raise ValueError("not the address of a store; write sqlite:///FILE or postgresql://USER:PASSWORD@HOST/DATABASE")
+    return url
+
+
+def _read_duration(value: Any) -> timedelta:
+    try:
+        return parse_duration(value)
+    except ValueError as error:
+        raise ValueError(str(error).removeprefix("duration: ")) from None
+
+
+def _refuse_bool(value: Any) -> Any:
+    if isinstance(value, bool):
+        raise ValueError(f"expected a whole number, got {str(value).lower()}")
+    return value
+
+
+def _between(low: timedelta, high: timedelta = timedelta.max) -> AfterValidator:
+    def check(duration: timedelta) -> timedelta:
+        if duration < low:
+            raise ValueError(f"must be at least {format_duration(low)}")
+        if duration > high:
+            raise ValueError(f"must be at most {format_duration(high)}")
+        return duration
+
+    return AfterValidator(check)
+
+
+def _as_list(value: Any) -> Any:
+    return [value] if isinstance(value, str) else value
+
+
+_DURATION_SCHEMA = {"type": ["string", "number"], "examples": ["10 seconds", "1 hour 30 minutes"]}
+Name = Annotated[str, AfterValidator(_check_name)]
+Identifier = Annotated[str, AfterValidator(_check_identifier)]
+_NOT_BOOL = BeforeValidator(_refuse_bool)
+Duration = Annotated[timedelta, BeforeValidator(_read_duration), WithJsonSchema(_DURATION_SCHEMA)]
+_A_MOMENT = timedelta(milliseconds=1)
+_25_MIB = 26_214_400  # the largest payload that a well-known sender has (GitHub's webhooks)
+_OPEN = SecretStr("")
+
+
+# ---- the tables
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkflowSettings:
+    """One `[[workflows]]` table."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
+
+    name: Annotated[Name, Field(description="Name of the workflow, for clients and triggers.")]
+    class_name: Annotated[Identifier, Field(description="The WorkflowEntrypoint class in `main`.")]
+    binding: Annotated[Identifier | None, Field(description="The workflow is self.env.BINDING.")] = None
+    schedules: Annotated[
+        tuple[str, ...], BeforeValidator(_as_list), Field(description="Cron expressions in UTC; each becomes a cron trigger.")
+    ] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TriggerSettings:
+    """One `[[triggers]]` table. `options` are the keys of the trigger kind's own Config."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
+
+    kind: Annotated[str, Field(description="An installed kind of trigger, or package.module:Class.")]
+    workflow: Annotated[str, Field(description="The workflow that it starts.")]
+    name: Annotated[Name, Field(description="Unique name; default KIND-WORKFLOW.")]
+    options: dict[str, Any] = field(default_factory=dict, repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConnectorSettings:
+    """One `[[connectors]]` table. `options` are the keys of the connector kind's own Config."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
+
+    kind: Annotated[str, Field(description="An installed kind of connector, or package.module:Class.")]
+    binding: Annotated[Identifier, Field(description="The connector is self.env.BINDING.")]
+    options: dict[str, Any] = field(default_factory=dict, repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerSettings:
+    """The `[server]` table."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
+
+    host: Annotated[str, Field(min_length=1, description="Address to listen on; one that others can reach needs a token.")] = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65535, description="Port to listen on; 0 takes a free one."), _NOT_BOOL] = 8787
+    token: Annotated[SecretStr, Field(description="Clients must send it as `Authorization: Bearer TOKEN`; empty = open.")] = _OPEN
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoreSettings:
+    """The `[store]` table."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
+
+    url: Annotated[str, AfterValidator(_check_store), Field(description="The database; default sqlite:///DATA/hub.sqlite.")] = field(
+        repr=False  # it may hold a password
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunnerSettings:
+    """The `[runner]` table."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
+
+    slots: Annotated[int, Field(ge=1, le=100_000, description="Instances that this node executes at once."), _NOT_BOOL] = 1000
+    threads: Annotated[int, Field(ge=1, le=1000, description="Threads for synchronous step bodies."), _NOT_BOOL] = 32
+    grace: Annotated[Duration, Field(description="How long running steps may go on when the hub stops.")] = timedelta(seconds=10)
+    resident: Annotated[Duration, Field(description="Shorter waits keep the instance in memory.")] = timedelta(seconds=1)
+    lease: Annotated[
+        Duration,
+        _between(timedelta(seconds=1), timedelta(minutes=10)),
+        Field(description="A node that is silent for so long loses its instances to the others."),
+    ] = timedelta(seconds=10)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepSettings:
+    """The `[steps]` table: what `step.do` does when the author says nothing else."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
+
+    retry_limit: Annotated[int, Field(ge=0, le=10_000, description="Attempts after the first one."), _NOT_BOOL] = 5
+    retry_delay: Annotated[Duration, Field(description="Wait before the second attempt.")] = timedelta(seconds=10)
+    retry_backoff: Annotated[Backoff, Field(description="How the wait grows.")] = Backoff.EXPONENTIAL
+    timeout: Annotated[Duration, _between(_A_MOMENT), Field(description="Longest time of one attempt.")] = timedelta(minutes=10)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LimitSettings:
+    """The `[limits]` table."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
+
+    payload_bytes: Annotated[
+        int, Field(ge=1, le=_25_MIB, description="Largest payload of an instance or event, as JSON."), _NOT_BOOL
+    ] = 1_048_576
+    result_bytes: Annotated[int, Field(ge=1, le=_25_MIB, description="Largest result of a step or workflow, as JSON."), _NOT_BOOL] = 1_048_576
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogSettings:
+    """The `[log]` table."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
+
+    level: Annotated[Literal["debug", "info", "warning", "error"], Field(description="The least serious line that is written.")] = "info"
+    format: Annotated[Literal["auto", "pretty", "json"], Field(description="auto = pretty on a terminal, else json.")] = "auto"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Everything that can be set. `data` and `project` are absolute; `vars` lacks only the hub's own address."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
+
+    project: Path
+    name: Annotated[Name, Field(description="Name of the project.")]
+    main: Annotated[str, Field(min_length=1, description="Python file with the classes, relative to the project.")]
+    account: Annotated[Name, Field(description="The account in the paths of the REST API.")] = "local"
+    data: Annotated[Path, Field(description="Folder of the SQLite file, relative to the project.")] = Path(".hub")
+    vars: Annotated[dict[Identifier, Any], Field(description="Values on self.env; ${NAME} is an environment variable.")] = field(
+        default_factory=dict, repr=False
+    )
+    workflows: tuple[WorkflowSettings, ...] = ()
+    triggers: tuple[TriggerSettings, ...] = ()
+    connectors: tuple[ConnectorSettings, ...] = ()
+    server: ServerSettings = field(default_factory=ServerSettings)
+    store: StoreSettings
+    runner: RunnerSettings = field(default_factory=RunnerSettings)
+    steps: StepSettings = field(default_factory=StepSettings)
+    limits: LimitSettings = field(default_factory=LimitSettings)
+    log: LogSettings = field(default_factory=LogSettings)
+
+    def expanded_vars(self, hub_url: str) -> dict[str, Any]:
+        """Return `vars` with the hub's own address filled in."""
+
+        def replace(match: re.Match[str]) -> str:
+            return match[0][1:] if match[0].startswith("$$") else hub_url
+
+        return {name: each_text(value, lambda text: REFERENCE.sub(replace, text)) for name, value in self.vars.items()}
+
+
+TABLES: dict[str, type] = {
+    "server": ServerSettings,
+    "store": StoreSettings,
+    "runner": RunnerSettings,
+    "steps": StepSettings,
+    "limits": LimitSettings,
+    "log": LogSettings,
+}
+
+
+@cache
+def variables() -> dict[str, tuple[str, ...]]:
+    """Return the environment variables that set something, each with the path of its key."""
+    plain: dict[str, tuple[str, ...]] = {f"HUB_{key.upper()}": (key,) for key in ("name", "main", "account", "data")}
+    return plain | {f"HUB_{table}_{key}".upper(): (table, key) for table, schema in TABLES.items() for key in fields_of(schema)}
+
+
+def each_text(value: Any, change: Callable[[str], str]) -> Any:
+    """Return a copy of a value of the file with every text in it changed."""
+    if isinstance(value, str):
+        return change(value)
+    if isinstance(value, dict):
+        return {key: each_text(item, change) for key, item in value.items()}
+    return [each_text(item, change) for item in value] if isinstance(value, list) else value
+
+
+def file_form(value: Any) -> Any:
+    """Return a default as one would write it in the file."""
+    if isinstance(value, timedelta):
+        return format_duration(value)
+    if isinstance(value, SecretStr):
+        return value.get_secret_value()
+    return str(value) if isinstance(value, Path | str) else value
+
+
+# ---- the JSON Schema, for editors
+
+
+def json_schema() -> dict[str, Any]:
+    """Return the JSON Schema of hub.toml with the installed kinds of triggers and connectors."""
+    from hub.plugins import CONNECTORS, TRIGGERS
+
+    schema = _schema_of(Settings)
+    definitions = schema["$defs"]
+    del schema["properties"]["project"], definitions["StoreSettings"]["required"]
+    _add_kinds(definitions, "TriggerSettings", TRIGGERS, required=["kind", "workflow"])
+    _add_kinds(definitions, "ConnectorSettings", CONNECTORS, required=["kind", "binding"])
+    own = {"title": "hub.toml", "description": "The settings of a Trigger Hub project.", "required": ["name", "main"]}
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema, **own}
+
+
+def _add_kinds(definitions: dict[str, Any], name: str, group: str, *, required: list[str]) -> None:
+    """Let a table's `kind` decide which other keys it may have; a kind that is not installed may have any."""
+    from hub.plugins import kinds, plugin_class
+
+    table = definitions[name]
+    del table["properties"]["options"]
+    table |= {"description": "The other keys belong to the kind.", "required": required, "additionalProperties": True, "allOf": []}
+    own = dict.fromkeys(table["properties"], True)
+    for kind in kinds(group):
+        config = _schema_of(plugin_class(group, kind).Config)
+        definitions |= config.get("$defs", {})
+        then = {"properties": own | config.get("properties", {}), "required": config.get("required", []), "additionalProperties": False}
+        table["allOf"].append({"if": {"properties": {"kind": {"const": kind}}}, "then": then})
+
+
+def _schema_of(kind: Any) -> dict[str, Any]:
+    schema: dict[str, Any] = _as_in_file(TypeAdapter(kind).json_schema())
+    return schema
+
+
+def _as_in_file(node: Any) -> Any:
+    """Say durations as people write them, and leave out the titles, which only repeat the keys."""
+    if isinstance(node, list):
+        return [_as_in_file(item) for item in node]
+    if not isinstance(node, dict):
+        return node
+    told = {key: _as_in_file(value) for key, value in node.items() if not (key == "title" and isinstance(value, str))}
+    if told.get("format") == "duration":
+        del told["format"]
+        told |= _DURATION_SCHEMA
+    if told.get("type") == _DURATION_SCHEMA["type"] and str(told.get("default")).startswith("P"):
+        told["default"] = file_form(TypeAdapter(timedelta).validate_python(told["default"]))
+    return told
+
+
+if __name__ == "__main__":
+    sys.stdout.write(json.dumps(json_schema(), indent=2, ensure_ascii=False) + "\n")
