@@ -1,12 +1,13 @@
 """The HTTP server: binds the port, wires the route table, stops in order.
 
-Owns the listening socket and the running requests. `start` returns when the port is open; `stop` refuses new connections at once and lets
-running requests finish until the deadline. A client that goes away never cancels what it asked for.
+Owns the sockets and the running requests. `bind` takes the port before anything else of the hub starts; `start` returns when requests are
+answered; `stop` refuses new connections at once and lets running requests finish until the deadline. A client that goes away never cancels
+what it asked for.
 """
 
 from __future__ import annotations
 
-import errno
+import socket
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -20,6 +21,7 @@ from hub.api.dispatch import Dispatcher
 from hub.api.gateway import HOOKS, Gateway
 from hub.api.health import Vitals
 from hub.api.instances import Instances
+from hub.api.listen import cannot_listen, reachable, take_port
 from hub.api.openapi import document
 from hub.api.operation import Operation, Scope
 from hub.api.responses import guarded
@@ -27,7 +29,6 @@ from hub.api.routes import API_ROOT, operations
 from hub.api.workflows import Directory, Workflows
 from hub.core.clock import Clock, SystemClock
 from hub.core.codec import dump_plain
-from hub.core.errors import ConfigError
 from hub.core.ports import Engine, HttpHandler, Log, RouteLookup
 
 _KEEPALIVE_S = 75.0  # longer than the 60 s of common proxies, so that the proxy closes first
@@ -63,6 +64,7 @@ class ApiServer:
     ) -> None:
         self._options = options
         self._runner: web.AppRunner | None = None
+        self._sockets: list[socket.socket] = []
         self._url: str | None = None
         self._log: Log = log or structlog.get_logger("hub.api")
         clock = clock or SystemClock()
@@ -77,37 +79,46 @@ class ApiServer:
 
     @property
     def url(self) -> str:
-        """The address under which this machine reaches the server. Only after `start`."""
+        """The address under which this machine reaches the server. Only after `bind` or `start`."""
         if self._url is None:
-            raise RuntimeError("the server has not been started")
+            raise RuntimeError("the server has no port yet; call bind or start first")
         return self._url
 
+    async def bind(self) -> None:
+        """Take the port without listening on it: connections are refused until `start`. Raises: ConfigError (taken, forbidden, unknown)."""
+        if self._sockets:
+            return
+        self._sockets = await take_port(self._options.host, self._options.port)
+        self._url = reachable(self._options.host, self._sockets[0].getsockname()[1])
+
     async def start(self) -> None:
-        """Open the port. Raises: ConfigError (port taken, not allowed, unknown host)."""
-        options = self._options
+        """Listen; returns when requests are answered. Raises: ConfigError as `bind` does."""
+        await self.bind()
         runner = web.AppRunner(
             self.app,
             access_log=None,
             auto_decompress=False,  # signatures are made over the bytes that were sent
             handler_cancellation=False,
             keepalive_timeout=_KEEPALIVE_S,
-            shutdown_timeout=options.shutdown_s,
+            shutdown_timeout=self._options.shutdown_s,
         )
         await runner.setup()
-        site = web.TCPSite(runner, options.host, options.port, backlog=_BACKLOG)
-        try:
-            await site.start()
-        except OSError as error:
-            await runner.cleanup()
-            raise _cannot_bind(options, error) from error
         self._runner = runner
-        self._url = _reachable(options.host, runner.addresses[0][1])
+        try:
+            for taken in self._sockets:
+                await web.SockSite(runner, taken, backlog=_BACKLOG).start()
+        except OSError as error:
+            await self.stop()
+            raise cannot_listen(self._options.host, self._options.port, error) from error
 
     async def stop(self) -> None:
-        """Refuse new connections, let running requests finish until the deadline, end background jobs. Safe twice."""
+        """Refuse new connections, let running requests finish until the deadline, end background jobs. Safe twice and without start."""
         runner, self._runner = self._runner, None
         if runner is not None:
             await runner.cleanup()
+        sockets, self._sockets = self._sockets, []
+        for taken in sockets:
+            taken.close()
         await self._terminations.stop()
 
     def _make_app(self, gateway: Gateway) -> web.Application:
@@ -147,21 +158,3 @@ def _add_operations(router: web.UrlDispatcher, dispatcher: Dispatcher, table: It
         scope = Scope.OPEN if all(row.scope is Scope.OPEN for row in rows) else Scope.READ
         resource.add_route("*", dispatcher.refuse(scope, frozenset(allowed)))
 
-
-def _cannot_bind(options: ApiOptions, error: OSError) -> ConfigError:
-    place = f"{options.host}:{options.port}"
-    if error.errno == errno.EADDRINUSE:
-        message = f"{place} is in use by another program; stop it, or choose another port with --port or HUB_SERVER_PORT"
-        return ConfigError(message, path="server.port")
-    if error.errno == errno.EACCES:
-        message = f"this user may not open {place}; choose a port above 1023 with --port or HUB_SERVER_PORT"
-        return ConfigError(message, path="server.port")
-    reason = error.strerror or str(error)
-    message = f"cannot listen on {place}: {reason}; choose an address of this machine with --host or HUB_SERVER_HOST"
-    return ConfigError(message, path="server.host")
-
-
-def _reachable(host: str, port: int) -> str:
-    """Turn the address that is listened on into one that can be called: "all addresses" is none."""
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}.get(host, host)  # noqa: S104
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

@@ -38,6 +38,50 @@ async def test_a_port_in_use_is_a_config_error_with_the_cure(node: Node) -> None
     assert "HUB_SERVER_PORT" in caught.value.message
 
 
+async def test_a_bound_server_has_its_url_and_refuses_until_it_starts(node: Node) -> None:
+    server = second_server(node)
+    await server.bind()
+    url = server.url
+    await refused(url)
+    await server.start()
+    assert server.url == url
+    assert (await node.call("GET", f"{url}/healthz")).status == 200
+    await server.stop()
+
+
+async def test_a_bound_port_is_given_back_without_a_start(node: Node) -> None:
+    first = second_server(node)
+    await first.bind()
+    port = int(first.url.rsplit(":", 1)[1])
+    await first.stop()
+    again = second_server(node, port=port)
+    await again.start()
+    await again.stop()
+
+
+async def test_of_two_that_bind_one_port_the_second_to_start_is_told(node: Node) -> None:
+    """A port that is bound but not listened on yet can be bound again."""
+    first = second_server(node)
+    await first.bind()
+    port = int(first.url.rsplit(":", 1)[1])
+    second = second_server(node, port=port)
+    await second.bind()
+    await first.start()
+    with pytest.raises(ConfigError, match="is in use"):
+        await second.start()
+    await first.stop()
+
+
+async def test_a_host_with_several_addresses_is_served_on_all_of_them(tmp_path: Path) -> None:
+    async with running(tmp_path, host="localhost") as node:
+        assert (await node.call("GET", "/healthz")).status == 200
+        port = int(node.server.url.rsplit(":", 1)[1])
+        for *_, address in await asyncio.get_running_loop().getaddrinfo("localhost", port, type=socket.SOCK_STREAM):
+            _, writer = await asyncio.open_connection(*address[:2])
+            writer.close()
+            await writer.wait_closed()
+
+
 async def test_an_address_of_another_machine_is_a_config_error(node: Node) -> None:
     with pytest.raises(ConfigError, match=r"cannot listen on 203\.0\.113\.1") as caught:
         await second_server(node, host="203.0.113.1").start()
@@ -50,10 +94,10 @@ async def test_a_host_that_does_not_exist_is_a_config_error(node: Node) -> None:
 
 
 async def test_a_port_that_needs_root_is_a_config_error(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
-    async def refuse(*_args: object, **_keywords: object) -> None:
+    def refuse(*_args: object) -> None:
         raise PermissionError(errno.EACCES, "Permission denied")
 
-    monkeypatch.setattr(asyncio.get_running_loop(), "create_server", refuse, raising=False)
+    monkeypatch.setattr(socket.socket, "bind", refuse)  # a test may run as root, who may open every port
     with pytest.raises(ConfigError, match="may not open 127.0.0.1:80; choose a port above 1023"):
         await second_server(node, port=80).start()
 
@@ -78,7 +122,7 @@ async def test_an_ipv6_address_is_written_in_brackets(tmp_path: Path) -> None:
 
 
 async def test_there_is_no_url_before_the_start(node: Node) -> None:
-    with pytest.raises(RuntimeError, match="not been started"):
+    with pytest.raises(RuntimeError, match="no port yet"):
         _ = second_server(node).url
 
 
