@@ -182,7 +182,7 @@ class Outcome:
 
     verdict: Verdict
     instance: int | None = None
-    id: str | None = None  # of the instance, also of the one that a duplicate or a taken id names; of the stored version for RegisterWorkflow
+    id: str | None = None  # of the instance, also of the one that a duplicate names; of the stored version for RegisterWorkflow
     status: Status | None = None  # of the instance after the write
     wish: Wish = Wish.NONE
     reason: str | None = None  # of POISON: for people

@@ -9,8 +9,9 @@ the group around them, and the store runs the parts one after the other in one t
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Any, ClassVar, cast
 
 from hub.core.lifecycle import Head, decide
 from hub.core.model import Entry, Status
@@ -39,6 +40,7 @@ SOMETHING_DUE = 0  # the signal that is no key: keys start at 1
 
 Planned = CreateInstance | Begin | SettleStep | FailAttempt | StartWait | Park | Finish | SendEvent | Steer
 Alone = Restart | DeleteInstance | RegisterWorkflow | DeleteWorkflow
+_ALONE = frozenset({Restart, DeleteInstance, RegisterWorkflow, DeleteWorkflow})
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,13 +83,13 @@ def parts(writes: Sequence[Write]) -> Iterator[list[Planned] | Alone]:
     """Cut a group into runs that can be planned together and writes that must run alone, in order."""
     run: list[Planned] = []
     for write in writes:
-        if isinstance(write, Restart | DeleteInstance | RegisterWorkflow | DeleteWorkflow):
+        if type(write) in _ALONE:
             if run:
                 yield run
             run = []
-            yield write
+            yield cast(Alone, write)
         else:
-            run.append(write)
+            run.append(cast(Planned, write))
     if run:
         yield run
 
@@ -115,15 +117,9 @@ class Group:
         paused_at = None if head is None else head.paused_at
         verdict = decide(head, write)
         if verdict is Verdict.APPLIED and head is not None:
-            if isinstance(write, SettleStep | FailAttempt | StartWait):
-                self._settle(write)
-            elif isinstance(write, Begin | Park):
-                self._entries(write.instance, write.started if isinstance(write, Begin) else write.entries)
-            elif isinstance(write, SendEvent):
-                self.rows.events.append((head.key, head.inbox_seq, write.type, write.payload, rows.micros(write.at)))
-            elif isinstance(write, Steer) and paused_at is not None and head.paused_at is None and not head.final:
-                self.rows.shifts.append((rows.micros(write.at) - rows.micros(paused_at), head.key))
-            self._notice(write, head)
+            self._ADDED[type(write)](self, write, head)
+            if paused_at is not None and head.status is Status.QUEUED:  # resumed
+                self.rows.shifts.append((rows.micros(head.modified_at) - rows.micros(paused_at), head.key))
         return answer(verdict, write.instance, head)
 
     def finish(self) -> None:
@@ -164,21 +160,55 @@ class Group:
         head = self._known.heads.get(with_.key)
         return Outcome(verdict=verdict, instance=with_.key, id=with_.id, status=with_.status if head is None else head.status)
 
-    def _settle(self, write: SettleStep | FailAttempt | StartWait) -> None:
-        self.rows.steps.append(rows.entry_row(write.instance, write.entry))
-        if isinstance(write, FailAttempt):
-            self.rows.attempts.append(rows.attempt_row(write.instance, write.attempt))
-        elif isinstance(write, SettleStep) and write.consumes is not None:
-            self.rows.consumed.append((write.instance, write.consumes))
+    def _begin(self, write: Begin, head: Head) -> None:
+        self._entries(head, write.started)
 
-    def _entries(self, instance: int, entries: Sequence[Entry]) -> None:
-        self.rows.steps.extend(rows.entry_row(instance, entry) for entry in entries)
+    def _settle(self, write: SettleStep, head: Head) -> None:
+        self.rows.steps.append(rows.entry_row(head.key, write.entry))
+        if write.consumes is not None:
+            self.rows.consumed.append((head.key, write.consumes))
 
-    def _notice(self, write: Planned, head: Head) -> None:
-        if isinstance(write, SendEvent | Steer):
-            self.touched.add(head.key)
-        if isinstance(write, SendEvent | Steer | Park) and due(head, write):
+    def _fail(self, write: FailAttempt, head: Head) -> None:
+        self.rows.steps.append(rows.entry_row(head.key, write.entry))
+        self.rows.attempts.append(rows.attempt_row(head.key, write.attempt))
+
+    def _wait(self, write: StartWait, head: Head) -> None:
+        self.rows.steps.append(rows.entry_row(head.key, write.entry))
+
+    def _park(self, write: Park, head: Head) -> None:
+        self._entries(head, write.entries)
+        self._wake(write, head)
+
+    def _finish(self, write: Finish, head: Head) -> None:
+        """Add nothing: the head tells it all."""
+
+    def _send(self, write: SendEvent, head: Head) -> None:
+        self.rows.events.append((head.key, head.inbox_seq, write.type, write.payload, rows.micros(write.at)))
+        self.touched.add(head.key)
+        self._wake(write, head)
+
+    def _steer(self, write: Steer, head: Head) -> None:
+        self.touched.add(head.key)
+        self._wake(write, head)
+
+    def _entries(self, head: Head, entries: Sequence[Entry]) -> None:
+        self.rows.steps.extend([rows.entry_row(head.key, entry) for entry in entries])
+
+    def _wake(self, write: SendEvent | Steer | Park, head: Head) -> None:
+        if due(head, write):
             self.touched.add(SOMETHING_DUE)
+
+    # What each kind of write adds beside the head.
+    _ADDED: ClassVar[dict[type, Callable[[Group, Any, Head], None]]] = {
+        Begin: _begin,
+        SettleStep: _settle,
+        FailAttempt: _fail,
+        StartWait: _wait,
+        Park: _park,
+        Finish: _finish,
+        SendEvent: _send,
+        Steer: _steer,
+    }
 
 
 def due(head: Head, write: SendEvent | Steer | Park | Restart) -> bool:

@@ -206,7 +206,8 @@ class SqliteStore:
             db.execute("PRAGMA journal_mode = WAL")
             db.execute("PRAGMA synchronous = FULL")
             db.execute(f"PRAGMA journal_size_limit = {_LOG_BYTES}")
-            db.execute("BEGIN IMMEDIATE")  # a file that cannot be written says so here
+            db.execute("BEGIN IMMEDIATE")
+            db.execute("PRAGMA user_version = 0")  # what it is; a file that cannot be written says so here, not at the first event
             db.execute("ROLLBACK")
             bring_to_newest(db, self._path)
             db.execute("PRAGMA foreign_keys = ON")  # not before: migrations build tables anew

@@ -268,7 +268,7 @@ def lease_end(ttl: timedelta, now: datetime) -> int:
 
 def claim(db: sqlite3.Connection, node: int, limit: int, now: datetime) -> list[Snapshot]:
     """Claim orphans of dead nodes, then due instances by urgency, and read them whole."""
-    at = rows.micros(now)
+    at, limit = rows.micros(now), max(limit, 0)  # to SQLite a negative limit is none
     with transaction(db):
         keys: list[int] = []
         dead = json.dumps([key for (key,) in db.execute(sql.DEAD_NODES, (at, node))])

@@ -1,0 +1,79 @@
+"""The schema: what migrations make is what the tables say, and nobody pays for it who does not migrate."""
+# ruff: noqa: ASYNC221  # nothing else waits for the loop
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+from alembic.config import Config
+from alembic.script import ScriptDirectory
+from sqlalchemy import create_engine
+
+from hub.store import schema, store_for
+from hub.store.tables import metadata
+
+
+def schema_of(path: Path) -> dict[str, str]:
+    """Return the text of every table, index and trigger, spaces and quotes aside."""
+    with contextlib.closing(sqlite3.connect(path)) as db:
+        found = db.execute("SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL AND name <> 'alembic_version'").fetchall()
+    return {name: " ".join(sql.replace('"', "").split()).replace("( ", "(").replace(" )", ")") for name, sql in found}
+
+
+async def test_migrations_lead_to_exactly_the_tables(tmp_path: Path) -> None:
+    store = store_for(f"sqlite:///{tmp_path}/migrated.sqlite")
+    await store.open()
+    await store.close()
+    engine = create_engine(f"sqlite:///{tmp_path}/made.sqlite")
+    metadata.create_all(engine)
+    engine.dispose()
+
+    made = schema_of(tmp_path / "made.sqlite")
+
+    assert schema_of(tmp_path / "migrated.sqlite") == made
+    assert {"workflow", "version", "instance", "step", "attempt", "inbox", "delivery", "node", "instance_live"} <= made.keys()
+    assert "instance_final_status" in made
+
+
+def test_the_newest_revision_is_the_last_one() -> None:
+    config = Config()
+    config.set_main_option("script_location", str(Path(schema.__file__).parent / "migrations"))
+
+    assert ScriptDirectory.from_config(config).get_heads() == [schema.NEWEST]
+
+
+async def test_an_up_to_date_file_is_opened_without_the_machinery_of_migrations(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/hub.sqlite"
+    store = store_for(url)
+    await store.open()
+    await store.close()
+
+    run = subprocess.run([sys.executable, "-c", OPEN, url], capture_output=True, text=True, check=True)
+
+    assert run.stdout.split() == []
+
+
+OPEN = """
+import asyncio, sys
+from datetime import timedelta
+from hub.core.model import InstanceQuery
+from hub.store import store_for
+from tests.store.given import World, at
+
+async def main():
+    store = store_for(sys.argv[1])
+    await store.open()
+    world = World(store, await store.renew(None, timedelta(seconds=1), at(0)))
+    await world.register("orders")
+    await world.create()
+    await store.claim(world.node, 1, at(0))
+    await store.find(InstanceQuery())
+    await store.close()
+
+asyncio.run(main())
+print(*(name for name in ("alembic", "sqlalchemy", "sqlmodel", "pydantic") if name in sys.modules))
+"""

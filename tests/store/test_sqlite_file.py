@@ -1,0 +1,412 @@
+"""The embedded store and its file: addresses, lock, rights, full disks, crashes, re-opening."""
+# ruff: noqa: ASYNC220, ASYNC240  # files and processes are what this is about, and nothing else waits for the loop
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import resource
+import signal
+import sqlite3
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+
+from hub.core.errors import ConfigError, Unavailable
+from hub.core.model import InboxQuery, InstanceQuery, Status, VersionQuery, WorkflowQuery
+from hub.core.ports import Store
+from hub.core.writes import CreateInstance, DeleteInstance, Restart, Verdict, Write
+from hub.store import store_for
+from tests.store.given import LEASE, World, at, entry, fail, finish, new, park, send, settle, waiting
+
+NOBODY = 65534
+
+
+@contextlib.asynccontextmanager
+async def opened(path: Path) -> AsyncIterator[Store]:
+    store = store_for(f"sqlite:///{path}")
+    await store.open()
+    try:
+        yield store
+    finally:
+        await store.close()
+
+
+@contextlib.asynccontextmanager
+async def world_in(path: Path) -> AsyncIterator[World]:
+    async with opened(path) as store:
+        world = World(store, await store.renew(None, LEASE, at(0)))
+        await world.register("orders")
+        yield world
+
+
+@contextlib.contextmanager
+def without_rights() -> Iterator[None]:
+    """Be an ordinary user for a while: rights do not bind root."""
+    user = os.geteuid()
+    if user == 0:
+        os.seteuid(NOBODY)
+    try:
+        yield
+    finally:
+        os.seteuid(user)
+
+
+@contextlib.contextmanager
+def no_file_beyond(size: int) -> Iterator[None]:
+    """Let the kernel refuse to grow any file of this process beyond a size: writing fails as on a full disk."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "hub.sqlite"
+
+
+@pytest.fixture
+def public_folder() -> Iterator[Path]:
+    """Make a folder that other users can enter, which those of `tmp_path` do not allow."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        yield folder
+
+
+# ---- addresses
+
+
+async def test_three_slashes_are_a_path_relative_to_the_working_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    store = store_for("sqlite:///deep/er/hub.sqlite")
+
+    await store.open()
+    await store.close()
+
+    assert (tmp_path / "deep/er/hub.sqlite").is_file()
+
+
+async def test_four_slashes_are_an_absolute_path_taken_literally(tmp_path: Path) -> None:
+    path = tmp_path / "ünï ?x=1#% 20.sqlite"
+
+    async with world_in(path) as world:
+        await world.create()
+        assert await world.ids() == ["one"]
+
+    assert path.is_file()
+
+
+@pytest.mark.parametrize("url", ["postgresql://localhost/hub", "postgresql+asyncpg://u:secret@h/hub", "postgres://h/hub"])
+def test_a_postgresql_address_is_refused_with_what_to_write_instead(url: str) -> None:
+    with pytest.raises(ConfigError, match=r"store\.url: this version stores in SQLite only.*write sqlite:///") as refused:
+        store_for(url)
+
+    assert "secret" not in refused.value.message
+
+
+@pytest.mark.parametrize("url", ["", "hub.sqlite", "sqlite://", "sqlite:///", "sqlite:///:memory:", "sqlite:///folder/", "mysql://h/hub"])
+def test_any_other_address_is_refused_with_what_to_write_instead(url: str) -> None:
+    with pytest.raises(ConfigError, match=r"store\.url: .*write sqlite:///"):
+        store_for(url)
+
+
+# ---- opening and closing
+
+
+async def test_everything_is_there_after_re_opening(path: Path) -> None:
+    async with world_in(path) as world:
+        ended, waits, claimed = await world.ended("ended"), await world.born("waits"), await world.born("claimed")
+        await world.verdicts(fail(waits), send(waits), park(waits, at(60), seen=1, entries=(waiting(until=at(60), ordinal=2),)))
+        await world.do(settle(claimed))
+        before = await world.everything()
+        lists = [(await world.store.find(WorkflowQuery())), (await world.store.find(VersionQuery(workflow="orders")))]
+
+    async with opened(path) as store:
+        again = World(store, 0)
+        assert await again.everything() == before
+        assert [await store.find(WorkflowQuery()), await store.find(VersionQuery(workflow="orders"))] == lists
+        assert await store.next_due(at(0)) == at(60)
+        assert [instance.instance.key for instance in before] == [ended, waits, claimed]
+
+
+async def test_keys_and_nodes_are_not_given_again_after_re_opening(path: Path) -> None:
+    async with world_in(path) as world:
+        first = await world.create()
+        await world.do(DeleteInstance(instance=first))
+
+    async with world_in(path) as again:
+        assert await again.create() > first
+        assert again.node > world.node
+
+
+async def test_the_first_node_after_opening_ends_the_leases_of_all_others(path: Path) -> None:
+    """The lock proves that no other process executes anything."""
+    async with world_in(path) as world:
+        key = await world.born()
+    async with opened(path) as store:
+        node = await store.renew(None, LEASE, at(1))
+
+        (claimed,) = await store.claim(node, 9, at(1))
+
+        assert (claimed.instance.key, claimed.instance.node, claimed.instance.recoveries) == (key, node, 1)
+
+
+async def test_open_and_close_are_safe_twice_and_leave_no_thread(path: Path) -> None:
+    store = store_for(f"sqlite:///{path}")
+    await store.close()
+    await store.open()
+    await store.open()
+    assert await store.counts() == {}
+    await store.close()
+    await store.close()
+
+    assert [thread.name for thread in threading.enumerate() if thread.name.startswith("hub-store")] == []
+
+    await store.open()
+    assert await store.counts() == {}
+    await store.close()
+
+
+async def test_a_closed_store_is_unavailable(path: Path) -> None:
+    async with world_in(path) as world:
+        store = world.store
+
+    with pytest.raises(Unavailable, match="is closed"):
+        await store.apply([CreateInstance(new=new())])
+    with pytest.raises(Unavailable, match="is closed"):
+        await store.find(InstanceQuery())
+
+
+async def test_close_finishes_what_was_handed_in(path: Path) -> None:
+    async with world_in(path) as world:
+        groups = [asyncio.ensure_future(world.store.apply([CreateInstance(new=new(f"i{n}"))])) for n in range(20)]
+        await asyncio.sleep(0)  # they are handed in
+
+    assert {(await group)[0].verdict for group in groups} == {Verdict.APPLIED}
+    async with opened(path) as store:
+        assert await store.counts() == {Status.QUEUED: 20}
+
+
+async def test_the_file_is_in_write_ahead_mode(path: Path) -> None:
+    async with opened(path):
+        pass
+
+    with contextlib.closing(sqlite3.connect(path)) as db:
+        assert db.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+        assert db.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+
+
+# ---- the lock
+
+
+async def test_a_second_hub_on_the_file_is_told_the_first_ones_process(path: Path) -> None:
+    async with world_in(path) as world:
+        second = store_for(f"sqlite:///{path}")
+
+        with pytest.raises(ConfigError, match=rf"hub\.sqlite is in use by another hub, process {os.getpid()} \(started 20.*--data DIR"):
+            await second.open()
+
+        await world.create()
+        assert await world.ids() == ["one"]
+    await second.open()
+    await second.close()
+
+
+async def test_a_killed_hub_leaves_no_lock_and_nothing_answered_is_lost(path: Path) -> None:
+    with subprocess.Popen([sys.executable, "-c", WRITE_FOR_EVER, str(path)], stdout=subprocess.PIPE, text=True) as hub:
+        assert hub.stdout is not None
+        answered = [hub.stdout.readline().strip() for _ in range(25)]
+        hub.send_signal(signal.SIGKILL)
+        answered += hub.stdout.read().split()
+
+    async with opened(path) as store:
+        page = await store.find(InstanceQuery(limit=100_000, ascending=True))
+
+    stored = [instance.id for instance in page.items]
+    assert stored[: len(answered)] == answered
+    assert len(stored) - len(answered) in (0, 1)  # one may have been on disk and not yet answered
+
+
+WRITE_FOR_EVER = """
+import asyncio, itertools, sys
+from hub.core.writes import CreateInstance
+from tests.store.given import LEASE, World, at, new
+from hub.store import store_for
+
+async def main():
+    store = store_for(f"sqlite:///{sys.argv[1]}")
+    await store.open()
+    await World(store, 1).register("orders")
+    for number in itertools.count():
+        await store.apply([CreateInstance(new=new(f"i{number}"))])
+        print(f"i{number}", flush=True)
+
+asyncio.run(main())
+"""
+
+
+# ---- unusable files
+
+
+async def test_a_folder_without_the_right_to_write_is_refused_at_opening(public_folder: Path) -> None:
+    public_folder.chmod(0o555)
+    store = store_for(f"sqlite:///{public_folder}/hub.sqlite")
+
+    with (
+        without_rights(),
+        pytest.raises(ConfigError, match=r"hub\.sqlite cannot be used.*: Permission denied.*--data DIR") as refused,
+    ):
+        await store.open()
+
+    assert str(public_folder) in refused.value.message
+    public_folder.chmod(0o755)
+    await store.open()
+    await store.close()
+
+
+async def test_a_folder_that_cannot_be_made_is_refused_at_opening(public_folder: Path) -> None:
+    public_folder.chmod(0o555)
+    store = store_for(f"sqlite:///{public_folder}/new/hub.sqlite")
+
+    with without_rights(), pytest.raises(ConfigError, match=r"Permission denied"):
+        await store.open()
+
+
+async def test_a_file_without_the_right_to_write_is_refused_at_opening(public_folder: Path) -> None:
+    path = public_folder / "hub.sqlite"
+    async with opened(path):
+        pass
+    for file in public_folder.iterdir():
+        file.chmod(0o666)
+    path.chmod(0o444)
+    public_folder.chmod(0o777)
+
+    with without_rights(), pytest.raises(ConfigError, match=r"hub\.sqlite cannot be used as a database: .*readonly.*correct the rights"):
+        await store_for(f"sqlite:///{path}").open()
+
+
+@pytest.mark.parametrize("kind", ["text", "folder", "other program", "newer hub"])
+async def test_a_file_that_is_not_a_hubs_is_refused_and_left_as_it_is(path: Path, kind: str) -> None:
+    match kind:
+        case "text":
+            path.write_text("a shopping list\n" * 100)
+        case "folder":
+            path.mkdir()
+        case "other program":
+            with contextlib.closing(sqlite3.connect(path)) as db:
+                db.execute("CREATE TABLE songs (name TEXT)")
+        case _:
+            async with opened(path):
+                pass
+            with contextlib.closing(sqlite3.connect(path)) as db, db:
+                db.execute("UPDATE alembic_version SET version_num = '9999'")
+    expected = {
+        "text": "file is not a database",
+        "folder": "unable to open database file",
+        "other program": "another program.*songs",
+        "newer hub": "newer version of the hub.*9999.*install that version",
+    }
+
+    with pytest.raises(ConfigError, match=expected[kind]):
+        await store_for(f"sqlite:///{path}").open()
+
+    with pytest.raises(ConfigError, match=expected[kind]):
+        await store_for(f"sqlite:///{path}").open()  # and not: in use by another hub
+    if kind == "text":
+        assert path.read_text() == "a shopping list\n" * 100
+
+
+# ---- full disks
+
+
+async def test_a_full_disk_is_unavailable_and_nothing_of_the_group_is_written(path: Path) -> None:
+    async with world_in(path) as world:
+        key = await world.born("small")
+        before = await world.everything()
+        group: list[Write] = [settle(key, entry("a")), *(CreateInstance(new=new(f"big {n}", params=b"x" * 100_000)) for n in range(20))]
+
+        with no_file_beyond(400_000):
+            for _ in range(3):
+                with pytest.raises(Unavailable, match=r"hub\.sqlite cannot be written now: .*Nothing was written"):
+                    await world.store.apply(group)
+            assert await world.everything() == before  # it can still be read
+        assert await world.everything() == before
+
+        assert set(await world.verdicts(*group)) == {Verdict.APPLIED}
+        assert await world.store.counts() == {Status.QUEUED: 21}
+    async with opened(path) as store:
+        assert await store.counts() == {Status.QUEUED: 21}
+
+
+async def test_a_claim_on_a_full_disk_is_unavailable_and_takes_nothing(path: Path) -> None:
+    async with world_in(path) as world:
+        await world.store.apply([CreateInstance(new=new(f"i{n}")) for n in range(500)])
+
+        with no_file_beyond(4096), pytest.raises(Unavailable):
+            await world.store.claim(world.node, 500, at(5))
+
+        assert len(await world.store.claim(world.node, 1000, at(5))) == 500
+
+
+async def test_a_disk_that_is_full_at_the_first_start_leaves_nothing_behind(path: Path) -> None:
+    with no_file_beyond(20_000), pytest.raises(ConfigError, match="cannot be used as a database"):
+        await store_for(f"sqlite:///{path}").open()
+
+    with contextlib.closing(sqlite3.connect(path)) as db:
+        assert db.execute("SELECT name FROM sqlite_master").fetchall() == []
+    async with world_in(path) as world:
+        assert await world.create() == 1
+
+
+# ---- rules that the database itself keeps
+
+
+@pytest.mark.parametrize("final", [Status.COMPLETE, Status.ERRORED, Status.TERMINATED])
+async def test_the_database_keeps_a_final_status_final(path: Path, final: Status) -> None:
+    async with world_in(path) as world:
+        key = await world.ended()
+    with contextlib.closing(sqlite3.connect(path)) as db, db:
+        db.execute("UPDATE instance SET status = 'queued'")
+        db.execute("UPDATE instance SET status = ?", (final.value,))
+        for status in set(Status) - {final, Status.QUEUED}:
+            with pytest.raises(sqlite3.IntegrityError, match="a final status changes only by a restart"):
+                db.execute("UPDATE instance SET status = ?", (status.value,))
+        db.execute("UPDATE instance SET status = ?, modified_at = 0", (final.value,))
+
+    async with opened(path) as store:
+        again = World(store, 0)
+        assert (await again.head(key)).status is final
+        assert (await again.do(Restart(instance=key, at=at(20)))).status is Status.QUEUED
+
+
+async def test_a_deleted_instance_leaves_no_row_but_the_memory_of_its_delivery(path: Path) -> None:
+    async with world_in(path) as world:
+        key = await world.born("one", trigger="hook", dedupe_key="d-1")
+        await world.verdicts(fail(key), settle(key, entry("b", ordinal=2)), send(key), finish(key), DeleteInstance(instance=key))
+
+    with contextlib.closing(sqlite3.connect(path)) as db:
+        counts = {
+            table: db.execute(f"SELECT count(*) FROM {table}").fetchone()[0]
+            for table in ("instance", "step", "attempt", "inbox", "delivery", "workflow")
+        }
+    assert counts == {"instance": 0, "step": 0, "attempt": 0, "inbox": 0, "delivery": 1, "workflow": 1}
+
+
+async def test_what_was_consumed_is_gone_from_the_file(path: Path) -> None:
+    async with world_in(path) as world:
+        key = await world.born()
+        await world.verdicts(send(key), settle(key, consumes=1))
+
+    async with opened(path) as store:
+        assert (await store.find(InboxQuery(instance=key))).items == ()
+        assert (await World(store, 0).head(key)).inbox_seq == 1
