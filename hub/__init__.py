@@ -1,12 +1,20 @@
-"""Trigger Hub: the public names that a workflow author imports."""
+"""Trigger Hub: the public names that a workflow author imports.
 
-from hub.core.errors import NonRetryableError, StepFailed, StepTimeout, WaitTimeout
-from hub.core.web import Request, Response
-from hub.core.workflow import Env, WorkerEntrypoint, WorkflowEntrypoint, WorkflowEvent, WorkflowStep
+Each is loaded when it is first used: the `hub` command imports this package too, and its help must not wait for the engine's nouns.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from hub.core.errors import NonRetryableError, NotFound, StepFailed, StepTimeout, WaitTimeout
+    from hub.core.web import Request, Response
+    from hub.core.workflow import Env, WorkerEntrypoint, WorkflowEntrypoint, WorkflowEvent, WorkflowStep
 
 __all__ = [
     "Env",
     "NonRetryableError",
+    "NotFound",
     "Request",
     "Response",
     "StepFailed",
@@ -17,3 +25,32 @@ __all__ = [
     "WorkflowEvent",
     "WorkflowStep",
 ]
+
+_HOMES = {
+    "Env": "hub.core.workflow",
+    "NonRetryableError": "hub.core.errors",
+    "NotFound": "hub.core.errors",
+    "Request": "hub.core.web",
+    "Response": "hub.core.web",
+    "StepFailed": "hub.core.errors",
+    "StepTimeout": "hub.core.errors",
+    "WaitTimeout": "hub.core.errors",
+    "WorkerEntrypoint": "hub.core.workflow",
+    "WorkflowEntrypoint": "hub.core.workflow",
+    "WorkflowEvent": "hub.core.workflow",
+    "WorkflowStep": "hub.core.workflow",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Load a public name."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(_HOMES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    """Return the public names."""
+    return sorted(__all__)

@@ -1,0 +1,150 @@
+"""Each project in config/examples starts as it stands, and does what its README says."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+
+from hub.app import App
+from hub.project import forget
+from hub.settings import load_settings
+from hub.testing import VirtualClock
+
+EXAMPLES = Path(__file__).parents[2] / "config" / "examples"
+PROJECTS = sorted(folder.name for folder in EXAMPLES.iterdir() if folder.is_dir())
+ENDED = {"complete", "errored", "terminated"}
+
+
+class Running:
+    """An example that runs, seen from outside."""
+
+    def __init__(self, app: App, session: aiohttp.ClientSession, clock: VirtualClock) -> None:
+        self.clock = clock
+        self._url = app.url
+        self._session = session
+
+    async def get(self, path: str) -> tuple[int, Any]:
+        async with self._session.get(self._url + path) as response:
+            return response.status, await response.json() if await response.read() else None
+
+    async def post(self, path: str, body: Any, **headers: str) -> tuple[int, Any]:
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        async with self._session.post(self._url + path, json=body, headers=named) as response:
+            return response.status, await response.json()
+
+    async def instances(self, workflow: str) -> list[dict[str, Any]]:
+        _, answer = await self.get(f"/client/v4/accounts/local/workflows/{workflow}/instances")
+        found: list[dict[str, Any]] = answer["result"]
+        return found
+
+    async def ended(self, workflow: str, id: str) -> dict[str, Any]:
+        """Return the description of an instance when it has ended; looks once a virtual second."""
+        for _ in range(3600):
+            _, answer = await self.get(f"/client/v4/accounts/local/workflows/{workflow}/instances/{id}")
+            described: dict[str, Any] = answer["result"]
+            if described["status"] in ENDED:
+                return described
+            await self.clock.sleep(1)
+        raise AssertionError(f"{workflow} {id} has not ended within a virtual hour")
+
+
+@asynccontextmanager
+async def running(name: str, data: Path, start: datetime = datetime(2030, 1, 1, tzinfo=UTC)) -> AsyncIterator[Running]:
+    """Run an example on a free port with its data elsewhere. A long lease keeps virtual hours free of renewals."""
+    overrides = {"data": str(data), "server": {"port": 0}, "runner": {"lease": "10 minutes"}}
+    clock = VirtualClock(start)
+    app = App(load_settings(EXAMPLES / name, overrides=overrides, environ={}), clock=clock)
+    await app.start()
+    try:
+        async with aiohttp.ClientSession() as session:
+            yield Running(app, session, clock)
+    finally:
+        await app.stop()
+        forget(EXAMPLES / name)
+
+
+@pytest.mark.parametrize("name", PROJECTS)
+async def test_every_example_starts_is_healthy_and_explains_itself(name: str, tmp_path: Path) -> None:
+    async with running(name, tmp_path) as example:
+        assert (await example.get("/readyz"))[0] == 200
+    assert (EXAMPLES / name / "README.md").read_text().startswith(f"# {name}\n")
+
+
+async def test_fetch_handler_of_the_starter_creates_an_instance_and_answers_its_status(tmp_path: Path) -> None:
+    async with running("starter", tmp_path) as example:
+        status, created = await example.get("/")
+        assert status == 200
+        assert set(created) == {"id", "details"}
+        assert created["details"]["status"] in {"queued", "running", "waiting"}
+        status, known = await example.get(f"/?instanceId={created['id']}")
+        assert (status, known["status"]["status"] in {"queued", "running", "waiting"}) == (200, True)
+        status, unknown = await example.get("/?instanceId=nobody")
+        assert (status, "nobody" in unknown["error"]) == (404, True)
+        assert await example.get("/favicon.ico") == (404, None)
+
+
+async def test_webhook_of_the_starter_runs_the_workflow_to_its_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    draws = iter([0.1, 0.4, 0.9])  # the write fails twice
+    monkeypatch.setattr(random, "random", lambda: next(draws, 0.9))
+    async with running("starter", tmp_path) as example:
+        status, answer = await example.post("/hooks/starter", {"hello": "world"})
+        assert status == 202
+        assert (await example.get(answer["status_url"]))[0] == 200
+        described = await example.ended("starter", answer["id"])
+    assert described["status"] == "complete"
+    output = described["output"]
+    assert output["received"] == {"hello": "world"}
+    assert output["files"] == ["report.csv", "photo.jpg", "notes.txt"]
+    assert output["api"]["status"] == 200
+    assert output["written"] == "3 files written"
+    write = next(step for step in described["steps"] if step["name"].startswith("a write that may fail"))
+    assert [attempt["success"] for attempt in write["attempts"]] == [False, False, True]
+
+
+async def test_schedule_of_the_starter_creates_an_instance_every_minute(tmp_path: Path) -> None:
+    async with running("starter", tmp_path) as example:
+        await example.clock.sleep(150)
+        ids = sorted(instance["id"] for instance in await example.instances("starter"))
+    first, second = (int((datetime(2030, 1, 1, 0, minute, tzinfo=UTC)).timestamp() * 1000) for minute in (1, 2))
+    assert ids == [f"* * * * *-{first}", f"* * * * *-{second}"]
+
+
+async def test_webhook_example_labels_an_issue_once(tmp_path: Path) -> None:
+    issue = {"action": "opened", "issue": {"number": 7, "title": "Crash on start", "user": {"login": "octocat"}}}
+    async with running("webhook", tmp_path) as example:
+        _, first = await example.post("/hooks/github", issue, x_github_delivery="72d3162e")
+        _, again = await example.post("/hooks/github", issue, x_github_delivery="72d3162e")
+        assert (again["id"], again["duplicate"]) == (first["id"], True)
+        described = await example.ended("triage", first["id"])
+    assert described["output"] == {"number": 7, "title": "Crash on start", "author": "octocat", "label": "bug"}
+
+
+async def test_webhook_example_refuses_a_delivery_without_an_issue_at_once(tmp_path: Path) -> None:
+    async with running("webhook", tmp_path) as example:
+        _, answer = await example.post("/hooks/github", {"action": "created"})
+        described = await example.ended("triage", answer["id"])
+    assert described["status"] == "errored"
+    assert [len(step["attempts"]) for step in described["steps"]] == [1]
+
+
+@pytest.mark.parametrize(
+    ("moment", "reports"),
+    [
+        ("2030-01-04T06:29:30", ["2030-01-04 Berlin: 510 EUR"]),
+        ("2030-07-05T05:29:30", ["2030-07-05 Berlin: 510 EUR"]),  # in summer the office opens an hour earlier by UTC
+        ("2030-01-04T12:29:30", ["2030-01-04 New York: 510 USD"]),
+        ("2030-01-05T06:29:30", []),  # a Saturday
+    ],
+)
+async def test_cron_example_reports_in_the_morning_of_each_office(tmp_path: Path, moment: str, reports: list[str]) -> None:
+    async with running("cron", tmp_path, datetime.fromisoformat(moment).replace(tzinfo=UTC)) as example:
+        await example.clock.sleep(60)
+        created = await example.instances("report")
+        assert [(await example.ended("report", instance["id"]))["output"]["report"] for instance in created] == reports
