@@ -64,7 +64,8 @@ def describe_steps(snapshot: Snapshot) -> list[AnyStepItem]:
     failed: defaultdict[tuple[str, int], list[Attempt]] = defaultdict(list)
     for attempt in snapshot.attempts:
         failed[attempt.name, attempt.count].append(attempt)
-    steps = [_describe_entry(entry, failed[entry.name, entry.count]) for entry in snapshot.entries]
+    live = snapshot.instance.status not in FINAL
+    steps = [_describe_entry(entry, failed[entry.name, entry.count], live=live) for entry in snapshot.entries]
     if snapshot.instance.status is Status.TERMINATED:
         steps.append(TerminationItem(type="termination", trigger=TriggerItem(source=Source.UNKNOWN.value)))  # nobody records who did it
     return steps
@@ -111,9 +112,9 @@ def _schedule(schedule: Schedule) -> ScheduleItem:
     return ScheduleItem(cron=schedule.cron, scheduledTime=round(schedule.scheduled_at.timestamp() * 1000))
 
 
-def _describe_entry(entry: Entry, failed: list[Attempt]) -> AnyStepItem:
+def _describe_entry(entry: Entry, failed: list[Attempt], *, live: bool) -> AnyStepItem:
     if entry.kind is Kind.STEP:
-        return _describe_do(entry, failed)
+        return _describe_do(entry, failed, live=live)
     start, end = timestamp(entry.started_at), timestamp(entry.ended_at or entry.wake_at)
     finished, error = entry.state in (State.DONE, State.FAILED), _error(entry.error)
     if entry.kind is Kind.SLEEP:
@@ -126,7 +127,7 @@ def _describe_entry(entry: Entry, failed: list[Attempt]) -> AnyStepItem:
     return wait
 
 
-def _describe_do(entry: Entry, failed: list[Attempt]) -> StepItem:
+def _describe_do(entry: Entry, failed: list[Attempt], *, live: bool) -> StepItem:
     settled = entry.state in (State.DONE, State.FAILED)
     step = StepItem(
         type="step",
@@ -138,7 +139,7 @@ def _describe_do(entry: Entry, failed: list[Attempt]) -> StepItem:
         config=describe_config(entry.config or _DEFAULTS),
         attempts=_attempts(entry, failed),
     )
-    if entry.state is State.WAITING and entry.wake_at is not None:
+    if live and entry.state is State.WAITING and entry.wake_at is not None:
         step["retries_at"] = timestamp(entry.wake_at)
     return step
 

@@ -175,6 +175,12 @@ def test_a_step_between_two_attempts_tells_when_the_next_one_comes() -> None:
     assert len(shown["attempts"]) == 1
 
 
+def test_a_step_of_an_instance_that_has_ended_has_no_next_attempt() -> None:
+    entry = step(state=State.WAITING, attempt=1, wake_at=at(30))
+    snapshot = Snapshot(instance=instance(status=Status.TERMINATED), entries=(entry,), attempts=(failed(1, 1, 2),))
+    assert "retries_at" not in describe_steps(snapshot)[0]
+
+
 def test_a_step_shows_the_policy_that_it_was_begun_with() -> None:
     policy = StepConfig(limit=1, delay=timedelta(milliseconds=1.5), backoff=Backoff.LINEAR, timeout=timedelta(seconds=2))
     assert only_step(step(config=policy))["config"] == {"retries": {"limit": 1, "delay": 1.5, "backoff": "linear"}, "timeout": 2000}
