@@ -121,6 +121,7 @@ class Hosted:
     async def stop(self) -> None:
         if self._hosting is not None:
             await self._hosting.stop()
+            self._hosting = None
 
 
 def request(path: str, body: bytes = b"", **headers: str) -> HttpRequest:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import weakref
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 
@@ -192,3 +194,16 @@ async def test_stop_is_safe_twice_and_without_start() -> None:
     trigger = every_minute()
     await trigger.stop()
     await trigger.stop()
+
+
+async def test_nothing_keeps_a_stopped_trigger_alive(hosted: Hosted) -> None:
+    """A timer that still ran would hold it."""
+    trigger = every_minute()
+    await hosted.host(tick=trigger)
+    await hosted.clock.until_asleep()
+    await hosted.stop()
+    await settle()
+    stopped = weakref.ref(trigger)
+    del trigger
+    gc.collect()
+    assert stopped() is None

@@ -70,7 +70,7 @@ def download(folder: Path) -> Path:
     npm = shutil.which("npm")
     reason = "npm is not installed"
     if npm is not None:
-        command = [npm, "pack", PACKAGE, "--silent", "--pack-destination", str(folder)]
+        command = [npm, "pack", PACKAGE, "--loglevel=error", "--pack-destination", str(folder)]
         done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
         if done.returncode == 0:
             return folder / done.stdout.strip().splitlines()[-1]

@@ -261,9 +261,10 @@ async def test_stop_waits_for_requests_in_flight_and_takes_no_new_one(hosted: Ho
 
 
 async def test_request_that_was_routed_just_before_stop_is_sent_back(hosted: Hosted) -> None:
-    await hosted.host(shop=HttpTrigger(HttpConfig()))
+    trigger = HttpTrigger(HttpConfig())
+    await hosted.host(shop=trigger)
     handler = hosted.handler("/hooks/shop")
-    await hosted.stop()
+    await trigger.stop()
     reply = await handler(request("/hooks/shop", b"1", content_type=JSON))
     assert (reply.status, reply.headers["retry-after"]) == (503, "1")
     assert hosted.events == []
