@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import inspect
 from collections.abc import Callable
-from datetime import timedelta
 from importlib.metadata import version as package_version
 from typing import Any
 
@@ -17,9 +16,8 @@ import structlog
 
 from hub.api.server import ApiOptions, ApiServer
 from hub.core.clock import Clock, SystemClock
-from hub.core.errors import ConfigError
 from hub.core.model import HttpReply, HttpRequest, StepConfig
-from hub.core.ports import Connector, HttpHandler, Log
+from hub.core.ports import HttpHandler, Log
 from hub.core.web import Request, Response
 from hub.core.workflow import Env, WorkerEntrypoint, WorkflowEntrypoint
 from hub.engine.binding import WorkflowBinding
@@ -41,6 +39,7 @@ class App:
         self._log: Log = log or structlog.get_logger("hub")
         self._stack = contextlib.AsyncExitStack()
         self._api: ApiServer | None = None
+        self._fetch: HttpHandler | None = None
 
     @property
     def url(self) -> str:
@@ -48,6 +47,11 @@ class App:
         if self._api is None:
             raise RuntimeError("the app has not been started")
         return self._api.url
+
+    @property
+    def fetches(self) -> bool:
+        """Whether the project answers the requests that the hub does not. Only after `start`."""
+        return self._fetch is not None
 
     async def start(self) -> None:
         """Start everything; returns when all doors are open. Raises: ConfigError, Unavailable; nothing is left running then."""
@@ -64,7 +68,9 @@ class App:
     async def _start(self) -> None:
         settings = self.settings
         project = load_project(settings.project, settings.main, [workflow.class_name for workflow in settings.workflows])
-        connectors = {spec.binding: _make(connector_class(spec.kind), spec.options, f"connectors.{spec.binding}") for spec in settings.connectors}
+        connectors = {
+            spec.binding: _make(connector_class(spec.kind), spec.options, f"connectors.{spec.binding}") for spec in settings.connectors
+        }
         triggers = [
             TriggerSpec(spec.name, spec.workflow, _make(trigger_class(spec.kind), spec.options, f"triggers.{spec.name}"))
             for spec in settings.triggers
@@ -94,7 +100,7 @@ class App:
         self._stack.push_async_callback(api.stop)
         await hosting.start()
         self._stack.push_async_callback(hosting.stop)
-        self._api = api
+        self._api, self._fetch = api, fetch
 
 
 def _make(kind: type[Any], options: dict[str, Any], path: str) -> Any:

@@ -38,7 +38,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         """Whether a thread works for this loop."""
         return self._in_threads > 0
 
-    def run_in_executor(self, executor: Any, func: Callable[..., Any], *args: Any) -> Any:
+    def run_in_executor(self, executor: Any, func: Callable[..., Any], *args: Any) -> Any:  # type: ignore[override]
         """Run a call in a thread; time stands still until it is done."""
         future = super().run_in_executor(executor, func, *args)
         self._in_threads += 1
@@ -71,7 +71,7 @@ class VirtualClock:
         await asyncio.sleep(seconds)
 
 
-class _Jumping(selectors.DefaultSelector):  # type: ignore[valid-type,misc]  # the platform decides which class it is
+class _Jumping(selectors.DefaultSelector):  # the platform decides which class it is
     """A selector that lets virtual time pass instead of waiting."""
 
     def __init__(self, loop: VirtualLoop) -> None:

@@ -39,7 +39,7 @@ class Request:
 
     @property
     def method(self) -> str:
-        """GET, POST, …"""
+        """The method, in capitals."""
         return self._raw.method
 
     @property

@@ -6,7 +6,7 @@ The step object itself is made by the engine; here is only its shape. Nothing in
 from __future__ import annotations
 
 import difflib
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Protocol, TypeVar, overload
@@ -59,7 +59,7 @@ _FIELDS = frozenset({"payload", "timestamp", "instance_id", "workflow_name", "sc
 class StepCallable(Protocol[T_co]):
     """A decorated step: awaiting its call runs it, or returns what is recorded."""
 
-    def __call__(self) -> Awaitable[T_co]: ...
+    def __call__(self) -> Coroutine[Any, Any, T_co]: ...
 
 
 class WorkflowStep(Protocol):
@@ -75,7 +75,7 @@ class WorkflowStep(Protocol):
         retries: Retries | None = None,
         timeout: Duration | None = None,
         config: Mapping[str, Any] | None = None,
-    ) -> Awaitable[T]: ...
+    ) -> Coroutine[Any, Any, T]: ...
     @overload
     def do(
         self,
@@ -86,9 +86,9 @@ class WorkflowStep(Protocol):
         retries: Retries | None = None,
         timeout: Duration | None = None,
         config: Mapping[str, Any] | None = None,
-    ) -> Awaitable[T]: ...
+    ) -> Coroutine[Any, Any, T]: ...
     @overload
-    def do(self, name: str, config: Mapping[str, Any], body: Callable[..., Any], /) -> Awaitable[Any]: ...
+    def do(self, name: str, config: Mapping[str, Any], body: Callable[..., Any], /) -> Coroutine[Any, Any, Any]: ...
     @overload
     def do(
         self,

@@ -8,31 +8,26 @@ The invariant: after `Park`, `Finish` or a drop nothing of this execution runs a
 from __future__ import annotations
 
 import asyncio
-import heapq
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
 from hub.core import codec
-from hub.core.clock import Clock
 from hub.core.errors import (
     ErrorInfo,
     HubError,
     NonRetryableError,
     Rejected,
     StepInterrupted,
-    StepTimeout,
     WaitTimeout,
     describe,
     rebuild,
 )
 from hub.core.model import Attempt, Entry, InboxEvent, Snapshot, State, Status, StepConfig, Wish
-from hub.core.ports import Log
 from hub.core.replay import (
     Answer,
     DoCall,
-    EntryId,
     EventCall,
     Failed,
     Hit,
@@ -43,61 +38,13 @@ from hub.core.replay import (
     Take,
     WaitEvent,
     WaitUntil,
-    entry_id,
 )
 from hub.core.retry import delay_after
 from hub.core.writes import Begin, FailAttempt, Finish, Outcome, Park, SettleStep, StartWait, Verdict, Write
-from hub.engine.committer import Committer
-from hub.engine.threads import ThreadPool
+from hub.engine.attempt import Body, Running, Services
+from hub.engine.waits import Waits
 
 IDLE_S = 0.1  # a program of several tasks is quiet for that long before it is parked: one of them may be between two steps
-SHORT_S = 0.05  # timeouts below this are armed at once; longer ones when the attempt has outlived the watch's first look
-
-Body = Callable[[Entry, StepConfig], Awaitable[Any]]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Services:
-    """What every execution of a node shares."""
-
-    committer: Committer
-    clock: Clock
-    log: Log
-    threads: ThreadPool
-    defaults: StepConfig
-    resident: timedelta  # waits up to this long stay in memory
-    payload_bytes: int
-    result_bytes: int
-    watch: Callable[[Running], None]  # told of every attempt, so that long ones become visible
-    failed_attempt: Callable[[], None]  # telemetry
-
-
-class Running:
-    """An attempt that is under way; the watch gives it a start record and arms its timeout when it is not over soon."""
-
-    __slots__ = ("deadline", "entry", "execution", "live", "since", "task", "timeout_s")
-
-    def __init__(self, execution: Execution, entry: Entry, since: float, timeout_s: float) -> None:
-        self.execution = execution
-        self.entry = entry
-        self.since = since
-        self.timeout_s = timeout_s
-        self.live = True
-        self.task = asyncio.current_task()
-        self.deadline: asyncio.Timeout | None = None
-
-    def arm(self, now: float) -> None:
-        """Start the clock of the attempt's timeout."""
-        if self.live and self.deadline is not None and self.deadline.when() is None:
-            self.deadline.reschedule(asyncio.get_running_loop().time() + max(0.0, self.timeout_s - (now - self.since)))
-
-
-class _Wait:
-    __slots__ = ("entry", "future")
-
-    def __init__(self, entry: Entry) -> None:
-        self.entry = entry
-        self.future: asyncio.Future[Take | None] = asyncio.get_running_loop().create_future()
 
 
 class Execution:
@@ -114,10 +61,7 @@ class Execution:
         self._token = head.token
         self._started_at = head.started_at or services.clock.now()
         self._replay = Replay(snapshot.entries, snapshot.inbox)
-        self._waits: dict[EntryId, _Wait] = {}
-        self._due: list[tuple[datetime, int, _Wait]] = []
-        self._waited = 0
-        self._fresh: list[_Wait] = []  # waits that are not on disk yet
+        self._waits = Waits(services.clock, self._look)
         self._running: set[Running] = set()
         self._gated: list[asyncio.Future[None]] = []
         self._leaving: Status | None = None
@@ -125,7 +69,6 @@ class Execution:
         self._looking = False
         self._strands = False
         self._moves = 0
-        self._timer: asyncio.TimerHandle | None = None
         self._task: asyncio.Task[Status | None] | None = None
 
     # ---- for the runner
@@ -159,10 +102,7 @@ class Execution:
             return
         self.over = True
         self._cancel_bodies()
-        if self._timer is not None:
-            self._timer.cancel()
-        for wait in self._waits.values():
-            wait.future.cancel()
+        self._waits.cancel()
         for gate in self._gated:
             gate.cancel()
         if self._task is not None:
@@ -172,9 +112,7 @@ class Execution:
         """Hand over an event that came while the instance is in memory."""
         take = self._replay.deliver(event)
         if take is not None:
-            wait = self._waits.get(entry_id(take.entry))
-            if wait is not None and not wait.future.done():
-                wait.future.set_result(take)
+            self._waits.end(take)
 
     @property
     def inbox_seen(self) -> int:
@@ -283,21 +221,17 @@ class Execution:
         while self._leaving is not None or self._parking:
             await self._wait_at_gate()
         config = entry.config or self.services.defaults
-        running = Running(self, entry, self.services.clock.monotonic(), config.timeout.total_seconds())
+        running = Running(self, entry, config, self.services.clock.monotonic())
         self._running.add(running)
         self.services.watch(running)
         try:
             try:
-                async with asyncio.timeout(running.timeout_s if running.timeout_s < SHORT_S else None) as running.deadline:
-                    value = await body(entry, config)
-                if running.deadline.expired():  # the body swallowed its cancellation: a late result is discarded
-                    raise TimeoutError
-                output = self._encode(entry, value)
+                output = self._encode(entry, await running.run(body))
             except (Exception, SystemExit, asyncio.CancelledError) as error:
                 running.live = False
-                if isinstance(error, asyncio.CancelledError) and self._is_cancelled(running):
+                if isinstance(error, asyncio.CancelledError) and (self.over or self._parking or running.cancelled()):
                     raise
-                return await self._fail(entry, self._timed_out(running, config, error), None)
+                return await self._fail(entry, error, None)
             running.live = False
             done = replace(entry, state=State.DONE, ended_at=self._now(), output=output)
             await self._commit(SettleStep(instance=self.key, token=self._token, entry=done))
@@ -309,15 +243,6 @@ class Execution:
             self._moves += 1
             if self._waits or self._leaving is not None:
                 self._look()
-
-    def _is_cancelled(self, running: Running) -> bool:
-        """Whether a cancellation is meant for the step's task, and is not just an error that the body let out."""
-        return self.over or self._parking or running.task is None or running.task.cancelling() > 0
-
-    def _timed_out(self, running: Running, config: StepConfig, error: BaseException) -> BaseException:
-        if isinstance(error, TimeoutError) and running.deadline is not None and running.deadline.expired():
-            return StepTimeout(f"Execution timed out after {config.timeout // timedelta(milliseconds=1)}ms")
-        return error
 
     def _encode(self, entry: Entry, value: Any) -> bytes:
         try:
@@ -367,17 +292,12 @@ class Execution:
     async def _wait(self, entry: Entry, fresh: bool) -> Take | None:
         if entry.wake_at is not None and entry.wake_at <= self._now():
             return None
-        wait = self._waits[entry_id(entry)] = _Wait(entry)
-        self._waited += 1
-        if fresh:
-            self._fresh.append(wait)
-        if entry.wake_at is not None:
-            heapq.heappush(self._due, (entry.wake_at, self._waited, wait))
+        future = self._waits.add(entry, fresh=fresh)
         self._look()
         try:
-            return await wait.future
+            return await future
         finally:
-            self._waits.pop(entry_id(entry), None)
+            self._waits.remove(entry)
             self._moves += 1
 
     def _look(self) -> None:
@@ -394,11 +314,11 @@ class Execution:
         if self._running:
             self._stay_in_memory()
         elif self._leaving is Status.QUEUED and self._waits and not self._gated:
-            self._park(Status.WAITING, self._earliest())
+            self._park(Status.WAITING, self._waits.earliest())
         elif self._leaving is not None:
             self._park(self._leaving, self._now())
         elif self._waits:
-            earliest = self._earliest()
+            earliest = self._waits.earliest()
             if earliest is not None and earliest - self._now() <= self.services.resident:
                 self._stay_in_memory()
             elif not self._strands or moves == self._moves:
@@ -408,37 +328,13 @@ class Execution:
                 asyncio.get_running_loop().call_later(IDLE_S, self._examine, self._moves)
 
     def _stay_in_memory(self) -> None:
-        for wait in self._fresh:
-            if not wait.future.done():
-                self._behind(StartWait(instance=self.key, token=self._token, entry=wait.entry))
-        self._fresh.clear()
-        earliest = self._earliest()
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        if earliest is not None:
-            delay = max(0.0, (earliest - self._now()).total_seconds())
-            self._timer = asyncio.get_running_loop().call_later(delay, self._fire)
-
-    def _fire(self) -> None:
-        """End the waits whose time has come; never one that is early."""
-        self._timer = None
-        now = self._now()
-        while self._due and self._due[0][0] <= now:
-            wait = heapq.heappop(self._due)[2]
-            if not wait.future.done():
-                wait.future.set_result(None)
-        self._look()
-
-    def _earliest(self) -> datetime | None:
-        while self._due and self._due[0][2].future.done():
-            heapq.heappop(self._due)
-        return self._due[0][0] if self._due else None
+        for entry in self._waits.take_fresh():
+            self._behind(StartWait(instance=self.key, token=self._token, entry=entry))
+        self._waits.arm()
 
     def _park(self, status: Status, wake_at: datetime | None) -> None:
         self._parking = True
         self.parked_until = wake_at
-        fresh = tuple(wait.entry for wait in self._fresh if not wait.future.done())
         park = Park(
             instance=self.key,
             token=self._token,
@@ -447,7 +343,7 @@ class Execution:
             wake_at=wake_at,
             inbox_seen=self._replay.inbox_seen,
             started_at=self._started_at,
-            entries=fresh,
+            entries=self._waits.take_fresh(),
         )
         self.services.committer.submit(park).add_done_callback(self._parked)
 

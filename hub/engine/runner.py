@@ -17,12 +17,13 @@ from typing import Any
 from hub.core import codec
 from hub.core.clock import Clock
 from hub.core.errors import HubError
-from hub.core.model import InboxQuery, Instance, InstanceQuery, Snapshot, Status, StepConfig, Wish
+from hub.core.model import Entry, InboxQuery, Instance, InstanceQuery, Snapshot, Status, StepConfig, Wish
 from hub.core.ports import Log, Store
 from hub.core.workflow import WorkflowEntrypoint, WorkflowEvent
 from hub.core.writes import Park
+from hub.engine.attempt import Announcer, Running, Services
 from hub.engine.committer import Committer
-from hub.engine.execution import Execution, Running, Services
+from hub.engine.execution import Execution
 from hub.engine.step import Step
 from hub.engine.telemetry import Telemetry
 from hub.engine.threads import ThreadPool
@@ -79,7 +80,7 @@ class Runner:
         self._wake = asyncio.Event()
         self._empty = asyncio.Event()
         self._loops: list[asyncio.Task[None]] = []
-        self._young: deque[tuple[float, Execution, Running | None]] = deque()
+        self._young: deque[tuple[float, Announcer, Running | None]] = deque()
         self._watching: asyncio.TimerHandle | None = None
         self._threads = ThreadPool(options.threads)
         self._services = Services(
@@ -89,7 +90,6 @@ class Runner:
             threads=self._threads,
             defaults=options.defaults,
             resident=options.resident,
-            payload_bytes=options.payload_bytes,
             result_bytes=options.result_bytes,
             watch=self._watch,
             failed_attempt=telemetry.attempt_failed,
@@ -308,7 +308,7 @@ class Runner:
         """Make attempts visible that have outlived the watch, and start the clock of their timeouts."""
         self._watching = None
         now = self._clock.monotonic()
-        begun: dict[Execution, list[Any]] = {}
+        begun: dict[Announcer, list[Entry]] = {}
         while self._young and self._young[0][0] <= now - WATCH_S:
             _, execution, running = self._young.popleft()
             if running is None:

@@ -38,7 +38,7 @@ def _has_class(hint: Any) -> bool:
 
 @lru_cache(maxsize=1024)
 def _adapter(hint: Any) -> Any:
-    from pydantic import TypeAdapter  # noqa: PLC0415  # only programs with typed results pay for the import
+    from pydantic import TypeAdapter  # only programs with typed results pay for the import
 
     return TypeAdapter(hint)
 

@@ -160,4 +160,5 @@ def test_a_replay_from_any_prefix_of_the_journal_starts_exactly_the_rest(names: 
     again = Replay(journal[:done])
     answers = [again.begin(DoCall(name=name), NOW) for name in names]
     assert [isinstance(answer, Hit) for answer in answers] == [n < done for n in range(len(names))]
-    assert [answer.entry.ordinal for answer in answers if isinstance(answer, Start)] == list(range(min(done, len(names)) + 1, len(names) + 1))
+    fresh = [answer.entry.ordinal for answer in answers if isinstance(answer, Start)]
+    assert fresh == list(range(min(done, len(names)) + 1, len(names) + 1))

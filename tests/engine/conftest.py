@@ -95,5 +95,5 @@ async def hub(tmp_path: Path, options: RunnerOptions) -> AsyncIterator[Hub]:
     """Return an engine that is not started yet, and stop it after the test."""
     async with AsyncExitStack() as stack:
         hub = Hub(tmp_path, options)
-        stack.push_async_callback(lambda: hub.stop())
+        stack.push_async_callback(hub.stop)
         yield hub

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from hub import WorkflowEvent, WorkflowStep
 from hub.core import codec
 from hub.core.errors import Conflict, NotFound
 from hub.core.model import InstanceQuery, Status
@@ -39,7 +40,7 @@ async def test_pause_lets_a_running_body_finish_and_starts_no_further_step(hub: 
     gate, later = Gate(), Gate()
     later.release.set()
 
-    async def program(event: Any, step: Any) -> Any:
+    async def program(event: WorkflowEvent, step: WorkflowStep) -> Any:
         await step.do("held", gate.body)
         return await step.do("later", later.body)
 
@@ -58,7 +59,7 @@ async def test_pause_lets_a_running_body_finish_and_starts_no_further_step(hub: 
 async def test_resume_takes_back_a_pause_that_has_not_come_about(hub: Hub) -> None:
     gate, side = Gate(), Gate()
 
-    async def program(event: Any, step: Any) -> Any:
+    async def program(event: WorkflowEvent, step: WorkflowStep) -> Any:
         async def other() -> None:
             await step.sleep("short", "100 ms")
             await step.do("side", side.body)
@@ -81,7 +82,7 @@ async def test_resume_takes_back_a_pause_that_has_not_come_about(hub: Hub) -> No
 
 
 async def test_pause_interrupts_a_sleep_and_resume_shifts_its_end_by_the_pause(hub: Hub) -> None:
-    async def program(event: Any, step: Any) -> Any:
+    async def program(event: WorkflowEvent, step: WorkflowStep) -> Any:
         await step.sleep("nap", "10 hours")
         return hub.clock.monotonic() / 3600
 
@@ -97,7 +98,7 @@ async def test_pause_interrupts_a_sleep_and_resume_shifts_its_end_by_the_pause(h
 
 
 async def test_pause_interrupts_a_short_wait_and_a_back_off_in_memory(hub: Hub) -> None:
-    async def program(event: Any, step: Any) -> Any:
+    async def program(event: WorkflowEvent, step: WorkflowStep) -> Any:
         def broken() -> None:
             raise ValueError
 
@@ -114,7 +115,7 @@ async def test_pause_interrupts_a_short_wait_and_a_back_off_in_memory(hub: Hub) 
 
 
 async def test_events_sent_while_paused_are_kept(hub: Hub) -> None:
-    async def program(event: Any, step: Any) -> Any:
+    async def program(event: WorkflowEvent, step: WorkflowStep) -> Any:
         return (await step.wait_for_event("w", "go"))["payload"]
 
     await hub.start(program=program)
@@ -132,7 +133,7 @@ async def test_terminate_cancels_bodies_at_once_and_nothing_starts_afterwards(hu
     gates = [Gate() for _ in range(3)]
     after: list[int] = []
 
-    async def program(event: Any, step: Any) -> Any:
+    async def program(event: WorkflowEvent, step: WorkflowStep) -> Any:
         try:
             await asyncio.gather(*(step.do("held", gate.body) for gate in gates))
         finally:
@@ -152,7 +153,7 @@ async def test_terminate_cancels_bodies_at_once_and_nothing_starts_afterwards(hu
 
 @pytest.mark.parametrize("verb", list(Verb))
 async def test_a_verb_on_an_ended_instance_is_a_conflict(hub: Hub, verb: Verb) -> None:
-    async def program(event: Any, step: Any) -> Any: ...
+    async def program(event: WorkflowEvent, step: WorkflowStep) -> Any: ...
 
     await hub.start(program=program)
     instance = await hub.run()
@@ -164,7 +165,7 @@ async def test_a_verb_on_an_ended_instance_is_a_conflict(hub: Hub, verb: Verb) -
 async def test_restart_runs_everything_again_with_the_same_params(hub: Hub) -> None:
     runs: list[Any] = []
 
-    async def program(event: Any, step: Any) -> Any:
+    async def program(event: WorkflowEvent, step: WorkflowStep) -> Any:
         await step.do("a", lambda: runs.append(event.payload["n"]))
 
     await hub.start(program=program)
@@ -178,7 +179,7 @@ async def test_restart_runs_everything_again_with_the_same_params(hub: Hub) -> N
 async def test_restart_of_a_running_instance_cancels_the_old_run(hub: Hub) -> None:
     gate = Gate()
 
-    async def program(event: Any, step: Any) -> Any:
+    async def program(event: WorkflowEvent, step: WorkflowStep) -> Any:
         return await step.do("held", gate.body)
 
     await hub.start(program=program)
@@ -195,7 +196,7 @@ async def test_restart_of_a_running_instance_cancels_the_old_run(hub: Hub) -> No
 async def test_restart_from_a_step_keeps_the_results_before_it(hub: Hub) -> None:
     runs: list[str] = []
 
-    async def program(event: Any, step: Any) -> Any:
+    async def program(event: WorkflowEvent, step: WorkflowStep) -> Any:
         for name in ("a", "b", "b", "c"):
             await step.do(name, lambda name=name: runs.append(name))
 
@@ -211,7 +212,7 @@ async def test_restart_from_a_step_keeps_the_results_before_it(hub: Hub) -> None
 async def test_delete_forgets_an_instance_and_frees_its_id(hub: Hub) -> None:
     gate = Gate()
 
-    async def program(event: Any, step: Any) -> Any:
+    async def program(event: WorkflowEvent, step: WorkflowStep) -> Any:
         return await step.do("held", gate.body)
 
     await hub.start(program=program)
@@ -231,7 +232,7 @@ async def test_delete_forgets_an_instance_and_frees_its_id(hub: Hub) -> None:
 
 
 async def test_latest_stands_for_the_newest_instance(hub: Hub) -> None:
-    async def program(event: Any, step: Any) -> Any: ...
+    async def program(event: WorkflowEvent, step: WorkflowStep) -> Any: ...
 
     await hub.start(program=program)
     with pytest.raises(NotFound, match="no instances yet"):
@@ -242,7 +243,7 @@ async def test_latest_stands_for_the_newest_instance(hub: Hub) -> None:
 
 
 async def test_an_unknown_workflow_is_refused_with_the_nearest_name(hub: Hub) -> None:
-    async def program(event: Any, step: Any) -> Any: ...
+    async def program(event: WorkflowEvent, step: WorkflowStep) -> Any: ...
 
     await hub.start(program=program)
     for attempt in (hub.create("progam"), hub.engine.instance("progam", "x"), hub.engine.workflow("progam")):
@@ -253,7 +254,7 @@ async def test_an_unknown_workflow_is_refused_with_the_nearest_name(hub: Hub) ->
 async def test_a_deleted_workflow_is_gone_with_its_instances(hub: Hub) -> None:
     gate = Gate()
 
-    async def program(event: Any, step: Any) -> Any:
+    async def program(event: WorkflowEvent, step: WorkflowStep) -> Any:
         await step.do("held", gate.body)
 
     await hub.start(program=program)

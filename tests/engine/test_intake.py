@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from hub import WorkflowEvent, WorkflowStep
 from hub.core import codec
 from hub.core.errors import NotFound, Rejected
 from hub.core.model import InstanceQuery, ReceiptStatus, Schedule, Source, Status, TriggerEvent
@@ -16,8 +17,8 @@ from hub.engine.runner import RunnerOptions
 from .conftest import QUIET, Hub
 
 
-async def nothing(event: Any, step: Any) -> Any:
-    """A program that returns its payload."""
+async def nothing(event: WorkflowEvent, step: WorkflowStep) -> Any:
+    """Return the payload."""
     return event.payload
 
 
@@ -48,7 +49,7 @@ async def test_events_without_a_key_are_never_duplicates(hub: Hub) -> None:
 async def test_a_trigger_may_derive_the_id_and_pass_its_schedule(hub: Hub) -> None:
     schedules: list[Any] = []
 
-    async def program(event: Any, step: Any) -> Any:
+    async def program(event: WorkflowEvent, step: WorkflowStep) -> Any:
         schedules.append(event["schedule"])
 
     await hub.start(program=program)
@@ -114,7 +115,7 @@ class TestFewSlots:
         most: list[int] = []
         order: list[int] = []
 
-        async def program(event: Any, step: Any) -> Any:
+        async def program(event: WorkflowEvent, step: WorkflowStep) -> Any:
             async def body() -> None:
                 running.add(event.payload)
                 order.append(event.payload)
@@ -135,7 +136,7 @@ class TestFewSlots:
         assert order[2:] == list(range(2, 10))
 
     async def test_a_sleeping_instance_holds_no_slot(self, hub: Hub) -> None:
-        async def sleeper(event: Any, step: Any) -> Any:
+        async def sleeper(event: WorkflowEvent, step: WorkflowStep) -> Any:
             await step.sleep("long", "10 days")
 
         await hub.start(sleeper=sleeper, program=nothing)

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from hub import WorkflowEvent, WorkflowStep
 from hub.core import codec
 from hub.core.errors import Unavailable
 from hub.core.model import State, Status
@@ -26,7 +27,7 @@ async def test_a_body_that_ends_within_the_grace_period_is_not_run_again(hub: Hu
     runs: list[str] = []
     started = asyncio.Event()
 
-    async def program(event: Any, step: Any) -> Any:
+    async def program(event: WorkflowEvent, step: WorkflowStep) -> Any:
         async def body() -> None:
             runs.append("first")
             started.set()
@@ -49,7 +50,7 @@ async def test_a_body_that_outlives_the_grace_period_counts_as_an_interrupted_at
     attempts: list[int] = []
     started = asyncio.Event()
 
-    async def program(event: Any, step: Any) -> Any:
+    async def program(event: WorkflowEvent, step: WorkflowStep) -> Any:
         async def body(ctx: Any) -> int:
             attempts.append(ctx.attempt)
             started.set()
@@ -75,7 +76,7 @@ async def test_the_last_allowed_attempt_is_not_repeated_after_an_interruption(hu
     runs: list[int] = []
     started = asyncio.Event()
 
-    async def program(event: Any, step: Any) -> Any:
+    async def program(event: WorkflowEvent, step: WorkflowStep) -> Any:
         async def once() -> None:
             runs.append(1)
             started.set()
@@ -98,7 +99,7 @@ async def test_the_last_allowed_attempt_is_not_repeated_after_an_interruption(hu
 
 
 async def test_sleeping_and_waiting_instances_go_on_after_a_restart(hub: Hub) -> None:
-    async def program(event: Any, step: Any) -> Any:
+    async def program(event: WorkflowEvent, step: WorkflowStep) -> Any:
         await step.sleep("nap", "10 hours")
         got = await step.wait_for_event("w", "go")
         return [got["payload"], hub.clock.monotonic() // 3600]
@@ -114,7 +115,7 @@ async def test_sleeping_and_waiting_instances_go_on_after_a_restart(hub: Hub) ->
 
 
 async def test_a_stopped_hub_refuses_new_work(hub: Hub) -> None:
-    async def program(event: Any, step: Any) -> Any: ...
+    async def program(event: WorkflowEvent, step: WorkflowStep) -> Any: ...
 
     await hub.start(program=program)
     await hub.stop()
@@ -124,11 +125,11 @@ async def test_a_stopped_hub_refuses_new_work(hub: Hub) -> None:
 
 
 async def test_an_instance_of_a_workflow_that_the_project_lost_waits_for_it(hub: Hub) -> None:
-    async def gone(event: Any, step: Any) -> Any:
+    async def gone(event: WorkflowEvent, step: WorkflowStep) -> Any:
         await step.sleep("nap", "1 minute")
         return "found again"
 
-    async def program(event: Any, step: Any) -> Any: ...
+    async def program(event: WorkflowEvent, step: WorkflowStep) -> Any: ...
 
     await hub.start(gone=gone, program=program)
     id = await hub.create("gone")

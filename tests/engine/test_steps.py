@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import itertools
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -12,7 +14,7 @@ from uuid import UUID
 import pytest
 from pydantic import BaseModel
 
-from hub import NonRetryableError, StepTimeout
+from hub import NonRetryableError, StepTimeout, WorkflowEvent, WorkflowStep
 from hub.core import codec
 from hub.core.errors import Rejected
 from hub.core.model import State, Status
@@ -27,7 +29,7 @@ def output(instance: Any) -> Any:
 
 
 async def test_a_step_returns_what_its_body_returns(hub: Hub) -> None:
-    async def program(event: Any, step: Any) -> Any:
+    async def program(event: WorkflowEvent, step: WorkflowStep) -> Any:
         @step.do("asynchronous")
         async def one() -> list[str]:
             return ["a", event.payload["b"]]
@@ -43,7 +45,7 @@ async def test_a_step_returns_what_its_body_returns(hub: Hub) -> None:
 
 
 async def test_the_event_reads_as_attributes_and_as_a_mapping(hub: Hub) -> None:
-    async def program(event: Any, step: Any) -> Any:
+    async def program(event: WorkflowEvent, step: WorkflowStep) -> Any:
         assert event["payload"] == event.payload == dict(event)["payload"]
         assert event["instanceId"] == event["instance_id"] == event.instance_id
         assert event["workflowName"] == "program"
@@ -59,7 +61,7 @@ async def test_the_event_reads_as_attributes_and_as_a_mapping(hub: Hub) -> None:
 async def test_values_keep_their_types_on_the_first_run_already(hub: Hub) -> None:
     value = {"at": datetime(2030, 5, 1, tzinfo=UTC), "b": b"\x00\xff", "d": Decimal("1.10"), "u": UUID(int=7), "s": {1, 2}, "t": (1, (2,))}
 
-    async def program(event: Any, step: Any) -> Any:
+    async def program(event: WorkflowEvent, step: WorkflowStep) -> Any:
         got = await step.do("value", lambda: value)
         assert got == value
         assert isinstance(got["t"], tuple)
@@ -81,7 +83,7 @@ class Line:
 
 
 async def test_models_and_dataclasses_come_back_by_the_return_annotation(hub: Hub) -> None:
-    async def program(event: Any, step: Any) -> Any:
+    async def program(event: WorkflowEvent, step: WorkflowStep) -> Any:
         @step.do()
         async def order() -> Order:
             return Order(id=1, total=Decimal("9.90"))
@@ -103,7 +105,7 @@ async def test_models_and_dataclasses_come_back_by_the_return_annotation(hub: Hu
 async def test_a_body_runs_once_although_the_program_is_replayed(hub: Hub) -> None:
     runs: list[str] = []
 
-    async def program(event: Any, step: Any) -> Any:
+    async def program(event: WorkflowEvent, step: WorkflowStep) -> Any:
         for n in range(3):
             await step.do("same name", lambda n=n: runs.append(f"step {n}"))
             await step.sleep("between", "1 day")
@@ -117,7 +119,7 @@ async def test_a_body_runs_once_although_the_program_is_replayed(hub: Hub) -> No
 async def test_a_failing_step_is_retried_with_exponential_back_off_and_then_succeeds(hub: Hub) -> None:
     at: list[float] = []
 
-    async def program(event: Any, step: Any) -> Any:
+    async def program(event: WorkflowEvent, step: WorkflowStep) -> Any:
         async def flaky(ctx: Any) -> int:
             at.append(hub.clock.monotonic())
             if ctx["attempt"] < 4:
@@ -129,7 +131,7 @@ async def test_a_failing_step_is_retried_with_exponential_back_off_and_then_succ
     await hub.start(program=program)
     instance = await hub.run()
     assert output(instance) == 4
-    assert [round(b - a) for a, b in zip(at, at[1:], strict=False)] == [5, 10, 20]
+    assert [round(b - a) for a, b in itertools.pairwise(at)] == [5, 10, 20]
     snapshot = await hub.engine.describe("program", instance.id)
     assert [(a.number, a.error.name, a.error.message) for a in snapshot.attempts] == [
         (n, "ValueError", f"attempt {n}") for n in (1, 2, 3)
@@ -140,7 +142,7 @@ async def test_a_failing_step_is_retried_with_exponential_back_off_and_then_succ
 async def test_the_documented_defaults_give_six_attempts(hub: Hub) -> None:
     at: list[float] = []
 
-    async def program(event: Any, step: Any) -> Any:
+    async def program(event: WorkflowEvent, step: WorkflowStep) -> Any:
         @step.do()
         async def broken() -> None:
             at.append(hub.clock.monotonic())
@@ -153,13 +155,13 @@ async def test_the_documented_defaults_give_six_attempts(hub: Hub) -> None:
     assert instance.status is Status.ERRORED
     assert instance.error is not None
     assert (instance.error.name, instance.error.message) == ("RuntimeError", "always")
-    assert [round(b - a) for a, b in zip(at, at[1:], strict=False)] == [10, 20, 40, 80, 160]
+    assert [round(b - a) for a, b in itertools.pairwise(at)] == [10, 20, 40, 80, 160]
 
 
 async def test_a_limit_of_zero_gives_one_attempt(hub: Hub) -> None:
     runs: list[int] = []
 
-    async def program(event: Any, step: Any) -> Any:
+    async def program(event: WorkflowEvent, step: WorkflowStep) -> Any:
         def broken() -> None:
             runs.append(1)
             raise KeyError("x")
@@ -174,7 +176,7 @@ async def test_a_limit_of_zero_gives_one_attempt(hub: Hub) -> None:
 async def test_a_non_retryable_error_stops_at_once_and_can_be_caught(hub: Hub) -> None:
     runs: list[int] = []
 
-    async def program(event: Any, step: Any) -> Any:
+    async def program(event: WorkflowEvent, step: WorkflowStep) -> Any:
         async def body() -> None:
             runs.append(1)
             raise NonRetryableError("never")
@@ -195,13 +197,13 @@ async def test_an_error_looks_the_same_on_the_first_run_and_on_a_replay(hub: Hub
 
     seen: list[tuple[str, str]] = []
 
-    async def program(event: Any, step: Any) -> Any:
+    async def program(event: WorkflowEvent, step: WorkflowStep) -> Any:
         async def body() -> None:
             raise Odd("strange")
 
         try:
             await step.do("odd", body, retries={"limit": 0})
-        except Exception as error:  # noqa: BLE001  # whatever it is, it must be the same twice
+        except Exception as error:  # whatever it is, it must be the same twice
             seen.append((type(error).__name__, str(error)))
         await step.sleep("replay it", "1 hour")
 
@@ -213,7 +215,7 @@ async def test_an_error_looks_the_same_on_the_first_run_and_on_a_replay(hub: Hub
 async def test_an_attempt_that_takes_too_long_is_cancelled_and_retried(hub: Hub) -> None:
     cancelled: list[int] = []
 
-    async def program(event: Any, step: Any) -> Any:
+    async def program(event: WorkflowEvent, step: WorkflowStep) -> Any:
         async def slow(ctx: Any) -> str:
             try:
                 await asyncio.sleep(3600 if ctx.attempt == 1 else 0)
@@ -234,12 +236,10 @@ async def test_an_attempt_that_takes_too_long_is_cancelled_and_retried(hub: Hub)
 
 
 async def test_a_body_that_swallows_its_cancellation_still_timed_out(hub: Hub) -> None:
-    async def program(event: Any, step: Any) -> Any:
+    async def program(event: WorkflowEvent, step: WorkflowStep) -> Any:
         async def stubborn() -> str:
-            try:
+            with contextlib.suppress(asyncio.CancelledError):
                 await asyncio.sleep(3600)
-            except asyncio.CancelledError:
-                pass
             return "late"
 
         with pytest.raises(StepTimeout):
@@ -251,7 +251,7 @@ async def test_a_body_that_swallows_its_cancellation_still_timed_out(hub: Hub) -
 
 
 async def test_a_result_that_cannot_be_stored_names_the_step_and_the_type(hub: Hub) -> None:
-    async def program(event: Any, step: Any) -> Any:
+    async def program(event: WorkflowEvent, step: WorkflowStep) -> Any:
         with pytest.raises(NonRetryableError, match='step "bad".*object'):
             await step.do("bad", lambda: {"x": object()})
         with pytest.raises(NonRetryableError, match="at most"):
@@ -263,7 +263,7 @@ async def test_a_result_that_cannot_be_stored_names_the_step_and_the_type(hub: H
 
 
 async def test_system_exit_in_a_body_is_an_error_of_the_step_and_not_of_the_hub(hub: Hub) -> None:
-    async def program(event: Any, step: Any) -> Any:
+    async def program(event: WorkflowEvent, step: WorkflowStep) -> Any:
         async def leave() -> None:
             raise SystemExit(3)
 
@@ -283,7 +283,7 @@ async def test_steps_in_gather_and_in_a_task_group_run_side_by_side(hub: Hub) ->
     running: list[int] = []
     most: list[int] = []
 
-    async def program(event: Any, step: Any) -> Any:
+    async def program(event: WorkflowEvent, step: WorkflowStep) -> Any:
         async def body(n: int) -> int:
             running.append(n)
             most.append(len(running))
@@ -304,7 +304,7 @@ async def test_steps_in_gather_and_in_a_task_group_run_side_by_side(hub: Hub) ->
 async def test_a_strand_between_two_steps_keeps_the_instance_in_memory(hub: Hub) -> None:
     runs: list[str] = []
 
-    async def program(event: Any, step: Any) -> Any:
+    async def program(event: WorkflowEvent, step: WorkflowStep) -> Any:
         async def chain() -> None:
             for n in range(20):
                 await step.do("link", lambda n=n: runs.append(f"link {n}"))
@@ -323,7 +323,7 @@ async def test_a_strand_between_two_steps_keeps_the_instance_in_memory(hub: Hub)
 async def test_decorated_steps_get_their_dependencies_by_name_and_run_them_once(hub: Hub) -> None:
     runs: list[str] = []
 
-    async def program(event: Any, step: Any) -> Any:
+    async def program(event: WorkflowEvent, step: WorkflowStep) -> Any:
         @step.do()
         async def left() -> int:
             runs.append("left")
@@ -350,7 +350,7 @@ async def test_decorated_steps_get_their_dependencies_by_name_and_run_them_once(
 
 
 async def test_a_parameter_that_names_no_step_is_refused(hub: Hub) -> None:
-    async def program(event: Any, step: Any) -> Any:
+    async def program(event: WorkflowEvent, step: WorkflowStep) -> Any:
         @step.do()
         async def lonely(nobody: int = 3) -> int:
             return nobody
@@ -373,7 +373,7 @@ async def test_a_parameter_that_names_no_step_is_refused(hub: Hub) -> None:
     ],
 )
 async def test_a_bad_configuration_names_the_step_and_the_key(hub: Hub, arguments: dict[str, Any], fault: str) -> None:
-    async def program(event: Any, step: Any) -> Any:
+    async def program(event: WorkflowEvent, step: WorkflowStep) -> Any:
         await step.do("charge", lambda: 1, **arguments)
 
     await hub.start(program=program)
@@ -385,7 +385,7 @@ async def test_a_bad_configuration_names_the_step_and_the_key(hub: Hub, argument
 
 
 async def test_a_step_name_has_a_length_and_no_control_characters(hub: Hub) -> None:
-    async def program(event: Any, step: Any) -> Any:
+    async def program(event: WorkflowEvent, step: WorkflowStep) -> Any:
         for name in ("x" * 257, "a\nb"):
             with pytest.raises(NonRetryableError, match="name"):
                 await step.do(name, lambda: 1)
@@ -398,7 +398,7 @@ async def test_a_step_name_has_a_length_and_no_control_characters(hub: Hub) -> N
 async def test_a_running_step_is_visible_while_it_runs(hub: Hub) -> None:
     release = asyncio.Event()
 
-    async def program(event: Any, step: Any) -> Any:
+    async def program(event: WorkflowEvent, step: WorkflowStep) -> Any:
         async def long() -> None:
             await release.wait()
 
@@ -414,7 +414,7 @@ async def test_a_running_step_is_visible_while_it_runs(hub: Hub) -> None:
 
 
 async def test_a_payload_over_the_limit_is_rejected_before_anything_is_created(hub: Hub) -> None:
-    async def program(event: Any, step: Any) -> Any: ...
+    async def program(event: WorkflowEvent, step: WorkflowStep) -> Any: ...
 
     await hub.start(program=program)
     with pytest.raises(Rejected, match="at most 1,048,576"):
