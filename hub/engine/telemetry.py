@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 
 @dataclass(slots=True)
@@ -27,21 +28,38 @@ class Telemetry:
 
     def render(self) -> bytes:
         """Return the exposition text."""
-        lines: list[str] = []
-        for name, kind, text, value in self._rows():
-            lines += [f"# HELP {name} {text}", f"# TYPE {name} {kind}", f"{name} {value}"]
-        return ("\n".join(lines) + "\n").encode()
+        from prometheus_client import CollectorRegistry, generate_latest
 
-    def _rows(self) -> list[tuple[str, str, str, int]]:
+        registry = CollectorRegistry()
+        registry.register(_Rows(self))
+        return generate_latest(registry)
+
+    def rows(self) -> list[tuple[str, str, int]]:
+        """Return name, help text and value of every series; a name that ends in _total is a counter."""
         return [
-            ("hub_instances_created_total", "counter", "Instances created by this node.", self.created),
-            ("hub_triggers_duplicate_total", "counter", "Trigger events whose key had been seen before.", self.duplicates),
-            ("hub_triggers_rejected_total", "counter", "Trigger events that can never be accepted.", self.rejected),
-            ("hub_triggers_unavailable_total", "counter", "Trigger events refused because the store was away.", self.unavailable),
-            ("hub_instances_completed_total", "counter", "Instances that ended complete on this node.", self.completed),
-            ("hub_instances_errored_total", "counter", "Instances that ended errored on this node.", self.errored),
-            ("hub_attempts_failed_total", "counter", "Failed attempts of steps on this node.", self.failed_attempts),
-            ("hub_instances_recovered_total", "counter", "Instances taken over from a node that died.", self.recovered),
-            ("hub_trigger_restarts_total", "counter", "Restarts of trigger loops that had ended.", self.trigger_restarts),
-            ("hub_instances_resident", "gauge", "Instances in memory now.", self.resident()),
+            ("hub_instances_created_total", "Instances created by this node.", self.created),
+            ("hub_triggers_duplicate_total", "Trigger events whose key had been seen before.", self.duplicates),
+            ("hub_triggers_rejected_total", "Trigger events that can never be accepted.", self.rejected),
+            ("hub_triggers_unavailable_total", "Trigger events refused because the store was away.", self.unavailable),
+            ("hub_instances_completed_total", "Instances that ended complete on this node.", self.completed),
+            ("hub_instances_errored_total", "Instances that ended errored on this node.", self.errored),
+            ("hub_attempts_failed_total", "Failed attempts of steps on this node.", self.failed_attempts),
+            ("hub_instances_recovered_total", "Instances taken over from a node that died.", self.recovered),
+            ("hub_trigger_restarts_total", "Restarts of trigger loops that had ended.", self.trigger_restarts),
+            ("hub_instances_resident", "Instances in memory now.", self.resident()),
         ]
+
+
+class _Rows:
+    """The telemetry as a collector of prometheus_client."""
+
+    def __init__(self, telemetry: Telemetry) -> None:
+        self._telemetry = telemetry
+
+    def collect(self) -> Iterator[Any]:
+        """Yield one metric a row."""
+        from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+
+        for name, text, value in self._telemetry.rows():
+            family = CounterMetricFamily if name.endswith("_total") else GaugeMetricFamily
+            yield family(name, text, value)

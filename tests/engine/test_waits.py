@@ -69,7 +69,7 @@ async def test_a_sleeping_instance_holds_no_memory_and_has_the_status_waiting(hu
         instance = await hub.until(id, Status.WAITING)
         assert instance.node is None
         assert instance.wake_at is not None
-    assert b"hub_instances_resident 0\n" in hub.engine.telemetry.render()
+    assert b"hub_instances_resident 0.0\n" in hub.engine.telemetry.render()
     for id in ids:
         assert (await hub.ended(id)).status is Status.COMPLETE
 
