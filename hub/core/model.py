@@ -322,12 +322,13 @@ class InstanceQuery:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkflowQuery:
-    """Which workflows, newest first."""
+    """Which workflows, newest first. Without `counts` nothing is counted, which keeps a look-up by name fast."""
 
     name: str | None = None
     search: str | None = None
     limit: int = 50
     offset: int = 0
+    counts: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

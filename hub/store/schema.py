@@ -7,11 +7,13 @@ A migration is one transaction; a process that dies in it leaves the old schema.
 from __future__ import annotations
 
 import sqlite3
+import threading
 from pathlib import Path
 
 from hub.core.errors import ConfigError
 
 NEWEST = "0001"  # the last revision in migrations/versions; a test compares
+_ONE_AT_A_TIME = threading.Lock()  # Alembic keeps the running migration in globals of its own
 _FOLDER = Path(__file__).parent / "migrations"
 _TABLES = "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%'"
 
@@ -40,7 +42,7 @@ def _migrate(db: sqlite3.Connection, path: Path) -> None:
     config = Config()
     config.set_main_option("script_location", str(_FOLDER).replace("%", "%%"))
     try:
-        with engine.begin() as connection:
+        with _ONE_AT_A_TIME, engine.begin() as connection:
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
     except CommandError as error:

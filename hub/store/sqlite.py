@@ -43,7 +43,7 @@ T = TypeVar("T")
 
 _OLDEST_SQLITE = (3, 35, 0)  # RETURNING
 _BUSY_S = 5.0  # other programs (a backup, a shell) may hold the file for a moment
-_READERS = 2
+_READERS = 4  # a slow list must not stand in the way of the others
 _STATEMENTS = 256  # prepared ones a connection keeps: more than there are
 _LOG_BYTES = 64 * 1024 * 1024  # what a burst has added to the write-ahead log is given back down to this
 _QUERIES: dict[type, Callable[[sqlite3.Connection, Any], Page[Any]]] = {

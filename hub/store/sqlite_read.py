@@ -71,8 +71,9 @@ def find_workflows(db: sqlite3.Connection, query: WorkflowQuery) -> Page[Workflo
     """Read one page of workflows with their counts."""
     found = db.execute(sql.WORKFLOWS, (query.name, query.search, query.limit, query.offset)).fetchall()
     counted: dict[int, list[tuple[str, int]]] = {row[0]: [] for row in found}
-    for workflow, status, number in db.execute(sql.WORKFLOW_COUNTS, (json.dumps(list(counted)),)):
-        counted[workflow].append((status, number))
+    if query.counts:
+        for workflow, status, number in db.execute(sql.WORKFLOW_COUNTS, (json.dumps(list(counted)),)):
+            counted[workflow].append((status, number))
     (total,) = db.execute(sql.WORKFLOWS_TOTAL, (query.name, query.search)).fetchone()
     return Page(items=tuple(rows.workflow_of(row[1:], counted[row[0]]) for row in found), total=total)
 

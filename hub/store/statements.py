@@ -137,7 +137,9 @@ STEPS = f"SELECT {_STEP} FROM step WHERE instance {IN_KEYS} ORDER BY instance, o
 ATTEMPTS = f"SELECT {_ATTEMPT} FROM attempt WHERE instance {IN_KEYS} ORDER BY instance, ended_at, name, count, number"
 INBOX = f"SELECT instance, seq, type, payload, sent_at FROM inbox WHERE instance {IN_KEYS} ORDER BY instance, seq"
 INBOX_AFTER = "SELECT instance, seq, type, payload, sent_at FROM inbox WHERE instance = ? AND seq > ? ORDER BY seq LIMIT ?"
-COUNTS = "SELECT status, count(*) FROM instance GROUP BY status"
+COUNTS = """
+SELECT status, sum(number) FROM (SELECT status, count(*) AS number FROM instance GROUP BY workflow, status) GROUP BY status
+"""
 _WORKFLOW_FILTER = "FROM workflow WHERE name = coalesce(?1, name) AND (?2 IS NULL OR instr(lower(name), lower(?2)) > 0)"
 WORKFLOWS = f"""
 SELECT key, id, name, class_name, script_name, created_at, modified_at, triggered_at {_WORKFLOW_FILTER} ORDER BY key DESC LIMIT ?3 OFFSET ?4
@@ -167,8 +169,8 @@ def instances_total(query: InstanceQuery) -> tuple[str, Row]:
 
 
 def _conditions(query: InstanceQuery, *, listing: bool) -> tuple[list[str], list[object]]:
-    # A list wants the order of keys; the plus sign keeps SQLite from fetching a whole workflow by its index and sorting it.
-    by_key = "+" if listing and query.id is None else ""
+    # A list wants the order of keys, which the index has for one status only; the plus sign keeps SQLite from sorting a whole workflow.
+    by_key = "+" if listing and query.id is None and len(query.statuses) != 1 else ""
     found: list[tuple[str, list[object]]] = []
     if query.workflow is not None:
         found.append((f"{by_key}i.workflow = (SELECT key FROM workflow WHERE name = ?)", [query.workflow]))

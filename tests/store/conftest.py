@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -12,9 +14,24 @@ from hub.store import store_for
 from tests.store.given import LEASE, World, at
 
 
+@pytest.fixture(scope="session")
+def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Make an empty file of the newest schema once: migrating takes longer than most tests."""
+    path = tmp_path_factory.mktemp("migrated") / "hub.sqlite"
+
+    async def migrate() -> None:
+        store = store_for(f"sqlite:///{path}")
+        await store.open()
+        await store.close()
+
+    asyncio.run(migrate())
+    return path
+
+
 @pytest.fixture(params=["sqlite"])
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+def url(request: pytest.FixtureRequest, tmp_path: Path, migrated: Path) -> str:
     """Return the address of an empty database."""
+    shutil.copy(migrated, tmp_path / "hub.sqlite")
     return {"sqlite": f"sqlite:///{tmp_path}/hub.sqlite"}[request.param]
 
 

@@ -153,10 +153,12 @@ async def test_heads_leave_the_large_columns_out(world: World) -> None:
 
 async def test_counts_are_by_status(world: World) -> None:
     await many(world, 3)
+    await world.register("returns")
+    await world.do(finish(await world.born("b", workflow="returns")))
     await world.ended("a")
     await world.do(send(await world.born("b")))
 
-    assert await world.store.counts() == {Status.QUEUED: 4, Status.COMPLETE: 1}
+    assert await world.store.counts() == {Status.QUEUED: 4, Status.COMPLETE: 2}
 
 
 async def test_workflows_are_listed_newest_first_with_their_counts(world: World) -> None:
@@ -174,6 +176,14 @@ async def test_workflows_are_listed_newest_first_with_their_counts(world: World)
     returns = page.items[0]
     assert (returns.class_name, returns.script_name, returns.triggered_at) == ("Orders", "shop", None)
     assert (returns.created_at, returns.modified_at) == (at(1), at(1))
+
+
+async def test_workflows_can_be_looked_up_without_counting(world: World) -> None:
+    await many(world, 2)
+
+    (workflow,) = (await world.store.find(WorkflowQuery(name="orders", counts=False))).items
+
+    assert (workflow.name, workflow.counts) == ("orders", {})
 
 
 @pytest.mark.parametrize(

@@ -88,6 +88,7 @@ def _instances() -> None:
     )
     live = sa.text("ended_at IS NULL")
     op.create_index("instance_live", "instance", ["node", "wake_at"], sqlite_where=live, postgresql_where=live)
+    op.create_index("instance_status", "instance", ["workflow", "status"])
     if op.get_bind().dialect.name == "sqlite":
         op.execute(_FINAL_STATUS.strip())
 
