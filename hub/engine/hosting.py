@@ -10,6 +10,7 @@ import contextlib
 import random
 from collections.abc import Awaitable, Callable, Sequence
 from typing import NamedTuple
+from urllib.parse import quote
 
 from hub.core.clock import Clock
 from hub.core.errors import ConfigError, Unavailable
@@ -91,7 +92,7 @@ class HostedTrigger:
 
     def status_path(self, workflow: str, id: str) -> str:
         """Return the REST path at which an instance can be looked at."""
-        return f"/client/v4/accounts/{self._account}/workflows/{workflow}/instances/{id}"
+        return f"/client/v4/accounts/{quote(self._account)}/workflows/{workflow}/instances/{quote(id, safe='')}"
 
     async def emit(self, event: TriggerEvent) -> Receipt:
         """Create the instance that the event asks for; on disk when it returns. Raises: Rejected, Unavailable."""
