@@ -10,7 +10,7 @@ import hmac
 from typing import Any
 from urllib.parse import urlsplit
 
-from aiohttp import web
+from aiohttp import BasicAuth, web
 from pydantic import TypeAdapter
 
 from hub.api import body, responses
@@ -18,6 +18,8 @@ from hub.api.operation import Call, Operation, Scope
 from hub.api.responses import WebHandler, guarded
 from hub.core.errors import NotFound, Rejected
 from hub.core.ports import Log
+
+_CHALLENGE = 'Basic realm="Trigger Hub", charset="UTF-8"'
 
 
 class Dispatcher:
@@ -43,6 +45,16 @@ class Dispatcher:
 
         return guarded(handle, self._log)
 
+    def protect(self, handle: WebHandler) -> WebHandler:
+        """Return the handler of pages for people: their browser asks them for the token (HTTP Basic: any name, the token as password)."""
+
+        async def admitted(request: web.Request) -> web.StreamResponse:
+            if self._credential is not None and not (self._has_token(request) or self._has_password(request)):
+                return web.Response(status=401, text="the password is the hub's token", headers={"www-authenticate": _CHALLENGE})
+            return await handle(request)
+
+        return guarded(admitted, self._log)
+
     def refuse(self, scope: Scope, allowed: frozenset[str] | None = None) -> WebHandler:
         """Return a handler for what the table does not have: another method of a known path, or an unknown path below the API."""
 
@@ -58,16 +70,26 @@ class Dispatcher:
         """Let a request pass or raise. The token comes first: without it nothing is told, not even which accounts exist."""
         if scope is Scope.OPEN:
             return
-        if self._credential is not None:
-            given = request.headers.get("authorization", "").encode("utf-8", "surrogateescape")
-            if not hmac.compare_digest(given, self._credential):
-                raise Rejected("this hub wants its token: send `Authorization: Bearer <token>`", code="unauthorized")
+        if self._credential is not None and not self._has_token(request):
+            raise Rejected("this hub wants its token: send `Authorization: Bearer <token>`", code="unauthorized")
         if scope is Scope.WRITE:
             _check_origin(request)
         account = request.match_info.get("account", self._account)
         if account != self._account:
             message = f'there is no account "{account}" here; this hub\'s account is "{self._account}"'
             raise NotFound(message, code="account.not_found")
+
+
+    def _has_token(self, request: web.Request) -> bool:
+        given = request.headers.get("authorization", "").encode("utf-8", "surrogateescape")
+        return hmac.compare_digest(given, self._credential or b"")
+
+    def _has_password(self, request: web.Request) -> bool:
+        try:
+            given = BasicAuth.decode(request.headers.get("authorization", ""), encoding="utf-8")
+        except ValueError:
+            return False
+        return hmac.compare_digest(b"Bearer " + given.password.encode(), self._credential or b"")
 
 
 def _check_origin(request: web.Request) -> None:

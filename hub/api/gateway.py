@@ -1,4 +1,4 @@
-"""The addresses that belong to the project: webhooks of its triggers below /hooks/, and everything else for its fetch handler.
+"""The addresses that are handed on: webhooks of triggers below /hooks/, the dashboard, and everything else for the project's fetch handler.
 
 Translates between the server's requests and the hub's plain values: exact body bytes, lower-case header names.
 """
@@ -16,6 +16,7 @@ from hub.core.model import HttpReply, HttpRequest
 from hub.core.ports import HttpHandler, RouteLookup
 
 HOOKS = "/hooks"
+DASHBOARD = "/dashboard"
 
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # a token of RFC 9110, section 5.6.2
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
@@ -23,11 +24,12 @@ _CONNECTION_HEADERS = frozenset({"connection", "content-length", "keep-alive", "
 
 
 class Gateway:
-    """Server handlers of the project's addresses."""
+    """Server handlers of addresses whose answers are made elsewhere."""
 
-    def __init__(self, routes: RouteLookup, fetch: HttpHandler | None, *, max_body_bytes: int) -> None:
+    def __init__(self, routes: RouteLookup, fetch: HttpHandler | None, pages: HttpHandler | None, *, max_body_bytes: int) -> None:
         self._routes = routes
         self._fetch = fetch
+        self._pages = pages
         self._max_body_bytes = max_body_bytes
 
     async def hook(self, request: web.Request) -> web.StreamResponse:
@@ -38,6 +40,12 @@ class Gateway:
         if request.method not in route.methods:
             return responses.method_not_allowed(request, route.methods)
         return _to_response(await route.handler(await _to_request(request, route.max_body_bytes)))
+
+    async def page(self, request: web.Request) -> web.StreamResponse:
+        """Hand a request to the dashboard."""
+        if self._pages is None:
+            raise NotFound("this hub has no dashboard", code="route.unknown")
+        return _to_response(await self._pages(await _to_request(request, 0)))
 
     async def fetch(self, request: web.Request) -> web.StreamResponse:
         """Hand a request to the project's fetch handler."""

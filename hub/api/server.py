@@ -18,7 +18,7 @@ from pydantic import SecretStr
 
 from hub.api.bulk import Terminations
 from hub.api.dispatch import Dispatcher
-from hub.api.gateway import HOOKS, Gateway
+from hub.api.gateway import DASHBOARD, HOOKS, Gateway
 from hub.api.health import Vitals
 from hub.api.instances import Instances
 from hub.api.listen import cannot_listen, reachable, take_port
@@ -49,9 +49,9 @@ class ApiOptions:
 
 
 class ApiServer:
-    """The hub's HTTP face."""
+    """The hub's HTTP face. `fetch` answers what nobody else does, `pages` the dashboard; without them these addresses are empty."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  # one parameter for each neighbour
         self,
         engine: Engine,
         options: ApiOptions,
@@ -59,6 +59,7 @@ class ApiServer:
         fetch: HttpHandler | None,
         metrics: Callable[[], bytes],
         *,
+        pages: HttpHandler | None = None,
         clock: Clock | None = None,
         log: Log | None = None,
     ) -> None:
@@ -75,7 +76,7 @@ class ApiServer:
             Workflows(engine, directory), Instances(engine, directory, self._terminations, clock), vitals
         )
         self._document = dump_plain(document(self.operations, version=options.version))
-        self.app = self._make_app(Gateway(routes, fetch, max_body_bytes=options.max_body_bytes))
+        self.app = self._make_app(Gateway(routes, fetch, pages, max_body_bytes=options.max_body_bytes))
 
     @property
     def url(self) -> str:
@@ -133,8 +134,8 @@ class ApiServer:
         _add_operations(app.router, dispatcher, self.operations)
         for path in (API_ROOT, API_ROOT + "/{tail:.*}"):
             app.router.add_route("*", path, dispatcher.refuse(Scope.READ))
-        for path in ("/dashboard", "/dashboard/{tail:.*}"):
-            app.router.add_route("*", path, dispatcher.refuse(Scope.OPEN))
+        for path in (DASHBOARD, DASHBOARD + "/{tail:.*}"):
+            app.router.add_route("*", path, dispatcher.protect(gateway.page))
         for path in (HOOKS, HOOKS + "/{tail:.*}"):
             app.router.add_route("*", path, guarded(gateway.hook, self._log))
         app.router.add_route("*", "/{tail:.*}", guarded(gateway.fetch, self._log))

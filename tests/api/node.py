@@ -22,6 +22,7 @@ from hub.engine.embedded import Definition, EmbeddedEngine
 from hub.engine.hosting import RouteTable
 from hub.engine.runner import RunnerOptions
 from hub.store.sqlite import SqliteStore
+from hub.ui.dashboard import Dashboard
 
 ACCOUNT = "local"
 ROOT = f"/client/v4/accounts/{ACCOUNT}/workflows"
@@ -157,7 +158,8 @@ async def running(
     try:
         routes = RouteTable()
         chosen = ApiOptions(**{"port": 0, "account": ACCOUNT, "shutdown_s": 5.0, "version": "1.2.3", **options})
-        server = ApiServer(engine, chosen, routes, fetch, metrics or engine.telemetry.render, clock=clock, log=log)
+        pages = Dashboard(engine, clock).handle
+        server = ApiServer(engine, chosen, routes, fetch, metrics or engine.telemetry.render, pages=pages, clock=clock, log=log)
         await server.start()
         try:
             async with aiohttp.ClientSession(server.url, auto_decompress=False) as client:

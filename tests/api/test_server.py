@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import re
 import socket
 from pathlib import Path
 
@@ -155,7 +156,7 @@ async def test_metrics_are_prometheus_text(node: Node) -> None:
     await node.create("approve", "a")
     reply = await node.call("GET", "/metrics")
     assert reply.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
-    assert b"\nhub_instances_created_total 1\n" in reply.raw
+    assert re.search(rb"^hub_instances_created_total 1(\.0)?$", reply.raw, re.MULTILINE)
 
 
 async def test_an_unexpected_error_is_500_with_an_id_that_the_log_has_too(tmp_path: Path) -> None:
@@ -178,6 +179,13 @@ async def test_the_dashboards_address_is_never_the_fetch_handlers(tmp_path: Path
 
     async with running(tmp_path, fetch=fetch) as node:
         assert (await node.call("GET", path)).status != 299
+
+
+async def test_a_hub_without_dashboard_says_so(node: Node) -> None:
+    server = second_server(node)
+    await server.start()
+    assert (await node.call("GET", f"{server.url}/dashboard")).failure[:2] == (404, 7000)
+    await server.stop()
 
 
 # ---- stop

@@ -1,0 +1,95 @@
+"""The dashboard's addresses: which page answers which path, and the headers that keep a browser from doing more than showing it.
+
+Knows requests and replies only as the hub's plain values. Whoever serves it decides who may look.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib.resources import files
+from urllib.parse import unquote, urlsplit
+
+from hub.core.clock import Clock
+from hub.core.errors import HubError, NotFound, Rejected, Unavailable
+from hub.core.model import HttpReply, HttpRequest, InstanceQuery, Status, WorkflowQuery
+from hub.core.ports import Engine
+from hub.ui import pages
+from hub.ui.pieces import ROOT
+
+_PER_PAGE = 50
+_ASSETS = {"dashboard.css": "text/css; charset=utf-8", "dashboard.js": "text/javascript; charset=utf-8"}
+_HEADERS = {
+    "content-security-policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'; "
+        "frame-ancestors 'none'"
+    ),
+    "cache-control": "no-store",
+    "referrer-policy": "no-referrer",
+    "x-content-type-options": "nosniff",
+}
+
+
+class Dashboard:
+    """Answers every address below `/dashboard`."""
+
+    def __init__(self, engine: Engine, clock: Clock) -> None:
+        self._engine = engine
+        self._clock = clock
+
+    async def handle(self, request: HttpRequest) -> HttpReply:
+        """Return the page of an address; what goes wrong is a page too."""
+        if request.method not in ("GET", "HEAD"):
+            body = pages.problem("Only for reading", "The dashboard changes nothing; use the REST API or the hub command.")
+            return _html(405, body, {"allow": "GET, HEAD"})
+        try:
+            return await self._answer(_segments(request.url), request.query)
+        except NotFound as error:
+            return _html(404, pages.problem("Not found", error.message))
+        except Rejected as error:
+            return _html(400, pages.problem("Bad request", error.message))
+        except Unavailable as error:
+            return _html(503, pages.problem("The store does not answer", error.message), {"retry-after": "5"})
+        except HubError as error:
+            return _html(409, pages.problem("That is not possible", error.message))
+
+    async def _answer(self, segments: list[str], query: dict[str, str]) -> HttpReply:
+        match segments:
+            case []:
+                return _html(200, pages.workflows(await self._engine.find(WorkflowQuery(limit=100))))
+            case ["workflows", name]:
+                return _html(200, await self._instances(name, query))
+            case ["workflows", name, "instances", id]:
+                return _html(200, pages.instance(await self._engine.describe(name, id), self._clock.now()))
+            case ["static", name] if name in _ASSETS:
+                return HttpReply(status=200, body=_asset(name), headers={**_HEADERS, "content-type": _ASSETS[name]})
+        raise NotFound("The dashboard has no such page.")
+
+    async def _instances(self, name: str, query: dict[str, str]) -> bytes:
+        record = await self._engine.workflow(name)
+        status, cursor = _status(query.get("status")), query.get("cursor") or None
+        wanted = InstanceQuery(workflow=name, statuses=frozenset({status} if status else ()), cursor=cursor, limit=_PER_PAGE)
+        return pages.instances(record, await self._engine.find(wanted), status, first=cursor is None)
+
+
+def _segments(url: str) -> list[str]:
+    """Return the parts of the path below the dashboard. Read from the URL: an id may contain a quoted slash."""
+    path = urlsplit(url).path.removeprefix(ROOT)
+    return [unquote(segment) for segment in path.split("/") if segment]
+
+
+def _status(word: str | None) -> Status | None:
+    if not word:
+        return None
+    try:
+        return Status(word)
+    except ValueError:
+        raise Rejected(f'"{word}" is not a status; there are {", ".join(Status)}', code="query") from None
+
+
+def _html(status: int, body: bytes, headers: dict[str, str] | None = None) -> HttpReply:
+    return HttpReply(status=status, body=body, headers={**_HEADERS, "content-type": "text/html; charset=utf-8", **(headers or {})})
+
+
+@cache
+def _asset(name: str) -> bytes:
+    return files("hub.ui").joinpath("static", name).read_bytes()
