@@ -1,0 +1,225 @@
+"""The commands `hub workflows instances …`.
+
+Owns their names, options and requests, and the meaning of `latest`: the newest instance of the workflow. Rendering is `render.py`'s;
+failures are `command.py`'s.
+"""
+
+from __future__ import annotations
+
+import json
+from enum import StrEnum
+from typing import Annotated, Any
+
+import typer
+
+from hub.cli import screen
+from hub.cli.command import Call, command
+from hub.cli.exits import Exit, Stop
+from hub.cli.options import remember
+from hub.cli.workflows import Name, Page, PerPage, Yes, confirm
+
+app = typer.Typer(no_args_is_help=True, help="Manage the instances of a workflow.", callback=remember)
+
+LATEST = "latest"
+
+Id = Annotated[str, typer.Argument(metavar="ID", help="Id of the instance, or `latest`.", show_default=False)]
+
+
+class Filter(StrEnum):
+    """The statuses that a list can be narrowed to."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    PAUSED = "paused"
+    ERRORED = "errored"
+    TERMINATED = "terminated"
+    COMPLETE = "complete"
+    WAITING = "waiting"
+    WAITING_FOR_PAUSE = "waitingForPause"
+
+
+class StepType(StrEnum):
+    """The kinds of step that a restart can begin at."""
+
+    DO = "do"
+    SLEEP = "sleep"
+    WAIT_FOR_EVENT = "waitForEvent"
+
+
+@command(app, "list")
+async def list_instances(
+    call: Call,
+    name: Name,
+    status: Annotated[Filter | None, typer.Option("--status", help="Only those with this status.", show_default=False)] = None,
+    date_start: Annotated[
+        str | None, typer.Option("--date-start", metavar="DATE", help="Only those created then or later (ISO 8601).", show_default=False)
+    ] = None,
+    date_end: Annotated[
+        str | None,
+        typer.Option(
+            "--date-end", metavar="DATE", help="Only those created then or earlier; a date covers its UTC day.", show_default=False
+        ),
+    ] = None,
+    page: Page = 1,
+    per_page: PerPage = None,
+    reverse: Annotated[bool, typer.Option("--reverse", help="Oldest first within the page.")] = False,
+) -> None:
+    """List the instances of a workflow, newest first."""
+    from hub.cli import payloads
+
+    first, last = payloads.date_range(date_start, date_end)
+    wanted = None if status is None else status.value
+    answer = await call.client.get(name, "instances", page=page, per_page=per_page, status=wanted, date_start=first, date_end=last)
+    found = sorted(answer.result, key=lambda item: str(item["created_on"]), reverse=True)
+    if reverse:
+        found.reverse()
+    if call.json:
+        screen.show_json(found)
+    elif not found:
+        screen.note(_nothing(name, page, filtered=bool(wanted or first or last)))
+    else:
+        from hub.cli import render
+        from hub.cli.words import Viewer
+
+        screen.show(render.instance_list(found, page, Viewer.here()))
+
+
+def _nothing(name: str, page: int, *, filtered: bool) -> str:
+    if page > 1:
+        return f"No instances found on page {page}; try a smaller one"
+    if filtered:
+        return f'No instances in workflow "{name}" matched the provided filters'
+    return f'There are no instances in workflow "{name}"; create one with `hub workflows trigger {name}`'
+
+
+@command(app, "describe")
+async def describe(
+    call: Call,
+    name: Name,
+    id: Annotated[str, typer.Argument(metavar="ID", help="Id of the instance, or `latest`.")] = LATEST,
+    step_output: Annotated[bool, typer.Option("--step-output/--no-step-output", help="Whether to show what each step returned.")] = True,
+    truncate_output_limit: Annotated[
+        int, typer.Option("--truncate-output-limit", min=0, help="After how many characters an output is cut.")
+    ] = 5000,
+) -> None:
+    """Describe an instance: its steps, their attempts and errors."""
+    found = (await call.client.get(name, "instances", id)).result
+    instance_id = str(found.get("id", id))
+    if call.json:
+        screen.show_json({"id": instance_id, **found})
+        return
+    from hub.cli import render
+    from hub.cli.words import Viewer
+
+    screen.show(render.instance(name, instance_id, found, Viewer.here(), output=step_output, limit=truncate_output_limit))
+
+
+@command(app, "send-event")
+async def send_event(
+    call: Call,
+    name: Name,
+    id: Id,
+    type: Annotated[str, typer.Option("--type", help="Type of the event, as the workflow waits for it.", show_default=False)],
+    payload: Annotated[str, typer.Option("--payload", metavar="JSON", help="What the event carries: a JSON text.")] = "{}",
+) -> None:
+    """Send an event to an instance."""
+    from hub.cli import payloads
+    from hub.core.codec import parse_json
+
+    text = payloads.json_text(payload, "--payload")
+    instance_id = await _resolve(call, name, id)
+    answer = await call.client.post(name, "instances", instance_id, "events", type, body=text)
+    if call.json:
+        screen.show_json(answer.result)
+        return
+    value = parse_json(text)
+    shown = "" if value == {} else f' and payload "{json.dumps(value, separators=(",", ":"), ensure_ascii=False)}"'
+    screen.show([screen.safe(f'📤 The event with type "{type}"{shown} was sent to the instance "{instance_id}" from {name}')])
+
+
+@command(app, "pause")
+async def pause(call: Call, name: Name, id: Id) -> None:
+    """Pause an instance; running steps finish first."""
+    await _change(call, name, id, {"status": "pause"}, "⏸️", "paused")
+
+
+@command(app, "resume")
+async def resume(call: Call, name: Name, id: Id) -> None:
+    """Resume a paused instance."""
+    await _change(call, name, id, {"status": "resume"}, "🔄", "resumed")
+
+
+@command(app, "terminate")
+async def terminate(call: Call, name: Name, id: Id) -> None:
+    """Terminate an instance at once."""
+    await _change(call, name, id, {"status": "terminate"}, "🥷", "terminated")
+
+
+@command(app, "restart")
+async def restart(
+    call: Call,
+    name: Name,
+    id: Id,
+    from_step_name: Annotated[
+        str | None, typer.Option("--from-step-name", help="Begin at this step and keep what came before it.", show_default=False)
+    ] = None,
+    from_step_count: Annotated[
+        int | None, typer.Option("--from-step-count", min=1, help="Which occurrence of that name; 1 if not given.", show_default=False)
+    ] = None,
+    from_step_type: Annotated[
+        StepType | None, typer.Option("--from-step-type", help="Which kind of step; do if not given.", show_default=False)
+    ] = None,
+) -> None:
+    """Restart an instance from the beginning or from a step."""
+    body: dict[str, Any] = {"status": "restart"}
+    if from_step_name is not None:
+        body["from"] = {"name": from_step_name}
+        if from_step_count is not None:
+            body["from"]["count"] = from_step_count
+        if from_step_type is not None:
+            body["from"]["type"] = from_step_type.value
+    elif from_step_count is not None or from_step_type is not None:
+        raise Stop("--from-step-count and --from-step-type say more about a step; name it with --from-step-name", Exit.USAGE)
+    await _change(call, name, id, body, "🥷", "restarted")
+
+
+@command(app, "delete")
+async def delete(
+    call: Call,
+    name: Name,
+    ids: Annotated[list[str], typer.Argument(metavar="ID...", help="Ids of the instances, 100 at most.", show_default=False)],
+    yes: Yes = False,
+) -> None:
+    """Delete instances and all that is known of them."""
+    confirm(f'Delete {len(ids)} {"instance" if len(ids) == 1 else "instances"} of the workflow "{name}"?', yes)
+    answer = await call.client.post(name, "instances", "batch", "delete", body=json.dumps({"instances": ids}))
+    deleted, errors = answer.result["deleted"], answer.result["errors"]
+    if call.json:
+        screen.show_json(answer.result)
+    elif deleted:
+        told = ", ".join(f'"{item["id"]}"' for item in deleted)
+        screen.show([screen.safe(f'🗑️  Deleted workflow instances from "{name}": {told}')])
+    if errors:
+        reasons = "\n".join(f"  - {error['id']}: {error['message']}" for error in errors)
+        raise Stop(f"{len(errors)} of {len(ids)} could not be deleted:\n{reasons}", _worst(errors))
+
+
+def _worst(errors: list[dict[str, Any]]) -> Exit:
+    """NOT_FOUND when that is all that went wrong."""
+    return Exit.NOT_FOUND if all(error.get("code") == 10400 for error in errors) else Exit.FAILED
+
+
+async def _change(call: Call, name: str, id: str, body: dict[str, Any], sign: str, done: str) -> None:
+    instance_id = await _resolve(call, name, id)
+    answer = await call.client.patch(name, "instances", instance_id, "status", body=json.dumps(body))
+    if call.json:
+        screen.show_json(answer.result)
+    else:
+        screen.show([screen.safe(f'{sign} The instance "{instance_id}" from {name} was {done} successfully')])
+
+
+async def _resolve(call: Call, name: str, id: str) -> str:
+    """Turn `latest` into the id of the newest instance, so that the answer can name it."""
+    if id != LATEST:
+        return id
+    return str((await call.client.get(name, "instances", LATEST, simple="true")).result["id"])

@@ -1,0 +1,54 @@
+"""The `hub` command: its groups and what its help says.
+
+Owns the tree of commands that need nothing but a hub's address (and `init`). The commands that run a hub are added by the composition
+root, because only that may see the whole house. Importing this must stay cheap: `hub --help` is to be there in 0.3 seconds, so every
+heavy import sits inside the function that needs it.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated, Literal
+
+import typer
+
+from hub.cli import instances, project, workflows
+from hub.cli.exits import MEANINGS
+from hub.cli.options import Account, Token, Url, remember
+
+
+def _markup() -> Literal["rich"] | None:
+    """Coloured help on a terminal; plain, quick text in a pipe."""
+    return "rich" if sys.stdout.isatty() else None
+
+
+def _epilog() -> str:
+    return "\b\nExit codes:\n" + "\n".join(f"  {code.value}  {meaning}" for code, meaning in MEANINGS.items())
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"hub {version('trigger-hub')}")
+        raise typer.Exit
+
+
+app = typer.Typer(no_args_is_help=True, rich_markup_mode=_markup(), pretty_exceptions_enable=False, epilog=_epilog())
+
+
+@app.callback()
+def hub(
+    ctx: typer.Context,
+    url: Url = None,
+    token: Token = None,
+    account: Account = None,
+    version: Annotated[bool, typer.Option("--version", help="Print the version.", callback=_version, is_eager=True)] = False,
+) -> None:
+    """Turn triggers into durable workflows, on your own machine."""
+    remember(ctx, url, token, account)
+
+
+workflows.app.add_typer(instances.app, name="instances")
+app.add_typer(workflows.app, name="workflows")
+app.command("init")(project.init)

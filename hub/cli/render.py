@@ -1,0 +1,240 @@
+"""What the client commands print, from the API's JSON: the labels, their order and the tables of `wrangler`.
+
+Pure: JSON and a `Viewer` in, rich renderables out; nothing is read or written here. A field that the hub did not send is left out, and a
+value that this version does not know is shown as unknown, so an older command can read a newer hub.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+from rich import box
+from rich.console import RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from hub.cli.screen import safe
+from hub.cli.words import STATUSES, STEP_TYPES, STYLES, TRIGGERS, UNKNOWN, Viewer, parse_moment
+
+Json = dict[str, Any]
+Pair = tuple[str, str | Text]
+Row = list[str | Text]
+
+_CUT = "[...output truncated]"
+
+
+# ---- workflows
+
+
+def workflow_list(workflows: Sequence[Json], page: int, viewer: Viewer) -> Iterator[RenderableType]:
+    """Show one page of workflows."""
+    yield Text(f"Showing {len(workflows)} {'workflow' if len(workflows) == 1 else 'workflows'} from page {page}:")
+    rows: list[Row] = [
+        [
+            Text(safe(str(item["name"])), style="bold"),
+            safe(str(item["script_name"])),
+            safe(str(item["class_name"])),
+            viewer.moment(item["created_on"]),
+            viewer.moment(item["modified_on"]),
+        ]
+        for item in workflows
+    ]
+    yield _table(["Name", "Script name", "Class name", "Created", "Modified"], rows)
+
+
+def workflow(item: Json, version: Json | None) -> Iterator[RenderableType]:
+    """Show one workflow and its latest version."""
+    yield from _labelled(
+        [
+            ("Name", safe(str(item["name"]))),
+            ("Id", safe(str(item["id"]))),
+            ("Script Name", safe(str(item["script_name"]))),
+            ("Class Name", safe(str(item["class_name"]))),
+            ("Created On", str(item["created_on"])),
+            ("Modified On", str(item["modified_on"])),
+        ]
+    )
+    if version is not None:
+        yield Text("Latest Version:", style="bold")
+        dates = {"created_on": item["created_on"], "modified_on": item["modified_on"], **version}
+        yield from _labelled(
+            [("Id", safe(str(version["id"]))), ("Created On", str(dates["created_on"])), ("Modified On", str(dates["modified_on"]))],
+            indent=2,
+        )
+
+
+# ---- instances
+
+
+def instance_list(instances: Sequence[Json], page: int, viewer: Viewer) -> Iterator[RenderableType]:
+    """Show one page of instances."""
+    yield Text(f"Showing {len(instances)} {'instance' if len(instances) == 1 else 'instances'} from page {page}:")
+    rows: list[Row] = [
+        [
+            Text(safe(str(item["id"])), style="bold"),
+            safe(str(item.get("version_id") or "")),
+            viewer.moment(item["created_on"]),
+            viewer.moment(item.get("modified_on")),
+            _status(item.get("status")),
+        ]
+        for item in instances
+    ]
+    yield _table(["Instance ID", "Version", "Created", "Modified", "Status"], rows)
+
+
+def instance(name: str, instance_id: str, item: Json, viewer: Viewer, *, output: bool, limit: int) -> Iterator[RenderableType]:
+    """Show one instance with its steps and their attempts. Outputs are cut after `limit` characters, or left out."""
+    yield Text("Describing latest instance:")
+    yield from _labelled(_head(name, instance_id, item, viewer))
+    steps = item.get("steps") or []
+    if not any(_stack_of(step) for step in steps):  # else the step itself tells where it came from
+        yield from _stack((item.get("error") or {}).get("stack"), 2)
+    yield Text("Steps:", style="bold")
+    for step in steps:
+        yield Text("")
+        yield from _labelled(_step(step, viewer, output=output, limit=limit), indent=2)
+        if step.get("attempts"):
+            yield _attempts(step["attempts"], viewer)
+        yield from _stack(_stack_of(step), 4)
+
+
+def _head(name: str, instance_id: str, item: Json, viewer: Viewer) -> Iterator[Pair]:
+    yield "Workflow Name", safe(name)
+    yield "Instance Id", safe(instance_id)
+    if item.get("versionId"):
+        yield "Version Id", safe(str(item["versionId"]))
+    yield "Status", _status(item.get("status"))
+    source = (item.get("trigger") or {}).get("source")
+    if source:
+        yield "Trigger", TRIGGERS.get(source, UNKNOWN)
+    if item.get("queued"):
+        yield "Queued", viewer.moment(item["queued"])
+    if item.get("success") is not None:
+        yield "Success", _success(item["success"])
+    yield from _times(item, viewer)
+    last = _last_success(item.get("steps") or [])
+    if last is not None:
+        yield "Last Successful Step", safe(last)
+    if item.get("error"):
+        yield "Error", _error(item["error"])
+
+
+def _step(step: Json, viewer: Viewer, *, output: bool, limit: int) -> Iterator[Pair]:
+    kind = step.get("type")
+    if kind == "termination":
+        yield "Type", STEP_TYPES[kind]
+        yield "Trigger", safe(str((step.get("trigger") or {}).get("source") or "unknown"))
+        return
+    yield "Name", Text(safe(str(step.get("name"))), style="bold")
+    yield "Type", STEP_TYPES.get(str(kind), UNKNOWN)
+    yield from _times(step, viewer)
+    if kind in ("step", "rollback"):
+        yield "Success", _success(step.get("success"))
+        retry = _retries_at(step, viewer)
+        if retry is not None:
+            yield "Retries At", retry
+    elif step.get("error"):
+        yield "Error", _error(step["error"])
+    if output and "output" in step:
+        yield "Output", _output(step["output"], limit)
+
+
+def _times(item: Json, viewer: Viewer) -> Iterator[Pair]:
+    if item.get("start"):
+        yield "Start", viewer.moment(item["start"])
+    if item.get("end"):
+        yield "End", viewer.moment(item["end"])
+    if item.get("start"):
+        yield "Duration", viewer.span(item["start"], item.get("end"))
+
+
+def _retries_at(step: Json, viewer: Viewer) -> str | None:
+    """When the next attempt starts: only while the step is between two attempts."""
+    if step.get("success") is not None or not step.get("retries_at"):
+        return None
+    left = parse_moment(step["retries_at"])
+    due = viewer.moment(left)
+    return f"{due} (in {viewer.span(viewer.now, left)} from now)" if left is not None and left > viewer.now else f"{due} (now)"
+
+
+def _last_success(steps: Iterable[Json]) -> str | None:
+    done = [step for step in steps if step.get("success") is True or (step.get("type") == "sleep" and step.get("finished"))]
+    return str(done[-1].get("name")) if done else None
+
+
+def _attempts(attempts: Sequence[Json], viewer: Viewer) -> Table:
+    """One row an attempt; the column of errors only when there is one."""
+    failed = any(attempt.get("error") for attempt in attempts)
+    rows: list[Row] = []
+    for attempt in attempts:
+        start, end = attempt.get("start"), attempt.get("end")
+        row: Row = [viewer.moment(start), viewer.moment(end), viewer.span(start, end), _state(attempt.get("success"))]
+        if failed:
+            row.append(_error(attempt["error"]) if attempt.get("error") else "")
+        rows.append(row)
+    return _table(["Start", "End", "Duration", "State", *(["Error"] if failed else [])], rows)
+
+
+# ---- pieces
+
+
+def _status(status: str | None) -> Text:
+    return Text(STATUSES.get(str(status), UNKNOWN), style=STYLES.get(str(status), ""))
+
+
+def _success(success: bool | None) -> Text:
+    if success is None:
+        return Text("▶ Running", style="blue")
+    return Text("✅ Yes", style="green") if success else Text("❌ No", style="red")
+
+
+def _state(success: bool | None) -> Text:
+    if success is None:
+        return Text("🔄 Working", style="blue")
+    return Text("✅ Success", style="green") if success else Text("❌ Error", style="red")
+
+
+def _error(error: Json) -> Text:
+    return Text(safe(f"{error.get('name') or 'Error'}: {error.get('message') or ''}"), style="red")
+
+
+def _output(value: Any, limit: int) -> str:
+    """Write what a step returned: the hub sends it as JSON text, which stands as it is; anything else becomes JSON here."""
+    text = safe(value if isinstance(value, str) else json.dumps(value, separators=(",", ":"), ensure_ascii=False))
+    return text if len(text) <= limit else text[:limit] + _CUT
+
+
+def _stack_of(step: Json) -> str | None:
+    """Where the last attempt of a step that has not succeeded came to grief."""
+    attempts = step.get("attempts") or []
+    if step.get("success") is True or not attempts:
+        return None
+    stack = (attempts[-1].get("error") or {}).get("stack")
+    return None if stack is None else str(stack)
+
+
+def _stack(stack: str | None, indent: int) -> Iterator[Text]:
+    for line in safe(stack or "").splitlines():
+        yield Text(" " * indent + line, style="dim")
+
+
+def _labelled(pairs: Iterable[Pair], indent: int = 0) -> Iterator[Text]:
+    """One line a pair, values in one column; a value of several lines keeps to that column."""
+    known = list(pairs)
+    column = indent + max(len(label) for label, _ in known) + 3
+    for label, value in known:
+        line = Text(" " * indent)
+        line.append(f"{label}:".ljust(column - indent), style="bold")
+        text = value if isinstance(value, Text) else Text(value)
+        yield line.append_text(Text("\n" + " " * column).join(text.split("\n")))
+
+
+def _table(columns: Sequence[str], rows: Iterable[Row]) -> Table:
+    table = Table(box=box.SQUARE, show_lines=True, header_style="bold", border_style="dim")
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    for row in rows:
+        table.add_row(*row)
+    return table

@@ -1,0 +1,77 @@
+"""Running the real `hub` program: in a pipe, or on a terminal of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import pty
+import struct
+import sys
+import termios
+from collections.abc import Mapping
+from dataclasses import dataclass
+from fcntl import ioctl
+from pathlib import Path
+
+import hub
+
+SOURCE = Path(hub.__file__).parents[1]
+HUB = (sys.executable, "-m", "hub")
+_UNSET = ("NO_COLOR", "FORCE_COLOR", "TTY_COMPATIBLE", "COLUMNS", "CLICOLOR_FORCE", "PYTHONIOENCODING")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """How a run ended and what it wrote."""
+
+    code: int
+    out: str
+    err: str
+
+
+def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Return an environment in which nothing of the tester's own settings shows."""
+    clean = {key: value for key, value in os.environ.items() if not key.startswith("HUB_") and key not in _UNSET}
+    path = os.pathsep.join([str(SOURCE), *filter(None, [os.environ.get("PYTHONPATH")])])
+    return {**clean, "PYTHONPATH": path, "TZ": "UTC", "TERM": "xterm", **(extra or {})}
+
+
+async def run(*argv: str, env: Mapping[str, str] | None = None, cwd: Path | None = None, stdin: bytes = b"") -> Outcome:
+    """Run `hub` in a pipe, to its end."""
+    process = await asyncio.create_subprocess_exec(
+        *HUB,
+        *argv,
+        env=environment(env),
+        cwd=cwd,
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    out, err = await process.communicate(stdin)
+    return Outcome(code=process.returncode or 0, out=out.decode(), err=err.decode())
+
+
+async def run_on_terminal(*argv: str, typed: bytes = b"", columns: int = 100, env: Mapping[str, str] | None = None) -> Outcome:
+    """Run `hub` on a terminal of that width; `out` is all that its screen got, `err` stays empty."""
+    outside, inside = pty.openpty()
+    ioctl(inside, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
+    try:
+        process = await asyncio.create_subprocess_exec(*HUB, *argv, env=environment(env), stdin=inside, stdout=inside, stderr=inside)
+    finally:
+        os.close(inside)
+    os.write(outside, typed)
+    reading = asyncio.create_task(asyncio.to_thread(_read_all, outside))
+    code = await process.wait()
+    text = (await reading).decode()
+    os.close(outside)
+    return Outcome(code=code, out=text.replace("\r\n", "\n"), err="")
+
+
+def _read_all(terminal: int) -> bytes:
+    """Read until the last program on the terminal has gone."""
+    chunks = []
+    with contextlib.suppress(OSError):  # what Linux says then
+        while chunk := os.read(terminal, 65_536):
+            chunks.append(chunk)
+    return b"".join(chunks)
