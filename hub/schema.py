@@ -186,7 +186,7 @@ class LimitSettings:
     payload_bytes: Annotated[
         int, Field(ge=1, le=_25_MIB, description="Largest payload of an instance or event, as JSON."), _NOT_BOOL
     ] = 1_048_576
-    result_bytes: Annotated[int, Field(ge=1, le=_25_MIB, description="Largest result of a step or workflow, as JSON."), _NOT_BOOL] = 1_048_576
+    result_bytes: Annotated[int, Field(ge=1, le=_25_MIB, description="Largest result of a step or run, as JSON."), _NOT_BOOL] = 1_048_576
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-import orjson
-
-from hub.core.codec import parse_json
+from hub.core.codec import dump_plain, encode, parse_json, plain
 from hub.core.model import HttpReply, HttpRequest
 
 
@@ -81,8 +79,8 @@ class Response:
 
     @staticmethod
     def json(value: Any, *, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
-        """Return a response with a JSON body."""
-        body = orjson.dumps(value, default=str, option=orjson.OPT_NON_STR_KEYS)
+        """Return a response with a JSON body. Raises: TypeError or ValueError with the path of what JSON clients cannot be shown."""
+        body = dump_plain(plain(encode(value, what="body")))
         return Response(body, status=status, headers={"content-type": "application/json", **Headers(headers)})
 
     def reply(self) -> HttpReply:
