@@ -28,6 +28,7 @@ from hub.plugins import connector_class, parse_options, trigger_class
 from hub.project import Project, load_project
 from hub.settings import Settings
 from hub.store import store_for
+from hub.ui.dashboard import Dashboard
 
 
 class App:
@@ -84,7 +85,16 @@ class App:
             triggers, emit=engine.emit, clock=self._clock, log=self._log, account=settings.account, telemetry=engine.telemetry
         )
         fetch = _fetch_handler(project.worker, lambda: env, engine) if project.worker is not None else None
-        api = ApiServer(engine, _api_options(settings), hosting.routes, fetch, engine.telemetry.render, clock=self._clock, log=self._log)
+        api = ApiServer(
+            engine,
+            _api_options(settings),
+            hosting.routes,
+            fetch,
+            engine.telemetry.render,
+            pages=Dashboard(engine, self._clock).handle,
+            clock=self._clock,
+            log=self._log,
+        )
 
         await api.bind()  # first: a port in use must not disturb a store that another hub may own
         self._stack.push_async_callback(api.stop)
