@@ -29,7 +29,7 @@ bench: $(VENV)/.installed-dev
 	$(BIN)/python -m tests.bench $(if $(QUICK),--quick)
 
 soak: $(VENV)/.installed-dev
-	HUB_SOAK=1 $(BIN)/python -m pytest --timeout 0 tests/crash $(ARGS)
+	$(BIN)/python -m tests.crash.soak $(ARGS)
 
 clean:
 	rm -rf $(VENV) dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info

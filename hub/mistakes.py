@@ -91,7 +91,8 @@ def _problem(details: ErrorDetails, schema: Any) -> str:
     if kind == "value_error":
         return details["msg"].removeprefix("Value error, ")
     told = _WORDS.get(kind, "").format(**details.get("ctx", {})) or details["msg"].replace("Input should be", "expected", 1)
-    if isinstance(value, str | int | float) and "Secret" not in str(_at(schema, location)):
+    expected = _at(schema, location)
+    if isinstance(value, str | int | float) and expected is not None and "Secret" not in str(expected):
         shown = repr(value) if isinstance(value, str) else str(value).lower()
         return f"{told}, got {shown if len(shown) <= _SHOWN_CHARS else shown[:_SHOWN_CHARS] + '…'}"
     return told
@@ -107,9 +108,11 @@ def fields_of(schema: Any) -> dict[str, Any]:
 
 
 def _at(schema: Any, location: Sequence[int | str]) -> Any:
-    """Return the type that stands at a place inside another one."""
+    """Return the type that stands at a place inside another one; None where that is not known."""
     for part in location:
-        if isinstance(part, str):
+        if typing.get_origin(schema) is dict:
+            schema = typing.get_args(schema)[1]
+        elif isinstance(part, str):
             schema = fields_of(schema).get(part)
         schema = _unwrapped(schema)
     return schema
