@@ -79,7 +79,10 @@ def _park(head: Head, write: w.Park) -> Verdict:
     if not holds(head, write.token):
         return Verdict.FENCED
     head.started_at = head.started_at or write.started_at
-    if head.wish is Wish.PAUSE:
+    if write.error is not None:
+        head.error, head.result_changed = write.error, True
+        _pause(head, write.at)
+    elif head.wish is Wish.PAUSE:
         _pause(head, write.at)
     elif write.status is Status.PAUSED:  # resumed while it was on its way to the pause
         head.status, head.wake_at = Status.QUEUED, write.at
@@ -127,6 +130,7 @@ def _steer(head: Head, write: w.Steer) -> Verdict:
         return _touch(head, write.at)
     if head.status is Status.PAUSED:
         head.status, head.wake_at, head.paused_at = Status.QUEUED, write.at, None
+        head.error, head.result_changed = None, True  # what had stopped it, if anything, is mended
         return _touch(head, write.at)
     return Verdict.APPLIED  # there is nothing to resume
 

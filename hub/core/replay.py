@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from hub.core.errors import ErrorInfo
+from hub.core.errors import ErrorInfo, Nondeterminism
 from hub.core.model import Entry, InboxEvent, Kind, State, StepConfig
 
 EntryId = tuple[Kind, str, int]
@@ -63,9 +63,10 @@ class Failed:
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """Run the attempt that the entry names."""
+    """Run the attempt that the entry names. `fresh` = the entry is not on disk yet."""
 
     entry: Entry
+    fresh: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,10 +94,11 @@ class WaitEvent:
 
 @dataclass(frozen=True, slots=True)
 class Take:
-    """The awaited event is there already: settle the entry with it."""
+    """The awaited event is there already: settle the entry with it. `fresh` = the entry is not on disk yet."""
 
     entry: Entry
     event: InboxEvent
+    fresh: bool = False
 
 
 Answer = Hit | Failed | Start | Interrupted | WaitUntil | WaitEvent | Take
@@ -150,9 +152,26 @@ class Replay:
         if waiters and entry in waiters:
             waiters.remove(entry)
 
+    @property
+    def catching_up(self) -> bool:
+        """Whether the journal holds entries that the program has not asked for yet: nothing new may begin before it has."""
+        return bool(self._unreached)
+
     def unfinished(self) -> list[Entry]:
         """Return recorded entries that the program has not asked for yet."""
         return sorted((self._entries[key] for key in self._unreached), key=lambda entry: entry.ordinal)
+
+    def contradiction(self, asked: Entry | None) -> ErrorInfo:
+        """Return the error that names what the program asks for (None = its end) and what its journal says instead."""
+        rivals = self.unfinished()
+        rival = next((e for e in rivals if asked is not None and (e.name, e.count) == (asked.name, asked.count)), rivals[0])
+        wants = "ends" if asked is None else f"asks for {_shown(asked)}"
+        more = f" and {len(rivals) - 1} more" if len(rivals) > 1 else ""
+        return ErrorInfo(
+            name=Nondeterminism.__name__,
+            message=f"the program {wants}, but its journal has {_shown(rival)}{more}, which it has not asked for. "
+            "Nothing was executed. Mend the code and resume the instance, or restart it",
+        )
 
     def next_attempt(self, entry: Entry, now: datetime) -> Entry:
         """Return the entry as it is while its next attempt runs."""
@@ -163,7 +182,7 @@ class Replay:
     def _begin_step(self, call: DoCall, now: datetime) -> Answer:
         key, known = self._next(Kind.STEP, call.name)
         if known is None:
-            return Start(self._fresh(key, State.RUNNING, now, config=call.config))
+            return Start(self._fresh(key, State.RUNNING, now, config=call.config), True)
         if known.state is State.DONE:
             return Hit(known.output or b"null")
         if known.state is State.FAILED:
@@ -191,7 +210,7 @@ class Replay:
         entry = known or self._fresh(key, State.WAITING, now, wake_at=now + call.timeout, event_type=call.type)
         kept = self._inbox.get(call.type)
         if kept and (entry.wake_at is None or kept[0].sent_at <= entry.wake_at):
-            return Take(entry, kept.popleft())
+            return Take(entry, kept.popleft(), fresh)
         self._waiters.setdefault(call.type, deque()).append(entry)
         return WaitEvent(entry, fresh)
 
@@ -227,3 +246,10 @@ class Replay:
     def _keep(self, event: InboxEvent) -> None:
         self.inbox_seen = max(self.inbox_seen, event.seq)
         self._inbox.setdefault(event.type, deque()).append(event)
+
+
+_WORDS = {Kind.STEP: "step", Kind.SLEEP: "sleep", Kind.EVENT: "wait for event"}
+
+
+def _shown(entry: Entry) -> str:
+    return f'{_WORDS[entry.kind]} "{entry.name}" number {entry.count}'

@@ -66,7 +66,7 @@ class Park:
     """Give the claim back until `wake_at` (None = only an event or a verb wakes it).
 
     `inbox_seen` is the last inbox number that the execution saw: when something newer has come, the instance stays due. `status` is
-    WAITING, PAUSED, or QUEUED (the node stops; due at once).
+    WAITING, PAUSED, or QUEUED (the node stops; due at once). With `error` it is paused until somebody has mended what the error says.
     """
 
     instance: int
@@ -77,6 +77,7 @@ class Park:
     inbox_seen: int
     started_at: datetime
     entries: tuple[Entry, ...] = ()  # waits that are not on disk yet
+    error: ErrorInfo | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

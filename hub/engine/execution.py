@@ -27,6 +27,7 @@ from hub.core.errors import (
 from hub.core.model import Attempt, Entry, InboxEvent, Snapshot, State, Status, StepConfig, Wish
 from hub.core.replay import (
     Answer,
+    Call,
     DoCall,
     EventCall,
     Failed,
@@ -45,6 +46,7 @@ from hub.engine.attempt import Body, Running, Services
 from hub.engine.waits import Waits
 
 IDLE_S = 0.1  # a program of several tasks is quiet for that long before it is parked: one of them may be between two steps
+PATIENCE_S = 1.0  # … and for that long before it is said to contradict its journal
 
 
 class Execution:
@@ -64,6 +66,7 @@ class Execution:
         self._waits = Waits(services.clock, self._look)
         self._running: set[Running] = set()
         self._gated: list[asyncio.Future[None]] = []
+        self._held: list[tuple[Entry, asyncio.Future[None]]] = []  # new entries while the program has not caught up with its journal
         self._leaving: Status | None = None
         self._parking = False
         self._looking = False
@@ -103,7 +106,7 @@ class Execution:
         self.over = True
         self._cancel_bodies()
         self._waits.cancel()
-        for gate in self._gated:
+        for gate in (*self._gated, *(held for _, held in self._held)):
             gate.cancel()
         if self._task is not None:
             self._task.cancel()
@@ -129,8 +132,9 @@ class Execution:
 
     async def do(self, name: str, config: StepConfig | None, body: Body, value_of: Callable[[bytes], Any]) -> Any:
         """Run a step to its end, over all its attempts, and return what a replay would return."""
-        self._enter()
-        answer: Answer = self._replay.begin(DoCall(name=name, config=config), self._now())
+        answer = self._ask(DoCall(name=name, config=config))
+        if self._replay.catching_up:
+            await self._hold(answer)
         while True:
             if type(answer) is Hit:
                 return value_of(answer.output)
@@ -147,8 +151,9 @@ class Execution:
 
     async def sleep(self, call: SleepCall) -> None:
         """Wait durably."""
-        self._enter()
-        answer = self._replay.begin(call, self._now())
+        answer = self._ask(call)
+        if self._replay.catching_up:
+            await self._hold(answer)
         if type(answer) is WaitUntil:
             await self._wait(answer.entry, answer.fresh)
             done = replace(answer.entry, state=State.DONE, ended_at=self._now())
@@ -157,8 +162,9 @@ class Execution:
 
     async def wait_for_event(self, call: EventCall) -> bytes:
         """Wait durably for an event and return its encoded value. Raises: WaitTimeout."""
-        self._enter()
-        answer = self._replay.begin(call, self._now())
+        answer = self._ask(call)
+        if self._replay.catching_up:
+            await self._hold(answer)
         if type(answer) is Failed:
             raise rebuild(answer.error)
         if type(answer) is Hit:
@@ -194,6 +200,11 @@ class Execution:
             error, output = describe(raised), None
         if self.over or self._parking:  # the program went on although it was cancelled: a replay will tell
             return None
+        if self._replay.catching_up:
+            await self.services.clock.sleep(IDLE_S)  # tasks that nobody awaits may still be on their way
+            if self._replay.catching_up:
+                self._park(Status.PAUSED, None, self._replay.contradiction(None))
+                return None
         status = Status.COMPLETE if error is None else Status.ERRORED
         self._parking = True  # whatever the program left running must not write any more
         self._cancel_bodies()
@@ -317,6 +328,11 @@ class Execution:
             self._park(Status.WAITING, self._waits.earliest())
         elif self._leaving is not None:
             self._park(self._leaving, self._now())
+        elif self._held:
+            if not self._strands or moves == self._moves:
+                self._park(Status.PAUSED, None, self._replay.contradiction(self._held[0][0]))
+            else:
+                asyncio.get_running_loop().call_later(PATIENCE_S, self._examine, self._moves)
         elif self._waits:
             earliest = self._waits.earliest()
             if earliest is not None and earliest - self._now() <= self.services.resident:
@@ -332,7 +348,9 @@ class Execution:
             self._behind(StartWait(instance=self.key, token=self._token, entry=entry))
         self._waits.arm()
 
-    def _park(self, status: Status, wake_at: datetime | None) -> None:
+    def _park(self, status: Status, wake_at: datetime | None, error: ErrorInfo | None = None) -> None:
+        if error is not None:
+            self.services.log.error("instance.contradicts_its_journal", instance=self.snapshot.instance.id, error=error.message)
         self._parking = True
         self.parked_until = wake_at
         park = Park(
@@ -343,7 +361,8 @@ class Execution:
             wake_at=wake_at,
             inbox_seen=self._replay.inbox_seen,
             started_at=self._started_at,
-            entries=self._waits.take_fresh(),
+            entries=() if error is not None else self._waits.take_fresh(),
+            error=error,
         )
         self.services.committer.submit(park).add_done_callback(self._parked)
 
@@ -354,13 +373,29 @@ class Execution:
 
     # ---- gates and writes
 
-    def _enter(self) -> None:
-        """Note which task asks, and let nothing of an execution that is over go on."""
+    def _ask(self, call: Call) -> Answer:
+        """Ask the replay. Nothing of an execution that is over goes on."""
         if self.over:
             raise asyncio.CancelledError
         self._moves += 1
         if asyncio.current_task() is not self._task:
             self._strands = True
+        answer = self._replay.begin(call, self._now())
+        if self._held and not self._replay.catching_up:
+            held, self._held = self._held, []
+            for _, future in held:
+                if not future.done():
+                    future.set_result(None)
+        return answer
+
+    async def _hold(self, answer: Answer) -> None:
+        """Keep a new entry from beginning until the program has asked for all that its journal holds."""
+        if isinstance(answer, Hit | Failed | Interrupted) or not answer.fresh:
+            return
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._held.append((answer.entry, future))
+        self._look()
+        await future
 
     async def _wait_at_gate(self) -> None:
         gate: asyncio.Future[None] = asyncio.get_running_loop().create_future()
