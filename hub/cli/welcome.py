@@ -74,11 +74,12 @@ def addresses(hub: Welcome, viewer: Viewer) -> Iterator[Text]:
         yield _line("cron", f"{cron.cron}{zone}", cron.workflow + next_at)
     for other in hub.others:
         yield _line(other.kind, other.name, other.workflow)
+    yield _line("dashboard", f"{hub.url}/dashboard", None)
     yield _line("api", f"{hub.url}/client/v4/accounts/{hub.account}", None)
 
 
 def _line(label: str, what: str, leads_to: str | None) -> Text:
-    line = Text.assemble("  ", (f"{safe(label):<9}", "dim"), safe(what))
+    line = Text.assemble("  ", (f"{safe(label):<10}", "dim"), safe(what))
     return line if leads_to is None else line.append(f" → {safe(leads_to)}")
 
 

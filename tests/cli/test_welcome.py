@@ -30,10 +30,11 @@ def test_every_trigger_is_told_with_where_it_leads() -> None:
 
     assert lines(addresses(hub, VIEWER)) == [
         "shop ready on http://127.0.0.1:8787",
-        "  webhook  PUT http://127.0.0.1:8787/hooks/in → orders",
-        "  cron     0 9 * * 1 Europe/Berlin → report, next at 11/23/2026, 8:00:00 AM",
-        "  amqp     jobs → orders",
-        "  api      http://127.0.0.1:8787/client/v4/accounts/acme",
+        "  webhook   PUT http://127.0.0.1:8787/hooks/in → orders",
+        "  cron      0 9 * * 1 Europe/Berlin → report, next at 11/23/2026, 8:00:00 AM",
+        "  amqp      jobs → orders",
+        "  dashboard http://127.0.0.1:8787/dashboard",
+        "  api       http://127.0.0.1:8787/client/v4/accounts/acme",
     ]
 
 
