@@ -32,6 +32,7 @@ class Signals:
         """End all subscriptions."""
         for subscription in tuple(self._subscriptions):
             subscription.end()
+        self._subscriptions.clear()
 
 
 class Subscription(AsyncIterator[int]):

@@ -10,7 +10,8 @@ from __future__ import annotations
 import os
 import socket
 import sqlite3
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing, contextmanager
 from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -69,12 +70,8 @@ class SqliteStore:
         """Take the lock, create or migrate the file. Raises: ConfigError when another hub has it or it cannot be used."""
         if self._writer is not None:
             return
-        writer = WriterThread(self._prepare)
-        try:
-            await writer.start()
-        except BaseException:
-            self._lock.release()
-            raise
+        writer = WriterThread(self._ready_file)
+        await writer.start()
         self._alone = True
         self._writer, self._readers = writer, ReaderThreads(self._connect_reader, threads=_READERS)
 
@@ -82,12 +79,15 @@ class SqliteStore:
         """Finish what was handed in, end the signals, close the file, give the lock back. Safe twice."""
         writer, readers = self._writer, self._readers
         self._writer = self._readers = None
-        if readers is not None:
+        if writer is None or readers is None:
+            return
+        try:
             await readers.stop()  # first: the last connection that closes moves the log into the file, and only the writer may
-        if writer is not None:
-            await writer.stop()
-            self._lock.release()
-        self._signals.close()
+        finally:
+            try:
+                await writer.stop()
+            finally:
+                self._signals.close()
 
     # ---- writing
 
@@ -181,18 +181,23 @@ class SqliteStore:
         name = getattr(error, "sqlite_errorname", type(error).__name__)
         return Unavailable(f"{self._path} cannot be {verb} now: {error} ({name}). Nothing was written; look at the disk that it is on")
 
-    def _prepare(self) -> sqlite3.Connection:
-        """Return the writer's connection to a file that is locked, ours and of the newest schema."""
+    @contextmanager
+    def _ready_file(self) -> Iterator[sqlite3.Connection]:
+        """Hold the lock and the writer's connection to a file that is ours and of the newest schema."""
         if sqlite3.sqlite_version_info < _OLDEST_SQLITE:
             raise ConfigError(f"Python was built with SQLite {sqlite3.sqlite_version}; the hub needs 3.35 or newer", path="store.url")
-        try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            self._lock.take()
-            return self._connect_writer()
-        except OSError as error:
-            raise ConfigError(self._unusable(error.strerror or str(error)), path="store.url") from error
-        except sqlite3.Error as error:
-            raise ConfigError(self._unusable(str(error)), path="store.url") from error
+        with ExitStack() as stack:
+            try:
+                self._path.parent.mkdir(parents=True, exist_ok=True)
+                stack.callback(self._lock.release)
+                self._lock.take()
+                db = stack.enter_context(closing(self._connect_writer()))
+                self._prepare(db)
+            except OSError as error:
+                raise ConfigError(self._unusable(error.strerror or str(error)), path="store.url") from error
+            except sqlite3.Error as error:
+                raise ConfigError(self._unusable(str(error)), path="store.url") from error
+            yield db
 
     def _unusable(self, reason: str) -> str:
         return (
@@ -201,20 +206,17 @@ class SqliteStore:
         )
 
     def _connect_writer(self) -> sqlite3.Connection:
-        db = sqlite3.connect(self._path, timeout=_BUSY_S, isolation_level=None, check_same_thread=False, cached_statements=_STATEMENTS)
-        try:
-            db.execute("PRAGMA journal_mode = WAL")
-            db.execute("PRAGMA synchronous = FULL")
-            db.execute(f"PRAGMA journal_size_limit = {_LOG_BYTES}")
-            db.execute("BEGIN IMMEDIATE")
-            db.execute("PRAGMA user_version = 0")  # what it is; a file that cannot be written says so here, not at the first event
-            db.execute("ROLLBACK")
-            bring_to_newest(db, self._path)
-            db.execute("PRAGMA foreign_keys = ON")  # not before: migrations build tables anew
-        except BaseException:
-            db.close()
-            raise
-        return db
+        return sqlite3.connect(self._path, timeout=_BUSY_S, isolation_level=None, cached_statements=_STATEMENTS)
+
+    def _prepare(self, db: sqlite3.Connection) -> None:
+        db.execute("PRAGMA journal_mode = WAL")
+        db.execute("PRAGMA synchronous = FULL")
+        db.execute(f"PRAGMA journal_size_limit = {_LOG_BYTES}")
+        db.execute("BEGIN IMMEDIATE")
+        db.execute("PRAGMA user_version = 0")  # what it is; a file that cannot be written says so here, not at the first event
+        db.execute("ROLLBACK")
+        bring_to_newest(db, self._path)
+        db.execute("PRAGMA foreign_keys = ON")  # not before: migrations build tables anew
 
     def _connect_reader(self) -> sqlite3.Connection:
         place = f"file:{quote(str(self._path.absolute()))}?mode=ro"

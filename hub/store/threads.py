@@ -10,17 +10,18 @@ import contextlib
 import sqlite3
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from typing import TypeVar
 
 T = TypeVar("T")
-Connect = Callable[[], sqlite3.Connection]
 
 
 class WriterThread:
     """One thread with one connection, which runs jobs one after the other in the order of their calls."""
 
-    def __init__(self, connect: Connect) -> None:
-        self._connect = connect
+    def __init__(self, connect: Callable[[], AbstractContextManager[sqlite3.Connection]]) -> None:
+        self._connect = connect  # entered and left in the thread
+        self._held = contextlib.ExitStack()
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="hub-store-writer")
         self._db: sqlite3.Connection | None = None
 
@@ -43,14 +44,16 @@ class WriterThread:
         return asyncio.shield(future)
 
     async def stop(self) -> None:
-        """Finish all jobs, close the connection, end the thread. Safe twice."""
-        pool = self._pool
-        with contextlib.suppress(RuntimeError):  # it has been shut down before
-            pool.submit(self._close)
-        await asyncio.to_thread(pool.shutdown)
+        """Finish all jobs, close the connection, end the thread, also when this is cancelled. Safe twice."""
+        try:
+            closing = self._pool.submit(self._close)
+        except RuntimeError:  # it has been stopped before
+            return
+        await asyncio.to_thread(self._pool.shutdown)
+        closing.result()
 
     def _open(self) -> None:
-        self._db = self._connect()
+        self._db = self._held.enter_context(self._connect())
 
     def _work(self, call: Callable[[sqlite3.Connection], T]) -> T:
         if self._db is None:
@@ -58,15 +61,14 @@ class WriterThread:
         return call(self._db)
 
     def _close(self) -> None:
-        if self._db is not None:
-            self._db.close()
-            self._db = None
+        self._db = None
+        self._held.close()
 
 
 class ReaderThreads:
     """A small pool of threads, each job with a connection of its own. A connection is opened when it is first needed."""
 
-    def __init__(self, connect: Connect, *, threads: int) -> None:
+    def __init__(self, connect: Callable[[], sqlite3.Connection], *, threads: int) -> None:
         self._connect = connect
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="hub-store-reader")
         self._idle: list[sqlite3.Connection] = []  # append and pop are atomic
@@ -77,9 +79,11 @@ class ReaderThreads:
 
     async def stop(self) -> None:
         """Finish all jobs, close the connections, end the threads. Safe twice."""
-        await asyncio.to_thread(self._pool.shutdown)
-        while self._idle:
-            self._idle.pop().close()
+        try:
+            await asyncio.to_thread(self._pool.shutdown)
+        finally:
+            while self._idle:
+                self._idle.pop().close()
 
     def _read(self, call: Callable[[sqlite3.Connection], T]) -> T:
         try:

@@ -176,6 +176,8 @@ async def test_an_event_whose_workflow_was_deleted_does_not_bring_it_back(world:
 async def test_a_workflow_remembers_when_it_was_triggered_last(world: World) -> None:
     await world.store.apply([CreateInstance(new=new(f"i{n}", created_at=at(n))) for n in (4, 8, 6)])
 
+    await world.create("of a clock that is behind", created_at=at(7))
+
     (workflow,) = (await world.store.find(WorkflowQuery())).items
     assert workflow.triggered_at == at(8)
 

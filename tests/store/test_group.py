@@ -239,3 +239,14 @@ async def test_a_large_group_is_one_group(world: World) -> None:
     assert (await world.store.counts()) == {Status.QUEUED: 5000}
     again = await world.store.apply([CreateInstance(new=new(f"x{n}", trigger="hook", dedupe_key=str(n))) for n in range(5000)])
     assert [(outcome.verdict, outcome.instance) for outcome in again] == [(Verdict.DUPLICATE, key) for key in keys]
+
+
+async def test_a_group_may_change_many_instances(world: World) -> None:
+    keys = [
+        outcome.instance for outcome in await world.store.apply([CreateInstance(new=new(f"i{n}"), node=world.node) for n in range(300)])
+    ]
+
+    verdicts = await world.verdicts(*(settle(key or 0) for key in keys), *(finish(key or 0) for key in reversed(keys)))
+
+    assert verdicts == [Verdict.APPLIED] * 600
+    assert await world.store.counts() == {Status.COMPLETE: 300}

@@ -197,6 +197,24 @@ async def test_close_finishes_what_was_handed_in(path: Path) -> None:
         assert await store.counts() == {Status.QUEUED: 20}
 
 
+async def test_a_close_that_is_cancelled_gives_the_file_back_all_the_same(path: Path) -> None:
+    store = store_for(f"sqlite:///{path}")
+    await store.open()
+    closing = asyncio.ensure_future(store.close())
+    await asyncio.sleep(0)  # it has begun
+
+    closing.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await closing
+    await store.close()
+
+    for thread in threading.enumerate():
+        if thread.name.startswith("hub-store"):
+            await asyncio.to_thread(thread.join)
+    async with opened(path) as again:
+        assert await again.counts() == {}
+
+
 async def test_the_file_is_in_write_ahead_mode(path: Path) -> None:
     async with opened(path):
         pass
