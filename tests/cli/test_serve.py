@@ -13,7 +13,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from tests.cli.command_line import run
+from tests.cli.command_line import call, run
 from tests.cli.node import CODE, ENDLESS, SETTINGS, Node, make_project, running
 
 
@@ -59,7 +59,7 @@ async def test_a_signal_stops_the_hub_cleanly(tmp_path: Path, number: signal.Sig
 async def test_a_second_signal_does_not_wait_for_running_steps(tmp_path: Path) -> None:
     settings = SETTINGS + '[runner]\ngrace = "10 minutes"\n'
     async with running("serve", str(make_project(tmp_path / "p", code=ENDLESS, settings=settings)), "--port", "0") as node:
-        await run("workflows", "trigger", "orders", env=await node.env())
+        await call("workflows", "trigger", "orders", env=await node.env())
         await node.out.line("blocked")
         node.process.send_signal(signal.SIGINT)
         await node.err.line("once more to stop at once")
@@ -83,7 +83,7 @@ async def test_the_project_is_the_working_folder_unless_told(tmp_path: Path) -> 
 
 async def test_logs_in_a_pipe_are_json_and_apart_from_the_addresses(tmp_path: Path) -> None:
     async with running("serve", str(make_project(tmp_path / "p")), "--port", "0", env={"HUB_LOG_LEVEL": "debug"}) as node:
-        await run("workflows", "trigger", "orders", env=await node.env())
+        await call("workflows", "trigger", "orders", env=await node.env())
         await status(node, "complete")
         await node.stop()
 
@@ -173,7 +173,7 @@ async def test_the_client_follows_an_instance_from_its_creation_to_its_end(tmp_p
 async def test_a_text_as_payload_stays_a_text(tmp_path: Path) -> None:
     code = CODE.replace('event.payload.get("approve")', "False")
     async with running("serve", str(make_project(tmp_path / "p", code=code)), "--port", "0") as node:
-        await run("workflows", "trigger", "orders", '"123"', env=await node.env())
+        await call("workflows", "trigger", "orders", '"123"', env=await node.env())
 
         assert (await status(node, "complete"))["output"] == {"got": "123"}
 
@@ -183,21 +183,21 @@ async def test_every_verb_does_what_it_says(tmp_path: Path) -> None:
         env = await node.env()
         verb = ("workflows", "instances")
 
-        await run("workflows", "trigger", "orders", '{"approve":true}', "--id", "one", env=env)
+        await call("workflows", "trigger", "orders", '{"approve":true}', "--id", "one", env=env)
         await status(node, "waiting")
-        paused = await run(*verb, "pause", "orders", "latest", env=env)
+        paused = await call(*verb, "pause", "orders", "latest", env=env)
         await status(node, "paused")
-        resumed = await run(*verb, "resume", "orders", "one", env=env)
+        resumed = await call(*verb, "resume", "orders", "one", env=env)
         await status(node, "waiting")
-        terminated = await run(*verb, "terminate", "orders", "one", env=env)
+        terminated = await call(*verb, "terminate", "orders", "one", env=env)
         await status(node, "terminated")
-        late = await run(*verb, "pause", "orders", "one", env=env)
-        restarted = await run(*verb, "restart", "orders", "one", env=env)
+        late = await call(*verb, "pause", "orders", "one", env=env)
+        restarted = await call(*verb, "restart", "orders", "one", env=env)
         await status(node, "waiting")
-        sent = await run(*verb, "send-event", "orders", "one", "--type", "approved", "--payload", '{"by":"ada"}', env=env)
+        sent = await call(*verb, "send-event", "orders", "one", "--type", "approved", "--payload", '{"by":"ada"}', env=env)
         ended = await status(node, "complete")
-        deleted = await run(*verb, "delete", "orders", "one", env=env)
-        gone = await run(*verb, "describe", "orders", "one", env=env)
+        deleted = await call(*verb, "delete", "orders", "one", env=env)
+        gone = await call(*verb, "describe", "orders", "one", env=env)
 
         for outcome in (paused, resumed, terminated, restarted, sent, deleted):
             assert (outcome.code, outcome.err) == (0, "")
@@ -210,7 +210,7 @@ async def test_every_verb_does_what_it_says(tmp_path: Path) -> None:
 async def test_an_unknown_workflow_is_told_with_the_nearest_name(tmp_path: Path) -> None:
     async with running("serve", str(make_project(tmp_path / "p")), "--port", "0") as node:
         for command in (("describe",), ("trigger",), ("instances", "list"), ("instances", "describe")):
-            outcome = await run("workflows", *command, "order", env=await node.env())
+            outcome = await call("workflows", *command, "order", env=await node.env())
 
             assert outcome.code == 4
             assert '"orders"' in outcome.err
@@ -218,8 +218,8 @@ async def test_an_unknown_workflow_is_told_with_the_nearest_name(tmp_path: Path)
 
 async def test_a_token_is_needed_where_one_is_set(tmp_path: Path) -> None:
     async with running("serve", str(make_project(tmp_path / "p")), "--port", "0", env={"HUB_SERVER_TOKEN": "s3cret"}) as node:
-        without = await run("workflows", "list", env=await node.env())
-        having = await run("workflows", "list", env={**await node.env(), "HUB_TOKEN": "s3cret"})
+        without = await call("workflows", "list", env=await node.env())
+        having = await call("workflows", "list", env={**await node.env(), "HUB_TOKEN": "s3cret"})
 
         assert without.code == 3
         assert "HUB_TOKEN" in without.err
@@ -303,13 +303,13 @@ async def test_dev_reads_changed_settings(tmp_path: Path) -> None:
 async def test_dev_goes_on_with_the_instances_of_the_old_code(tmp_path: Path) -> None:
     project = make_project(tmp_path / "p")
     async with running("dev", str(project), "--port", "0") as node:
-        await run("workflows", "trigger", "orders", '{"approve":true}', "--id", "one", env=await node.env())
+        await call("workflows", "trigger", "orders", '{"approve":true}', "--id", "one", env=await node.env())
         await status(node, "waiting")
         await node.out.line("Ctrl-C")
         seen = len(node.out.seen)
         (project / "flows.py").write_text(CODE + "\n# changed\n", encoding="utf-8")
         assert await node.url(after=seen) == await node.url()
 
-        await run("workflows", "instances", "send-event", "orders", "one", "--type", "approved", "--payload", "1", env=await node.env())
+        await call("workflows", "instances", "send-event", "orders", "one", "--type", "approved", "--payload", "1", env=await node.env())
 
         assert (await status(node, "complete"))["output"] == 1

@@ -7,11 +7,9 @@ from pathlib import Path
 
 import pytest
 from rich.text import Text
-from typer.testing import CliRunner
 
 from hub.cli.exits import of_status
-from hub.cli.main import app
-from tests.cli.command_line import run, run_on_terminal
+from tests.cli.command_line import call, run, run_on_terminal
 from tests.cli.conftest import RecordedHub, recorded
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -33,7 +31,7 @@ async def test_list_prints_the_workflows_newest_first(recorded_hub: RecordedHub)
 async def test_list_asks_for_the_page_that_the_user_wants(recorded_hub: RecordedHub) -> None:
     recorded_hub.answer("GET", "?page=3&per_page=10", [])
 
-    outcome = await run("workflows", "list", "--page", "3", "--per-page", "10", env=recorded_hub.env)
+    outcome = await call("workflows", "list", "--page", "3", "--per-page", "10", env=recorded_hub.env)
 
     assert (outcome.code, outcome.out) == (0, "")
     assert "No workflows found on page 3" in outcome.err
@@ -43,7 +41,7 @@ async def test_describe_prints_the_workflow_and_its_latest_version(recorded_hub:
     recorded_hub.answer("GET", "/starter", recorded("workflow"))
     recorded_hub.answer("GET", "/starter/versions", recorded("versions"))
 
-    outcome = await run("workflows", "describe", "starter", env=recorded_hub.env)
+    outcome = await call("workflows", "describe", "starter", env=recorded_hub.env)
 
     assert outcome.out == (GOLDEN / "workflow.txt").read_text(encoding="utf-8")
 
@@ -52,7 +50,7 @@ async def test_instances_list_sends_every_filter(recorded_hub: RecordedHub) -> N
     query = "?page=2&per_page=5&status=waiting&date_start=2026-01-01T00:00:00.000Z&date_end=2026-01-31T23:59:59.999Z"
     recorded_hub.answer("GET", f"/starter/instances{query}", recorded("instances"))
 
-    outcome = await run(
+    outcome = await call(
         *("workflows", "instances", "list", "starter", "--status", "waiting", "--page", "2", "--per-page", "5"),
         *("--date-start", "2026-01-01", "--date-end", "2026-01-31"),
         env=recorded_hub.env,
@@ -64,8 +62,8 @@ async def test_instances_list_sends_every_filter(recorded_hub: RecordedHub) -> N
 async def test_instances_list_is_newest_first_and_reverse_turns_it(recorded_hub: RecordedHub) -> None:
     recorded_hub.answer("GET", "/starter/instances?page=1", recorded("instances"))
 
-    forward = await run("workflows", "instances", "list", "starter", "--json", env=recorded_hub.env)
-    backward = await run("workflows", "instances", "list", "starter", "--json", "--reverse", env=recorded_hub.env)
+    forward = await call("workflows", "instances", "list", "starter", "--json", env=recorded_hub.env)
+    backward = await call("workflows", "instances", "list", "starter", "--json", "--reverse", env=recorded_hub.env)
 
     ids = [item["id"] for item in json.loads(forward.out)]
     assert ids == ["d", "b", "a", "*/30 * * * *-1786001400000"]
@@ -83,7 +81,7 @@ async def test_an_empty_list_of_instances_says_why(recorded_hub: RecordedHub, fl
     recorded_hub.answer("GET", "/starter/instances?page=1", [])
     recorded_hub.answer("GET", "/starter/instances?page=1&status=paused", [])
 
-    outcome = await run("workflows", "instances", "list", "starter", *flags, env=recorded_hub.env)
+    outcome = await call("workflows", "instances", "list", "starter", *flags, env=recorded_hub.env)
 
     assert (outcome.code, outcome.out, outcome.err) == (0, "", message + "\n")
 
@@ -92,8 +90,8 @@ async def test_instances_describe_is_of_the_latest_one_unless_told(recorded_hub:
     recorded_hub.answer("GET", "/starter/instances/latest", recorded("complete"))
     recorded_hub.answer("GET", "/starter/instances/order-9", recorded("errored"))
 
-    latest = await run("workflows", "instances", "describe", "starter", env=recorded_hub.env)
-    other = await run("workflows", "instances", "describe", "starter", "order-9", env=recorded_hub.env)
+    latest = await call("workflows", "instances", "describe", "starter", env=recorded_hub.env)
+    other = await call("workflows", "instances", "describe", "starter", "order-9", env=recorded_hub.env)
 
     assert latest.out == (GOLDEN / "complete.txt").read_text(encoding="utf-8")
     assert other.out == (GOLDEN / "errored.txt").read_text(encoding="utf-8")
@@ -102,7 +100,7 @@ async def test_instances_describe_is_of_the_latest_one_unless_told(recorded_hub:
 async def test_json_is_the_result_as_the_api_sent_it(recorded_hub: RecordedHub) -> None:
     recorded_hub.answer("GET", "/starter/instances/latest", recorded("complete"))
 
-    outcome = await run("workflows", "instances", "describe", "starter", "--json", env=recorded_hub.env)
+    outcome = await call("workflows", "instances", "describe", "starter", "--json", env=recorded_hub.env)
 
     assert json.loads(outcome.out) == recorded("complete")
     assert outcome.out.startswith('{\n    "id": "order-7",')
@@ -111,7 +109,7 @@ async def test_json_is_the_result_as_the_api_sent_it(recorded_hub: RecordedHub) 
 async def test_an_id_of_a_schedule_travels_whole(recorded_hub: RecordedHub) -> None:
     recorded_hub.answer("GET", "/starter/instances/%2A%2F30%20%2A%20%2A%20%2A%20%2A-1786001400000", recorded("complete"))
 
-    outcome = await run("workflows", "instances", "describe", "starter", "*/30 * * * *-1786001400000", env=recorded_hub.env)
+    outcome = await call("workflows", "instances", "describe", "starter", "*/30 * * * *-1786001400000", env=recorded_hub.env)
 
     assert outcome.code == 0, outcome.err
 
@@ -122,7 +120,7 @@ async def test_an_id_of_a_schedule_travels_whole(recorded_hub: RecordedHub) -> N
 async def test_trigger_creates_an_instance(recorded_hub: RecordedHub) -> None:
     recorded_hub.answer("POST", "/starter/instances", {"id": "my-id"})
 
-    outcome = await run("workflows", "trigger", "starter", '{"n": 12345678901234567890.10}', "--id", "my-id", env=recorded_hub.env)
+    outcome = await call("workflows", "trigger", "starter", '{"n": 12345678901234567890.10}', "--id", "my-id", env=recorded_hub.env)
 
     assert outcome.out == '🚀 Workflow instance "my-id" has been queued successfully\n'
     assert recorded_hub.heard[0].body == '{"instance_id":"my-id","params":{"n": 12345678901234567890.10}}'  # every digit as typed
@@ -131,7 +129,7 @@ async def test_trigger_creates_an_instance(recorded_hub: RecordedHub) -> None:
 async def test_trigger_without_params_sends_none(recorded_hub: RecordedHub) -> None:
     recorded_hub.answer("POST", "/starter/instances", {"id": "x"})
 
-    await run("workflows", "trigger", "starter", env=recorded_hub.env)
+    await call("workflows", "trigger", "starter", env=recorded_hub.env)
 
     assert recorded_hub.heard[0].body == "{}"
 
@@ -140,8 +138,8 @@ async def test_params_come_from_a_file_or_from_standard_input(recorded_hub: Reco
     recorded_hub.answer("POST", "/starter/instances", {"id": "x"})
     (tmp_path / "order.json").write_text('\ufeff{"from":"file"}', encoding="utf-8")
 
-    file = await run("workflows", "trigger", "starter", "--input", f"@{tmp_path / 'order.json'}", env=recorded_hub.env)
-    piped = await run("workflows", "trigger", "starter", "--input", "-", env=recorded_hub.env, stdin=b'{"from":"stdin"}')
+    file = await call("workflows", "trigger", "starter", "--input", f"@{tmp_path / 'order.json'}", env=recorded_hub.env)
+    piped = await call("workflows", "trigger", "starter", "--input", "-", env=recorded_hub.env, stdin=b'{"from":"stdin"}')
 
     assert (file.code, piped.code) == (0, 0)
     assert [heard.body for heard in recorded_hub.heard] == ['{"params":{"from":"file"}}', '{"params":{"from":"stdin"}}']
@@ -160,7 +158,7 @@ async def test_a_verb_steers_the_newest_instance_and_names_it(recorded_hub: Reco
     recorded_hub.answer("GET", "/starter/instances/latest?simple=true", recorded("complete"))
     recorded_hub.answer("PATCH", "/starter/instances/order-7/status", {"status": "queued", "timestamp": "2026-11-22T06:00:00.000Z"})
 
-    outcome = await run("workflows", "instances", verb, "starter", "latest", env=recorded_hub.env)
+    outcome = await call("workflows", "instances", verb, "starter", "latest", env=recorded_hub.env)
 
     assert (outcome.code, outcome.out, outcome.err) == (0, line, "")
     assert json.loads(recorded_hub.heard[1].body) == {"status": verb}
@@ -169,7 +167,7 @@ async def test_a_verb_steers_the_newest_instance_and_names_it(recorded_hub: Reco
 async def test_restart_begins_at_a_step(recorded_hub: RecordedHub) -> None:
     recorded_hub.answer("PATCH", "/starter/instances/i/status", {"status": "queued"})
 
-    await run(
+    await call(
         *("workflows", "instances", "restart", "starter", "i"),
         *("--from-step-name", "charge", "--from-step-count", "2", "--from-step-type", "waitForEvent"),
         env=recorded_hub.env,
@@ -182,8 +180,8 @@ async def test_send_event_says_what_was_sent(recorded_hub: RecordedHub) -> None:
     recorded_hub.answer("POST", "/starter/instances/i/events/go", {"instanceId": "i"})
     command = ("workflows", "instances", "send-event", "starter", "i", "--type", "go")
 
-    loaded = await run(*command, "--payload", '{"x": [1]}', env=recorded_hub.env)
-    empty = await run(*command, env=recorded_hub.env)
+    loaded = await call(*command, "--payload", '{"x": [1]}', env=recorded_hub.env)
+    empty = await call(*command, env=recorded_hub.env)
 
     assert loaded.out == '📤 The event with type "go" and payload "{"x":[1]}" was sent to the instance "i" from starter\n'
     assert empty.out == '📤 The event with type "go" was sent to the instance "i" from starter\n'
@@ -194,7 +192,7 @@ async def test_deleting_some_instances_tells_which_and_why_not_the_others(record
     errors = [{"id": "b", "code": 10400, "message": "(instance.not_found) there is no such instance"}]
     recorded_hub.answer("POST", "/starter/instances/batch/delete", {"deleted": [{"id": "a"}, {"id": "c"}], "errors": errors})
 
-    outcome = await run("workflows", "instances", "delete", "starter", "a", "b", "c", env=recorded_hub.env)
+    outcome = await call("workflows", "instances", "delete", "starter", "a", "b", "c", env=recorded_hub.env)
 
     assert outcome.code == 4
     assert outcome.out == '🗑️  Deleted workflow instances from "starter": "a", "c"\n'
@@ -204,7 +202,7 @@ async def test_deleting_some_instances_tells_which_and_why_not_the_others(record
 async def test_deleting_a_workflow_asks_nobody_in_a_script(recorded_hub: RecordedHub) -> None:
     recorded_hub.answer("DELETE", "/starter", {"status": "ok"})
 
-    outcome = await run("workflows", "delete", "starter", env=recorded_hub.env)
+    outcome = await call("workflows", "delete", "starter", env=recorded_hub.env)
 
     assert outcome.out == (
         '✅ Workflow "starter" removed successfully. \n Note that running instances might take a few minutes to be properly terminated.\n'
@@ -252,8 +250,8 @@ async def test_the_nearest_option_beats_the_environment(recorded_hub: RecordedHu
     recorded_hub.answer("GET", "?page=1", [])
     wrong = {"HUB_URL": "http://127.0.0.1:1", "HUB_TOKEN": "wrong", "HUB_ACCOUNT": "wrong"}
 
-    spread = await run("--url", recorded_hub.url, "workflows", "--token", "t", "list", "--account", "local", env=wrong)
-    nearest = await run(
+    spread = await call("--url", recorded_hub.url, "workflows", "--token", "t", "list", "--account", "local", env=wrong)
+    nearest = await call(
         "--url", "http://127.0.0.1:2", "workflows", "list", "--url", f"{recorded_hub.url}/", "--account", "local", env=wrong
     )
 
@@ -267,7 +265,7 @@ async def test_the_nearest_option_beats_the_environment(recorded_hub: RecordedHu
 async def test_a_refusal_has_its_exit_code_and_its_message(recorded_hub: RecordedHub) -> None:
     recorded_hub.refuse("GET", "/nope", 404, 10200, '(some.words) no workflow "nope"; did you mean "note"?')
 
-    outcome = await run("workflows", "describe", "nope", env=recorded_hub.env)
+    outcome = await call("workflows", "describe", "nope", env=recorded_hub.env)
 
     assert (outcome.code, outcome.out) == (4, "")
     assert outcome.err == 'error: (some.words) no workflow "nope"; did you mean "note"? [code: 10200]\n'
@@ -281,7 +279,7 @@ def test_the_status_of_a_refusal_decides_the_exit_code(status: int, code: int) -
 async def test_a_missing_token_is_told_with_its_cure(recorded_hub: RecordedHub) -> None:
     recorded_hub.refuse("GET", "?page=1", 401, 10000, "(unauthorized) a token is needed")
 
-    outcome = await run("workflows", "list", env=recorded_hub.env)
+    outcome = await call("workflows", "list", env=recorded_hub.env)
 
     assert outcome.err.endswith("give the hub's token with --token or HUB_TOKEN\n")
 
@@ -300,7 +298,7 @@ async def test_an_absent_hub_is_told_with_its_cure() -> None:
 async def test_another_server_at_the_address_is_not_taken_for_a_hub(recorded_hub: RecordedHub, body: str) -> None:
     recorded_hub.send("GET", "?page=1", body)
 
-    outcome = await run("workflows", "list", env=recorded_hub.env)
+    outcome = await call("workflows", "list", env=recorded_hub.env)
 
     assert outcome.code == 1
     assert f"{recorded_hub.url} answered, but not as a hub does: HTTP 200, text/html" in outcome.err
@@ -328,8 +326,8 @@ async def test_another_server_at_the_address_is_not_taken_for_a_hub(recorded_hub
         (["instances", "delete", "w"], "Missing argument 'ID...'"),
     ],
 )
-def test_a_slip_of_the_finger_costs_no_request(argv: list[str], message: str) -> None:
-    outcome = CliRunner().invoke(app, ["workflows", *argv], env={"HUB_URL": "http://127.0.0.1:1"})  # a request would end with code 1
+async def test_a_slip_of_the_finger_costs_no_request(argv: list[str], message: str) -> None:
+    outcome = await call("workflows", *argv, env={"HUB_URL": "http://127.0.0.1:1"})  # a request would end with code 1
 
-    assert (outcome.exit_code, outcome.stdout) == (2, "")
-    assert message in outcome.stderr
+    assert (outcome.code, outcome.out) == (2, "")
+    assert message in outcome.err
