@@ -13,8 +13,10 @@ from typing import Any
 
 from hub.core import writes as w
 from hub.core.errors import ErrorInfo
-from hub.core.model import FINAL, Status, Wish
+from hub.core.model import FINAL, FOR_EVER, Parent, Retention, Rollback, Status, Wish
 from hub.core.writes import Verb, Verdict
+
+TERMINATED = ErrorInfo(name="Terminated", message="the instance was terminated")
 
 
 @dataclass(slots=True, kw_only=True)
@@ -36,6 +38,12 @@ class Head:
     recoveries: int = 0
     output: bytes | None = None
     error: ErrorInfo | None = None
+    ends_as: Status | None = None
+    rollback: Rollback | None = None
+    version_ran: str | None = None
+    parent: Parent | None = None
+    retention: Retention = FOR_EVER
+    expires_at: datetime | None = None
     result_changed: bool = False  # `output` and `error` are loaded only to be written
     changed: bool = False
     deleted: bool = False
@@ -62,16 +70,17 @@ def holds(head: Head, token: int) -> bool:
     return head.node is not None and head.token == token
 
 
-def _settle(head: Head, write: w.SettleStep | w.FailAttempt | w.StartWait) -> Verdict:
+def _settle(head: Head, write: w.SettleStep | w.FailAttempt | w.StartWait | w.StartChild) -> Verdict:
     return Verdict.APPLIED if holds(head, write.token) else Verdict.FENCED
 
 
 def _begin(head: Head, write: w.Begin) -> Verdict:
     if not holds(head, write.token):
         return Verdict.FENCED
-    if head.status is not Status.WAITING_FOR_PAUSE:
+    if head.status not in (Status.WAITING_FOR_PAUSE, Status.ROLLING_BACK):
         head.status = Status.RUNNING
     head.started_at = head.started_at or write.at
+    head.version_ran = write.version or head.version_ran
     return _touch(head, write.at)
 
 
@@ -79,7 +88,10 @@ def _park(head: Head, write: w.Park) -> Verdict:
     if not holds(head, write.token):
         return Verdict.FENCED
     head.started_at = head.started_at or write.started_at
-    if write.error is not None:
+    head.version_ran = write.version or head.version_ran
+    if head.ends_as is not None:  # rolling back: nothing but the end of the handlers follows
+        head.status, head.wake_at, head.wish = Status.ROLLING_BACK, write.wake_at or write.at, Wish.NONE
+    elif write.error is not None:
         head.error, head.result_changed = write.error, True
         _pause(head, write.at)
     elif head.wish is Wish.PAUSE:
@@ -98,7 +110,8 @@ def _finish(head: Head, write: w.Finish) -> Verdict:
     if not holds(head, write.token):
         return Verdict.FENCED
     head.started_at = head.started_at or write.started_at
-    head.output, head.error, head.result_changed = write.output, write.error, True
+    head.version_ran = write.version or head.version_ran
+    head.output, head.error, head.rollback, head.result_changed = write.output, write.error, write.rollback, True
     return _end(head, write.status, write.at)
 
 
@@ -115,8 +128,12 @@ def _send(head: Head, write: w.SendEvent) -> Verdict:
 def _steer(head: Head, write: w.Steer) -> Verdict:
     if head.final:
         return Verdict.CONFLICT
+    if write.verb is Verb.TERMINATE and write.rollback:
+        return _terminate_with_rollback(head, write)
     if write.verb is Verb.TERMINATE:
         return _end(head, Status.TERMINATED, write.at)
+    if head.status is Status.ROLLING_BACK:
+        return Verdict.CONFLICT
     if write.verb is Verb.PAUSE:
         if head.status in (Status.PAUSED, Status.WAITING_FOR_PAUSE):
             return Verdict.APPLIED
@@ -135,9 +152,31 @@ def _steer(head: Head, write: w.Steer) -> Verdict:
     return Verdict.APPLIED  # there is nothing to resume
 
 
+def _terminate_with_rollback(head: Head, write: w.Steer) -> Verdict:
+    if head.status is Status.ROLLING_BACK:
+        return Verdict.APPLIED
+    head.ends_as, head.error, head.result_changed = Status.TERMINATED, TERMINATED, True
+    head.status, head.paused_at = Status.ROLLING_BACK, None
+    if head.node is None:
+        head.wake_at, head.wish = write.at, Wish.NONE
+    else:
+        head.wish = Wish.ROLL_BACK
+    return _touch(head, write.at)
+
+
+def _roll_back(head: Head, write: w.RollBack) -> Verdict:
+    if not holds(head, write.token):
+        return Verdict.FENCED
+    if head.ends_as is None:
+        head.ends_as, head.error, head.result_changed = Status.ERRORED, write.error, True
+    head.status, head.wish = Status.ROLLING_BACK, Wish.NONE
+    return _touch(head, write.at)
+
+
 def _restart(head: Head, write: w.Restart) -> Verdict:
     head.status, head.node, head.wish, head.wake_at = Status.QUEUED, None, Wish.NONE, write.at
     head.started_at = head.ended_at = head.paused_at = head.output = head.error = None
+    head.ends_as = head.rollback = head.expires_at = None
     head.recoveries, head.result_changed = 0, True
     return _touch(head, write.at)
 
@@ -153,7 +192,9 @@ def _pause(head: Head, at: datetime) -> None:
 
 def _end(head: Head, status: Status, at: datetime) -> Verdict:
     head.status, head.ended_at, head.node, head.wake_at, head.paused_at = status, at, None, None, None
-    head.wish = Wish.NONE
+    head.wish, head.ends_as = Wish.NONE, None
+    keep = head.retention.success if status is Status.COMPLETE else head.retention.error
+    head.expires_at = None if keep is None else at + keep
     return _touch(head, at)
 
 
@@ -167,6 +208,8 @@ _RULES: dict[type, Callable[[Head, Any], Verdict]] = {
     w.SettleStep: _settle,
     w.FailAttempt: _settle,
     w.StartWait: _settle,
+    w.StartChild: _settle,
+    w.RollBack: _roll_back,
     w.Park: _park,
     w.Finish: _finish,
     w.SendEvent: _send,

@@ -50,6 +50,8 @@ class Kind(StrEnum):
     STEP = "step"
     SLEEP = "sleep"
     EVENT = "waitForEvent"
+    CHILD = "workflow"
+    ROLLBACK = "rollback"
 
 
 class State(StrEnum):
@@ -66,6 +68,7 @@ class Wish(StrEnum):
 
     NONE = "none"
     PAUSE = "pause"
+    ROLL_BACK = "rollback"  # cancel the bodies, run the rollback handlers, then end
 
 
 class Backoff(StrEnum):
@@ -78,12 +81,46 @@ class Backoff(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepConfig:
-    """The retry policy of one step, fixed at its first execution. `limit` counts retries: 0 means one attempt."""
+    """The retry policy of one step, fixed at its first execution. `limit` counts retries: 0 means one attempt.
+
+    `jitter` is the largest part of a delay, from 0 to 1, that is added to it at random. `dynamic` = a function of the author gives the base
+    delay. `sensitive` = the output is kept and passed on, and never shown.
+    """
 
     limit: int = 5
     delay: timedelta = timedelta(seconds=10)
     backoff: Backoff = Backoff.EXPONENTIAL
     timeout: timedelta = timedelta(minutes=10)
+    jitter: float = 0.0
+    dynamic: bool = False
+    sensitive: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Retention:
+    """How long an instance is kept after its end. None = for ever."""
+
+    success: timedelta | None = None  # of complete ones
+    error: timedelta | None = None  # of errored and terminated ones
+
+
+FOR_EVER = Retention()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parent:
+    """The instance that started another one, and the inbox type under which it waits for the other's end."""
+
+    key: int
+    inbox_type: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rollback:
+    """How the rollback handlers of an instance ended: all of them well, or one with an error."""
+
+    complete: bool
+    error: ErrorInfo | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -171,6 +208,8 @@ class NewInstance:
     start_at: datetime | None = None  # None = now
     schedule: Schedule | None = None
     generated_id: bool = False  # the hub made the id itself: it cannot exist yet
+    retention: Retention = FOR_EVER
+    parent: Parent | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -199,6 +238,11 @@ class Instance:
     params: bytes = b"null"
     output: bytes | None = None
     error: ErrorInfo | None = None
+    version_ran: str | None = None  # the version of the code that last ran it; None = `version`
+    parent: Parent | None = None
+    retention: Retention = FOR_EVER
+    ends_as: Status | None = None  # while rolling back: errored or terminated
+    rollback: Rollback | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -221,6 +265,7 @@ class Entry:
     wake_at: datetime | None = None  # end of a sleep, deadline of a wait, time of the next attempt
     config: StepConfig | None = None  # None = the documented defaults
     event_type: str | None = None
+    child: str | None = None  # "workflow/id" of the instance that the entry started
     output: bytes | None = None
     error: ErrorInfo | None = None
 
@@ -240,6 +285,7 @@ class Attempt:
     started_at: datetime
     ended_at: datetime
     error: ErrorInfo
+    kind: Kind = Kind.STEP  # or ROLLBACK, of the step with that name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -310,6 +356,7 @@ class InstanceQuery:
     id: str | None = None
     key: int | None = None
     statuses: frozenset[Status] = frozenset()
+    parent: int | None = None
     created_from: datetime | None = None
     created_to: datetime | None = None
     ascending: bool = False

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from hub.core.errors import ErrorInfo, Nondeterminism
+from hub.core.family import inbox_type
 from hub.core.model import Entry, InboxEvent, Kind, State, StepConfig
 
 EntryId = tuple[Kind, str, int]
@@ -20,10 +21,12 @@ EntryId = tuple[Kind, str, int]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DoCall:
-    """`step.do`."""
+    """`step.do`, or a rollback handler, which takes the number of its step."""
 
     name: str
     config: StepConfig | None = None  # None = the defaults
+    kind: Kind = Kind.STEP
+    count: int | None = None  # None = the next one of that name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,7 +47,16 @@ class EventCall:
     timeout: timedelta
 
 
-Call = DoCall | SleepCall | EventCall
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChildCall:
+    """`step.run_workflow`. `child` is "workflow/id" of the instance to create, if there is none yet."""
+
+    name: str
+    child: str
+    timeout: timedelta | None = None
+
+
+Call = DoCall | SleepCall | EventCall | ChildCall
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +113,15 @@ class Take:
     fresh: bool = False
 
 
-Answer = Hit | Failed | Start | Interrupted | WaitUntil | WaitEvent | Take
+@dataclass(frozen=True, slots=True)
+class StartInstance:
+    """Create the child that the entry names, together with the entry; then ask with `await_child`."""
+
+    entry: Entry
+    fresh: bool = True
+
+
+Answer = StartInstance | Hit | Failed | Start | Interrupted | WaitUntil | WaitEvent | Take
 
 
 def entry_id(entry: Entry) -> EntryId:
@@ -114,7 +134,7 @@ class Replay:
 
     def __init__(self, entries: Iterable[Entry] = (), inbox: Iterable[InboxEvent] = ()) -> None:
         self._entries: dict[EntryId, Entry] = {entry_id(entry): entry for entry in entries}
-        self._unreached = set(self._entries)
+        self._unreached = {key for key in self._entries if key[0] is not Kind.ROLLBACK}
         self._counts: dict[tuple[Kind, str], int] = {}
         self._ordinal = max((entry.ordinal for entry in self._entries.values()), default=0)
         self._inbox: dict[str, deque[InboxEvent]] = {}
@@ -129,7 +149,13 @@ class Replay:
             return self._begin_step(call, now)
         if isinstance(call, SleepCall):
             return self._begin_sleep(call, now)
+        if isinstance(call, ChildCall):
+            return self._begin_child(call, now)
         return self._begin_wait(call, now)
+
+    def await_child(self, entry: Entry) -> Answer:
+        """Answer for a child that has been created: its end, when it is there already, or wait."""
+        return self._take_or_wait(entry, False)
 
     def record(self, entry: Entry) -> None:
         """Take note of an entry that is on disk, or on its way there ahead of everything that follows."""
@@ -151,6 +177,14 @@ class Replay:
         waiters = self._waiters.get(entry.event_type or "")
         if waiters and entry in waiters:
             waiters.remove(entry)
+
+    def known(self, kind: Kind, name: str, count: int) -> Entry | None:
+        """Return what is recorded of an entry."""
+        return self._entries.get((kind, name, count))
+
+    def count(self, kind: Kind, name: str) -> int:
+        """Return the number of the last call with that name."""
+        return self._counts.get((kind, name), 0)
 
     @property
     def catching_up(self) -> bool:
@@ -180,7 +214,7 @@ class Replay:
         )
 
     def _begin_step(self, call: DoCall, now: datetime) -> Answer:
-        key, known = self._next(Kind.STEP, call.name)
+        key, known = self._next(call.kind, call.name, call.count)
         if known is None:
             return Start(self._fresh(key, State.RUNNING, now, config=call.config), True)
         if known.state is State.DONE:
@@ -206,16 +240,32 @@ class Replay:
             return Hit(known.output or b"null")
         if known is not None and known.state is State.FAILED:
             return Failed(known.error or ErrorInfo(name="WaitTimeout", message="unknown"))
-        fresh = known is None
         entry = known or self._fresh(key, State.WAITING, now, wake_at=now + call.timeout, event_type=call.type)
-        kept = self._inbox.get(call.type)
+        return self._take_or_wait(entry, known is None)
+
+    def _begin_child(self, call: ChildCall, now: datetime) -> Answer:
+        key, known = self._next(Kind.CHILD, call.name)
+        if known is None:
+            wake_at = None if call.timeout is None else now + call.timeout
+            entry = self._fresh(key, State.WAITING, now, wake_at=wake_at, event_type=inbox_type(key[1], key[2]))
+            return StartInstance(replace(entry, child=call.child))
+        if known.state is State.DONE:
+            return Hit(known.output or b"null")
+        if known.state is State.FAILED:
+            return Failed(known.error or ErrorInfo(name="StepFailed", message="unknown"))
+        return self._take_or_wait(known, False)
+
+    def _take_or_wait(self, entry: Entry, fresh: bool) -> Take | WaitEvent:
+        type = entry.event_type or ""
+        kept = self._inbox.get(type)
         if kept and (entry.wake_at is None or kept[0].sent_at <= entry.wake_at):
             return Take(entry, kept.popleft(), fresh)
-        self._waiters.setdefault(call.type, deque()).append(entry)
+        self._waiters.setdefault(type, deque()).append(entry)
         return WaitEvent(entry, fresh)
 
-    def _next(self, kind: Kind, name: str) -> tuple[EntryId, Entry | None]:
-        count = self._counts[kind, name] = self._counts.get((kind, name), 0) + 1
+    def _next(self, kind: Kind, name: str, count: int | None = None) -> tuple[EntryId, Entry | None]:
+        if count is None:
+            count = self._counts[kind, name] = self._counts.get((kind, name), 0) + 1
         key = (kind, name, count)
         self._unreached.discard(key)
         return key, self._entries.get(key)
@@ -248,7 +298,7 @@ class Replay:
         self._inbox.setdefault(event.type, deque()).append(event)
 
 
-_WORDS = {Kind.STEP: "step", Kind.SLEEP: "sleep", Kind.EVENT: "wait for event"}
+_WORDS = {Kind.STEP: "step", Kind.SLEEP: "sleep", Kind.EVENT: "wait for event", Kind.CHILD: "workflow", Kind.ROLLBACK: "rollback"}
 
 
 def _shown(entry: Entry) -> str:

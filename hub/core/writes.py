@@ -11,7 +11,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from hub.core.errors import ErrorInfo
-from hub.core.model import Attempt, Entry, Kind, NewInstance, Status, Version, Wish
+from hub.core.model import Attempt, Entry, Kind, NewInstance, Rollback, Status, Version, Wish
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +30,7 @@ class Begin:
     token: int
     at: datetime
     started: tuple[Entry, ...] = ()  # attempts that are under way
+    version: str | None = None  # of the code that runs
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,11 +63,32 @@ class StartWait:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class StartChild:
+    """Create another instance and the entry that waits for its end, both or none. CONFLICT = the child's id is taken."""
+
+    instance: int
+    token: int
+    entry: Entry
+    new: NewInstance
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RollBack:
+    """The program has failed: status ROLLING_BACK with its error, until `Finish`."""
+
+    instance: int
+    token: int
+    at: datetime
+    error: ErrorInfo
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Park:
     """Give the claim back until `wake_at` (None = only an event or a verb wakes it).
 
     `inbox_seen` is the last inbox number that the execution saw: when something newer has come, the instance stays due. `status` is
-    WAITING, PAUSED, or QUEUED (the node stops; due at once). With `error` it is paused until somebody has mended what the error says.
+    WAITING, PAUSED, ROLLING_BACK (a handler backs off), or QUEUED (the node stops; due at once). With `error` it is paused until somebody
+    has mended what the error says.
     """
 
     instance: int
@@ -78,11 +100,15 @@ class Park:
     started_at: datetime
     entries: tuple[Entry, ...] = ()  # waits that are not on disk yet
     error: ErrorInfo | None = None
+    version: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finish:
-    """The end of an instance: COMPLETE with `output`, or ERRORED with `error`."""
+    """The end of an instance: COMPLETE with `output`, ERRORED or TERMINATED with `error`. Its parent gets an event, if it has one.
+
+    The event's payload is the codec's form of `{"status", "output": <the encoded output, as text>, "error": {"name", "message"} | None}`.
+    """
 
     instance: int
     token: int
@@ -91,6 +117,8 @@ class Finish:
     started_at: datetime
     output: bytes | None = None
     error: ErrorInfo | None = None
+    rollback: Rollback | None = None
+    version: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,11 +141,12 @@ class Verb(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Steer:
-    """Pause, resume or terminate an instance."""
+    """Pause, resume or terminate an instance; with `rollback` a termination runs the rollback handlers first."""
 
     instance: int
     verb: Verb
     at: datetime
+    rollback: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -161,8 +190,21 @@ class DeleteWorkflow:
 
 
 Write = (
-    CreateInstance | Begin | SettleStep | FailAttempt | StartWait | Park | Finish | SendEvent | Steer | Restart
-    | DeleteInstance | RegisterWorkflow | DeleteWorkflow
+    CreateInstance
+    | Begin
+    | SettleStep
+    | FailAttempt
+    | StartWait
+    | StartChild
+    | RollBack
+    | Park
+    | Finish
+    | SendEvent
+    | Steer
+    | Restart
+    | DeleteInstance
+    | RegisterWorkflow
+    | DeleteWorkflow
 )
 
 
