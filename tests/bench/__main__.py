@@ -1,0 +1,134 @@
+"""`python -m tests.bench [--quick]`: every workload beside its yardstick, three times, with medians and ranges.
+
+Prints one JSON line a workload, then a table; progress goes to stderr. QUICK=1 in the environment means --quick. Ends with 1 when a run did
+not leave exactly what it was asked for on disk.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from tests.bench.measure import REPOSITORY, measured
+from tests.bench.measurement import Measurement, Size
+from tests.bench.others import watched
+from tests.bench.report import Repeat, Row, summed_up, table
+
+_WORKLOADS = ("three-step", "latency", "intake")
+_STORE = "sqlite"
+_PILOT_N = 1000
+_QUICK_S = 3.3  # of three-step: 3 s also where the pilot was a little slower than the rest
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What to measure. Without `n` a pilot run finds how many instances take three seconds."""
+
+    workloads: Sequence[str]
+    folder: Path
+    n: int | None
+    latency_n: int
+    seconds: float
+    repeats: int
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure, print, and return the exit code."""
+    given = _parser().parse_args(arguments)
+    quick = given.quick or os.environ.get("QUICK", "0") not in ("", "0")
+    plan = Plan(
+        workloads=given.workloads or _WORKLOADS,
+        folder=given.folder,
+        n=given.n or (None if quick else 10_000),
+        latency_n=given.n or (200 if quick else 500),
+        seconds=given.seconds or (1.0 if quick else 10.0),
+        repeats=given.repeats,
+    )
+    try:
+        with _folder(plan.folder) as folder:
+            rows = [_row(workload, replace(plan, folder=folder)) for workload in plan.workloads]
+    except subprocess.SubprocessError as error:
+        _say(f"the measurement failed: {error}")
+        return 1
+    print(f"\n{table(rows)}")
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m tests.bench", description="Measure the hub beside yardsticks.")
+    parser.add_argument("workloads", nargs="*", type=_workload, metavar="WORKLOAD", help=f"of {', '.join(_WORKLOADS)}; default: all")
+    parser.add_argument("--quick", action="store_true", help="a minute's worth; also QUICK=1")
+    parser.add_argument("--n", type=int, help="instances of three-step and latency")
+    parser.add_argument("--seconds", type=float, help="how long to post to the webhook")
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--folder", type=Path, default=REPOSITORY / ".hub-bench", help="where the files are written; the disk counts")
+    return parser
+
+
+def _workload(name: str) -> str:
+    if name not in _WORKLOADS:
+        raise argparse.ArgumentTypeError(f"{name!r} is none of {', '.join(_WORKLOADS)}")
+    return name
+
+
+@contextmanager
+def _folder(parent: Path) -> Iterator[Path]:
+    """Make a folder for the files, and leave nothing behind."""
+    existed = parent.exists()
+    parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with tempfile.TemporaryDirectory(prefix="run-", dir=parent) as folder:
+            yield Path(folder)
+    finally:
+        if not existed and not any(parent.iterdir()):
+            parent.rmdir()
+
+
+def _row(workload: str, plan: Plan) -> Row:
+    size = Size(n=_instances(workload, plan), seconds=plan.seconds)
+    repeats = []
+    for number in range(1, plan.repeats + 1):
+        with watched() as others:
+            hub = _measure(workload, plan.folder, size)
+            yardstick = _measure(f"yardstick-of-{workload}", plan.folder, size)
+        repeats.append(Repeat(hub=hub, yardstick=yardstick, others_cores=others.cores))
+        _say(f"{workload} {number}/{plan.repeats}: {hub.per_s:,.0f}/s, yardstick {yardstick.per_s:,.0f}/s, others {others.cores:.2f} cores")
+    row = summed_up(workload, _STORE, repeats)
+    print(json.dumps(asdict(row)), flush=True)
+    return row
+
+
+def _instances(workload: str, plan: Plan) -> int:
+    if workload != "three-step":
+        return plan.latency_n
+    if plan.n is not None:
+        return plan.n
+    pilot = _measure(workload, plan.folder, Size(n=_PILOT_N, seconds=plan.seconds))
+    return max(_PILOT_N, round(pilot.per_s * _QUICK_S))
+
+
+def _measure(workload: str, parent: Path, size: Size) -> Measurement:
+    """Run one measurement on an empty folder."""
+    folder = parent / workload
+    folder.mkdir()
+    try:
+        return measured(workload, folder, size)
+    finally:
+        shutil.rmtree(folder)
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,48 @@
+"""One measurement in a process of its own: `python -m tests.bench.measure WORKLOAD FOLDER N SECONDS` prints it as one JSON line.
+
+A fresh process each time, so that no run inherits memory, caches or a warm allocator from the one before it.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Coroutine
+from dataclasses import asdict
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from tests.bench.loops import run
+from tests.bench.measurement import Measurement, Size
+
+REPOSITORY = Path(__file__).parents[2]
+_STALLED_S = 600  # no measurement takes nearly as long; one that does has lost an instance
+_Workload = Callable[[Path, Size], Coroutine[Any, Any, Measurement]]
+
+
+def measured(workload: str, folder: Path, size: Size) -> Measurement:
+    """Start a process that measures a workload in an empty folder. Raises: SubprocessError; its output says what was wrong."""
+    command = [sys.executable, "-m", "tests.bench.measure", workload, str(folder), str(size.n), str(size.seconds)]
+    process = subprocess.run(command, cwd=REPOSITORY, stdout=subprocess.PIPE, check=True, timeout=_STALLED_S)
+    return Measurement(**json.loads(process.stdout))
+
+
+def _find(name: str) -> _Workload:
+    """Return a workload, or its yardstick; each imports only what it runs, because that is in its memory too."""
+    module, function = {
+        "three-step": ("workloads", "three_step"),
+        "latency": ("workloads", "latency"),
+        "intake": ("intake", "intake"),
+        "yardstick-of-three-step": ("yardstick", "three_step"),
+        "yardstick-of-latency": ("yardstick", "latency"),
+        "yardstick-of-intake": ("bare", "intake"),
+    }[name]
+    workload: _Workload = getattr(import_module(f"tests.bench.{module}"), function)
+    return workload
+
+
+if __name__ == "__main__":
+    name, place, count, time = sys.argv[1:]
+    print(json.dumps(asdict(run(_find(name)(Path(place), Size(n=int(count), seconds=float(time)))))))

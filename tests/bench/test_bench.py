@@ -1,0 +1,84 @@
+"""The bench runs, and would rather fail than print a figure for work that was not done."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sqlite3
+from collections.abc import Awaitable, Callable
+from contextlib import closing
+from pathlib import Path
+
+import orjson
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+
+from tests.bench.__main__ import main
+from tests.bench.load import loaded
+from tests.bench.measure import measured
+from tests.bench.measurement import WARM_UP, Size
+from tests.bench.project.three_steps import STEPS, result
+from tests.bench.workloads import check
+
+SMALL = ("--n", "50", "--seconds", "0.1", "--repeats", "1")
+
+
+def test_every_workload_gives_one_row_beside_its_yardstick_and_leaves_no_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*SMALL, "--folder", str(tmp_path)]) == 0
+
+    rows = [json.loads(line) for line in capsys.readouterr().out.splitlines() if line.startswith("{")]
+    assert [row["workload"] for row in rows] == ["three-step", "latency", "intake"]
+    assert [row["n"] for row in rows[:2]] == [50, 50]
+    assert all(row["instances_per_s"] > 0 and row["ratio_to_yardstick"] > 0 and row["cpu_s"] > 0 and row["rss_mb"] > 0 for row in rows)
+    assert [row["p99_ms"] is not None for row in rows] == [False, True, True]
+    assert not any(tmp_path.iterdir())
+
+
+def test_a_run_that_did_not_leave_what_was_asked_for_ends_with_1(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["three-step", "--n", "-1", "--repeats", "1", "--folder", str(tmp_path)]) == 1  # the warm-up leaves one too many
+
+    assert "per s" not in capsys.readouterr().out
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the file that a small run has left."""
+    folder = tmp_path_factory.mktemp("whole")
+    measured("three-step", folder, Size(n=10, seconds=0))
+    check(folder / "hub.sqlite", WARM_UP + 10)
+    return folder / "hub.sqlite"
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "DELETE FROM step WHERE instance = 7 AND name = 'charge'",
+        "DELETE FROM instance WHERE key = 7",
+        "UPDATE instance SET output = NULL WHERE key = 7",
+    ],
+)
+def test_an_instance_that_is_not_whole_on_disk_is_an_error(whole: Path, tmp_path: Path, damage: str) -> None:
+    file = Path(shutil.copy(whole, tmp_path))
+    with closing(sqlite3.connect(file)) as db:
+        assert db.execute(damage).rowcount == 1
+        db.commit()
+
+    with pytest.raises(AssertionError, match="60 instances were run"):
+        check(file, WARM_UP + 10)
+
+
+async def test_an_answer_other_than_202_is_no_figure(aiohttp_server: Callable[[web.Application], Awaitable[TestServer]]) -> None:
+    async def refuse(_request: web.Request) -> web.Response:
+        return web.Response(status=503)
+
+    app = web.Application()
+    app.router.add_post("/hook", refuse)
+    server = await aiohttp_server(app)
+
+    with pytest.raises(AssertionError, match="sender"):
+        await loaded(str(server.make_url("/hook")), 0.05)
+
+
+def test_a_step_stores_about_a_hundred_bytes() -> None:
+    assert all(90 <= len(orjson.dumps(result("id", step))) <= 110 for step in STEPS)
