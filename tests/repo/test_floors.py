@@ -82,6 +82,7 @@ def test_a_module_imports_only_from_the_floors_below(module: Module) -> None:
     if room in ("triggers", "connectors"):  # beside the core: itself, and what its kind keeps private in `_name`
         allowed = [*allowed, module.name, *(name for name in modules() if name.startswith(f"{room}._"))]
     ours = {name for name in module.imports if name.split(".")[0] in PACKAGES}
+    assert ours <= modules().keys(), "there is no such module"
     assert not {name for name in ours if not within(name, allowed) or name == "hub"}
 
 
