@@ -26,7 +26,7 @@ lint: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -q tests/repo
 
 bench: $(VENV)/.installed-dev
-	$(BIN)/python -m tests.bench $(if $(QUICK),--quick)
+	$(BIN)/python -m tests.bench $(ARGS)
 
 soak: $(VENV)/.installed-dev
 	$(BIN)/python -m tests.crash.soak $(ARGS)
