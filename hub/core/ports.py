@@ -21,6 +21,7 @@ from hub.core.model import (
     InstanceQuery,
     Page,
     Receipt,
+    Retention,
     Schedule,
     Snapshot,
     Source,
@@ -199,6 +200,7 @@ class CreateRequest:
     trigger: str | None = None
     dedupe_key: str | None = None
     schedule: Schedule | None = None
+    retention: Retention | None = None  # None = as the workflow says
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -242,8 +244,11 @@ class Engine(Protocol):
         """Create 1 to 100 instances in one commit; all are validated before any is created."""
         ...
 
-    async def steer(self, workflow: str, id: str, verb: Verb) -> Status:
-        """Pause, resume or terminate. Raises: NotFound, Conflict (`instance.cannot_pause` …)."""
+    async def steer(self, workflow: str, id: str, verb: Verb, *, rollback: bool = False, cascade: bool = False) -> Status:
+        """Pause, resume or terminate; a termination may run the rollback handlers, and may take the children along.
+
+        Raises: NotFound, Conflict (`instance.cannot_pause` …).
+        """
         ...
 
     async def restart(self, workflow: str, id: str, origin: RestartPoint | None = None) -> Status: ...
