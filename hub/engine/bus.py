@@ -6,41 +6,34 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
-from typing import Any
 
-from hub.core import codec
-from hub.core.admission import BATCH, check_derived_id, check_id, check_size, unknown_workflow
-from hub.core.clock import Clock
+from hub.core.admission import BATCH, check_derived_id, check_id, unknown_workflow
 from hub.core.errors import Conflict, HubError, Rejected, Unavailable
-from hub.core.ids import new_id
 from hub.core.model import Instance, NewInstance, Receipt, ReceiptStatus, Status, TriggerEvent
 from hub.core.ports import BatchCreated, BatchError, Created, CreateRequest
 from hub.core.writes import CreateInstance, Outcome, Verdict
 from hub.engine.committer import Committer
+from hub.engine.intake import Intake
 from hub.engine.runner import Runner
 from hub.engine.telemetry import Telemetry
 
 
 class Bus:
-    """Creates instances of the workflows in `versions` (workflow name → id of the current version)."""
+    """Creates instances."""
 
     def __init__(
         self,
         committer: Committer,
         runner: Runner,
-        clock: Clock,
         telemetry: Telemetry,
-        versions: Mapping[str, str],
-        payload_bytes: int,
+        intake: Intake,
     ) -> None:
         self._committer = committer
         self._runner = runner
-        self._clock = clock
         self._telemetry = telemetry
-        self._versions = versions
-        self._payload_bytes = payload_bytes
+        self._intake = intake
 
     async def emit(self, trigger: str, workflow: str, event: TriggerEvent) -> Receipt:
         """Create the instance that a trigger's event asks for. Raises: Rejected, Unavailable."""
@@ -54,7 +47,7 @@ class Bus:
             schedule=event.schedule,
         )
         try:
-            new = self._admit(request, check_derived_id)
+            new = self._intake.admit(request, check_derived_id)
             outcome = await self._commit(new)
         except Unavailable:
             self._telemetry.unavailable += 1
@@ -75,14 +68,14 @@ class Bus:
 
     async def create(self, request: CreateRequest) -> Created:
         """Create one instance. Raises: Rejected, NotFound (workflow), Conflict (the id is taken), Unavailable."""
-        new = self._admit(request, check_id)
+        new = self._intake.admit(request, check_id)
         return self._created(new, await self._commit(new))
 
     async def create_batch(self, requests: Sequence[CreateRequest]) -> BatchCreated:
         """Create 1 to 100 instances in one commit; all are validated before any is created."""
         if not 1 <= len(requests) <= BATCH:
             raise Rejected(f"a batch has 1 to {BATCH} instances, this one has {len(requests)}", code="batch.size")
-        admitted = [self._admit(request, check_id) for request in requests]
+        admitted = [self._intake.admit(request, check_id) for request in requests]
         seen: set[tuple[str, str]] = set()
         firsts = [new if (new.workflow, new.id) not in seen and not seen.add((new.workflow, new.id)) else None for new in admitted]  # type: ignore[func-returns-value]
         outcomes = await asyncio.gather(*(self._commit(new) for new in firsts if new is not None))
@@ -97,23 +90,6 @@ class Bus:
             except HubError as error:
                 errors.append(BatchError(index=index, id=new.id, code=error.code, message=error.message))
         return BatchCreated(created=tuple(created), errors=tuple(errors))
-
-    def _admit(self, request: CreateRequest, check: Callable[[str], str]) -> NewInstance:
-        if request.workflow not in self._versions:
-            raise unknown_workflow(request.workflow, self._versions)
-        now = self._clock.now()
-        return NewInstance(
-            workflow=request.workflow,
-            id=new_id(now) if request.id is None else check(request.id),
-            generated_id=request.id is None,
-            params=check_size(_encoded(request.params), self._payload_bytes, "payload"),
-            created_at=now,
-            source=request.source,
-            version=self._versions[request.workflow],
-            trigger=request.trigger,
-            dedupe_key=request.dedupe_key,
-            schedule=request.schedule,
-        )
 
     async def _commit(self, new: NewInstance) -> Outcome:
         await self._committer.room()
@@ -150,6 +126,7 @@ class Bus:
                 trigger=new.trigger,
                 schedule=new.schedule,
                 params=new.params,
+                retention=new.retention,
             )
         )
 
@@ -168,10 +145,3 @@ class Bus:
             duplicate=outcome.verdict is Verdict.DUPLICATE,
             key=outcome.instance,
         )
-
-
-def _encoded(params: Any) -> bytes:
-    try:
-        return codec.encode(params, what="params")
-    except (TypeError, ValueError) as error:
-        raise Rejected(str(error), code="payload.not_serialisable") from error

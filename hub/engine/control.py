@@ -6,6 +6,7 @@ answered no further step starts here.
 
 from __future__ import annotations
 
+import contextlib
 from datetime import datetime
 from typing import Any
 
@@ -13,7 +14,7 @@ from hub.core import codec
 from hub.core.admission import check_event_type, check_size, unknown_workflow
 from hub.core.clock import Clock
 from hub.core.errors import Conflict, NotFound, Rejected
-from hub.core.model import Instance, InstanceQuery, Snapshot, Status, WorkflowQuery, WorkflowRecord
+from hub.core.model import FINAL, Instance, InstanceQuery, Snapshot, Status, WorkflowQuery, WorkflowRecord
 from hub.core.ports import Store
 from hub.core.writes import DeleteInstance, DeleteWorkflow, Outcome, Restart, RestartPoint, SendEvent, Steer, Verb, Verdict, Write
 from hub.engine.committer import Committer
@@ -59,13 +60,31 @@ class Control:
             raise NotFound(f'instance "{id}" of workflow "{workflow}" not found', code="instance.not_found")
         return snapshot
 
-    async def steer(self, workflow: str, id: str, verb: Verb) -> Status:
-        """Pause, resume or terminate; returns the status after it. Raises: NotFound, Conflict."""
+    async def steer(self, workflow: str, id: str, verb: Verb, *, rollback: bool = False, cascade: bool = False) -> Status:
+        """Pause, resume or terminate; returns the status after it.
+
+        With `rollback` a termination runs the rollback handlers first; with `cascade` the same happens to the children that have not ended.
+        Raises: NotFound, Conflict.
+        """
         head = await self.instance(workflow, id, heads=True)
-        outcome = await self._commit(head, Steer(instance=head.key, verb=verb, at=self._clock.now()))
+        outcome = await self._commit(head, Steer(instance=head.key, verb=verb, at=self._clock.now(), rollback=rollback))
         if outcome.verdict is Verdict.CONFLICT:
             raise Conflict(f'cannot {verb} instance "{head.id}": it is {outcome.status}', code=f"instance.cannot_{verb}")
+        if cascade:
+            await self._steer_children(head, verb, rollback)
         return outcome.status or Status.UNKNOWN
+
+    async def _steer_children(self, head: Instance, verb: Verb, rollback: bool) -> None:
+        cursor: str | None = None
+        while True:
+            page = await self._store.find(InstanceQuery(parent=head.key, limit=100, cursor=cursor))
+            for child in page.items:
+                if child.status not in FINAL:
+                    with contextlib.suppress(Conflict, NotFound):  # it has ended by itself meanwhile
+                        await self.steer(child.workflow, child.id, verb, rollback=rollback, cascade=True)
+            cursor = page.cursor
+            if cursor is None:
+                return
 
     async def restart(self, workflow: str, id: str, origin: RestartPoint | None = None) -> Status:
         """Run an instance again, from the start or from a step. Raises: NotFound, Conflict (no such step in its history)."""

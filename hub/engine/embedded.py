@@ -6,15 +6,18 @@ Owns nothing but their order: start store → committer → runner, stop in reve
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from hub.core.clock import Clock
 from hub.core.ids import new_id
 from hub.core.model import (
+    FOR_EVER,
     Instance,
     Page,
     Receipt,
+    Retention,
     Snapshot,
     Status,
     TriggerEvent,
@@ -28,22 +31,22 @@ from hub.core.writes import RegisterWorkflow, RestartPoint, Verb
 from hub.engine.bus import Bus
 from hub.engine.committer import Committer
 from hub.engine.control import Control
-from hub.engine.runner import Runner, RunnerOptions
+from hub.engine.intake import Intake
+from hub.engine.runner import Runner, RunnerOptions, Wiring
 from hub.engine.telemetry import Telemetry
 from hub.engine.threads import ThreadPool
 
 
+@dataclass(frozen=True, slots=True)
 class Definition:
-    """A workflow of the project: how to make one, and what identifies its code."""
+    """A workflow of the project: how to make one, what identifies its code, how long its instances are kept."""
 
-    def __init__(
-        self, name: str, class_name: str, script_name: str, digest: str, make: Callable[[], WorkflowEntrypoint]
-    ) -> None:
-        self.name = name
-        self.class_name = class_name
-        self.script_name = script_name
-        self.digest = digest
-        self.make = make
+    name: str
+    class_name: str
+    script_name: str
+    digest: str
+    make: Callable[[], WorkflowEntrypoint]
+    retention: Retention = FOR_EVER
 
 
 class EmbeddedEngine:
@@ -59,8 +62,11 @@ class EmbeddedEngine:
         self._versions: dict[str, str] = {}
         self._committer = Committer(store, clock, log)
         programs = {definition.name: definition.make for definition in definitions}
-        self._runner = Runner(store, self._committer, clock, log, self.telemetry, programs, options)
-        self._bus = Bus(self._committer, self._runner, clock, self.telemetry, self._versions, options.payload_bytes)
+        retention = {definition.name: definition.retention for definition in definitions}
+        intake = Intake(self._versions, retention, clock, options.payload_bytes)
+        wiring = Wiring(store, self._committer, clock, log, self.telemetry)
+        self._runner = Runner(wiring, programs, intake, options)
+        self._bus = Bus(self._committer, self._runner, self.telemetry, intake)
         self._control = Control(store, self._committer, self._runner, clock, options.payload_bytes)
 
     @property
@@ -97,9 +103,9 @@ class EmbeddedEngine:
         """Create up to 100 instances; see `Engine.create_batch`."""
         return await self._bus.create_batch(requests)
 
-    async def steer(self, workflow: str, id: str, verb: Verb) -> Status:
+    async def steer(self, workflow: str, id: str, verb: Verb, *, rollback: bool = False, cascade: bool = False) -> Status:
         """Pause, resume or terminate; see `Control.steer`."""
-        return await self._control.steer(workflow, id, verb)
+        return await self._control.steer(workflow, id, verb, rollback=rollback, cascade=cascade)
 
     async def restart(self, workflow: str, id: str, origin: RestartPoint | None = None) -> Status:
         """Run again; see `Control.restart`."""

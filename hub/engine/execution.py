@@ -1,4 +1,4 @@
-"""One run of one instance: asks the replay, runs step bodies, waits, parks, finishes.
+"""One run of one instance: its program's task, its claim, and the decision whether it stays in memory, is parked, or ends.
 
 Everything durable goes through the committer, with the token of the claim; a FENCED or MISSING outcome drops the execution at once.
 It never reads the store. Quiescence is examined in one function, `_examine`, which is asked for whenever a wait is added or a body ends.
@@ -10,43 +10,24 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from hub.core import codec
-from hub.core.errors import (
-    ErrorInfo,
-    HubError,
-    NonRetryableError,
-    Rejected,
-    StepInterrupted,
-    WaitTimeout,
-    describe,
-    rebuild,
-)
-from hub.core.model import Attempt, Entry, InboxEvent, Snapshot, State, Status, StepConfig, Wish
-from hub.core.replay import (
-    Answer,
-    Call,
-    DoCall,
-    EventCall,
-    Failed,
-    Hit,
-    Interrupted,
-    Replay,
-    SleepCall,
-    Start,
-    Take,
-    WaitEvent,
-    WaitUntil,
-)
-from hub.core.retry import delay_after
-from hub.core.writes import Begin, FailAttempt, Finish, Outcome, Park, SettleStep, StartWait, Verdict, Write
-from hub.engine.attempt import Body, Running, Services
+from hub.core.errors import ErrorInfo, HubError, NonRetryableError, Rejected, describe, rebuild
+from hub.core.lifecycle import TERMINATED
+from hub.core.model import Entry, InboxEvent, Kind, Rollback, Snapshot, Status, StepConfig, Wish
+from hub.core.replay import Answer, Call, DoCall, Failed, Hit, Interrupted, Replay, Take
+from hub.core.writes import Begin, Finish, Outcome, Park, RollBack, StartWait, Verdict, Write
+from hub.engine.attempt import Running, Services
+from hub.engine.rollback import Rollbacks, Undoing
 from hub.engine.waits import Waits
 
 IDLE_S = 0.1  # a program of several tasks is quiet for that long before it is parked: one of them may be between two steps
 PATIENCE_S = 1.0  # … and for that long before it is said to contradict its journal
+
+Program = Callable[[], Awaitable[Any]]
+RunUndo = Callable[[Undoing, Exception], Awaitable[None]]
 
 
 class Execution:
@@ -56,29 +37,43 @@ class Execution:
         head = snapshot.instance
         self.snapshot = snapshot
         self.key = head.key
+        self.token = head.token
         self.services = services
+        self.replay = Replay(snapshot.entries, snapshot.inbox)
+        self.rollbacks = Rollbacks()
         self.begun = head.started_at is not None
         self.over = False
         self.parked_until: datetime | None = None  # when a parked instance is due again
-        self._token = head.token
         self._started_at = head.started_at or services.clock.now()
-        self._replay = Replay(snapshot.entries, snapshot.inbox)
+        self._steps = sum(entry.kind is Kind.STEP for entry in snapshot.entries)
         self._waits = Waits(services.clock, self._look)
         self._running: set[Running] = set()
         self._gated: list[asyncio.Future[None]] = []
         self._held: list[tuple[Entry, asyncio.Future[None]]] = []  # new entries while the program has not caught up with its journal
         self._leaving: Status | None = None
+        self._unwinding = head.status is Status.ROLLING_BACK  # the program only registers its handlers once more
+        self._rolling = False  # the handlers run
         self._parking = False
         self._looking = False
         self._strands = False
         self._moves = 0
         self._task: asyncio.Task[Status | None] | None = None
 
+    @property
+    def ending(self) -> bool:
+        """Whether nothing that is still running counts any more."""
+        return self.over or self._parking
+
+    @property
+    def inbox_seen(self) -> int:
+        """The last inbox number that has been taken in."""
+        return self.replay.inbox_seen
+
     # ---- for the runner
 
-    def start(self, program: Callable[[], Awaitable[Any]], ended: Callable[[Execution, Status | None], None]) -> None:
+    def start(self, program: Program, undo: RunUndo, ended: Callable[[Execution, Status | None], None]) -> None:
         """Run the program in a task of its own; `ended` is called once, with the final status or None (parked or dropped)."""
-        self._task = asyncio.create_task(self._main(program), name=f"instance-{self.key}")
+        self._task = asyncio.create_task(self._main(program, undo), name=f"instance-{self.key}")
         self._task.add_done_callback(lambda task: ended(self, None if task.cancelled() or task.exception() else task.result()))
 
     def leave(self, status: Status) -> None:
@@ -91,131 +86,186 @@ class Execution:
         """Take a pause back that has not come about yet."""
         if self._leaving is Status.PAUSED and not self._parking:
             self._leaving = None
-            self._open_gate()
+            gated, self._gated = self._gated, []
+            _release(gated)
+
+    def unwind(self) -> None:
+        """End the program where it is, cancel its bodies, and run the rollback handlers."""
+        if not self.ending and not self._unwinding and not self._rolling:
+            self._unwinding = True
+            self._stop_program()
 
     def part(self) -> None:
         """Park now, whatever runs: bodies are cancelled, and the attempt counts as interrupted."""
-        if not self.over and not self._parking:
+        if not self.ending:
             self._cancel_bodies()
-            self._park(Status.QUEUED, self.services.clock.now())
+            self._park(Status.QUEUED, self.now())
 
     def drop(self) -> None:
         """End without a write: the claim is lost or the instance has ended elsewhere. Bodies are cancelled at once."""
         if self.over:
             return
         self.over = True
-        self._cancel_bodies()
-        self._waits.cancel()
-        for gate in (*self._gated, *(held for _, held in self._held)):
-            gate.cancel()
-        if self._task is not None:
-            self._task.cancel()
+        self._stop_program()
 
     def deliver(self, event: InboxEvent) -> None:
         """Hand over an event that came while the instance is in memory."""
-        take = self._replay.deliver(event)
+        take = self.replay.deliver(event)
         if take is not None:
             self._waits.end(take)
 
-    @property
-    def inbox_seen(self) -> int:
-        """The last inbox number that has been taken in."""
-        return self._replay.inbox_seen
-
     def begin(self, started: tuple[Entry, ...]) -> None:
         """Tell the store, without waiting, that the instance runs and which attempts are under way."""
-        if not self.over and not self._parking:
+        if not self.ending:
             self.begun = True
-            self._behind(Begin(instance=self.key, token=self._token, at=self._started_at, started=started))
+            version = self.services.version_of(self.snapshot.instance.workflow)
+            self.write_behind(Begin(instance=self.key, token=self.token, at=self._started_at, started=started, version=version))
 
-    # ---- for the step object
+    # ---- for the operations
 
-    async def do(self, name: str, config: StepConfig | None, body: Body, value_of: Callable[[bytes], Any]) -> Any:
-        """Run a step to its end, over all its attempts, and return what a replay would return."""
-        answer = self._ask(DoCall(name=name, config=config))
-        if self._replay.catching_up:
-            await self._hold(answer)
-        while True:
-            if type(answer) is Hit:
-                return value_of(answer.output)
-            if type(answer) is Start:
-                answer = await self._attempt(answer.entry, body)
-            elif type(answer) is WaitUntil:
-                await self._wait(answer.entry, answer.fresh)
-                answer = Start(self._replay.next_attempt(answer.entry, self._now()))
-            elif type(answer) is Interrupted:
-                lost = StepInterrupted(f"the process ended during attempt {answer.entry.attempt}")
-                answer = await self._fail(answer.entry, lost, timedelta(0))
-            elif type(answer) is Failed:
-                raise rebuild(answer.error)
+    async def ask(self, call: Call) -> Answer:
+        """Ask the replay. A new entry is kept from beginning until the program has asked for all that its journal holds."""
+        if self.over:
+            raise asyncio.CancelledError
+        handler = isinstance(call, DoCall) and call.kind is Kind.ROLLBACK
+        if self._rolling and not handler:
+            raise NonRetryableError(f'"{call.name}": no new step can begin while the instance is rolled back')
+        self._moves += 1
+        if asyncio.current_task() is not self._task:
+            self._strands = True
+        answer = self.replay.begin(call, self.now())
+        if self._unwinding and not self._rolling and not isinstance(answer, Hit | Failed):
+            await self._wait_at_gate()
+        if self._held and not self.replay.catching_up:
+            held, self._held = self._held, []
+            _release([future for _, future in held])
+        if self.replay.catching_up and not handler and not isinstance(answer, Hit | Failed | Interrupted) and answer.fresh:
+            future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._held.append((answer.entry, future))
+            self._look()
+            await future
+        return answer
 
-    async def sleep(self, call: SleepCall) -> None:
-        """Wait durably."""
-        answer = self._ask(call)
-        if self._replay.catching_up:
-            await self._hold(answer)
-        if type(answer) is WaitUntil:
-            await self._wait(answer.entry, answer.fresh)
-            done = replace(answer.entry, state=State.DONE, ended_at=self._now())
-            self._replay.record(done)
-            self._behind(SettleStep(instance=self.key, token=self._token, entry=done))
+    async def open(self, entry: Entry, config: StepConfig) -> Running:
+        """Let an attempt begin, as soon as the instance may go on."""
+        while self._leaving is not None or self._parking:
+            await self._wait_at_gate()
+        running = Running(self, entry, config, self.services.clock.monotonic())
+        self._running.add(running)
+        if entry.kind is Kind.STEP:
+            self.rollbacks.begun(entry)
+        self.services.watch(running)
+        return running
 
-    async def wait_for_event(self, call: EventCall) -> bytes:
-        """Wait durably for an event and return its encoded value. Raises: WaitTimeout."""
-        answer = self._ask(call)
-        if self._replay.catching_up:
-            await self._hold(answer)
-        if type(answer) is Failed:
-            raise rebuild(answer.error)
-        if type(answer) is Hit:
-            return answer.output
-        if type(answer) is WaitEvent:
-            take = await self._wait(answer.entry, answer.fresh)
-            if take is None:
-                return await self._expire(answer.entry, call)
-            answer = take
-        if type(answer) is not Take:
-            raise AssertionError(answer)
-        event, now = answer.event, self._now()
-        output = codec.encode({"payload": codec.decode(event.payload), "timestamp": event.sent_at, "type": event.type})
-        done = replace(answer.entry, state=State.DONE, ended_at=now, output=output)
-        await self._commit(SettleStep(instance=self.key, token=self._token, entry=done, consumes=event.seq))
-        self._replay.record(done)
-        return output
+    def close(self, running: Running) -> None:
+        """Take note that an attempt is over and what is to be stored of it is on disk."""
+        running.live = False
+        self._running.discard(running)
+        self._moves += 1
+        if self._waits or self._leaving is not None or self._unwinding:
+            self._look()
+
+    async def wait(self, entry: Entry, fresh: bool) -> Take | None:
+        """Return the event that ends a wait, or None when its time has come; perhaps in another execution."""
+        if entry.wake_at is not None and entry.wake_at <= self.now():
+            return None
+        future = self._waits.add(entry, fresh=fresh)
+        self._look()
+        try:
+            return await future
+        finally:
+            self._waits.remove(entry)
+            self._moves += 1
+
+    async def commit(self, write: Write, *, also: frozenset[Verdict] = frozenset()) -> Outcome:
+        """Commit a write and heed its outcome; verdicts in `also` are the caller's business."""
+        outcome = await self.services.committer.submit(write)
+        if outcome.verdict not in also and not self._heed(outcome):
+            raise asyncio.CancelledError
+        return outcome
+
+    def write_behind(self, write: Write) -> None:
+        """Submit a write that nobody waits for; later writes commit after it."""
+        self.services.committer.submit(write).add_done_callback(self._observe)
+
+    def count_step(self) -> int:
+        """Count one more step and return how many there are."""
+        self._steps += 1
+        return self._steps
+
+    def now(self) -> datetime:
+        """Return the wall clock."""
+        return self.services.clock.now()
 
     # ---- the program
 
-    async def _main(self, program: Callable[[], Awaitable[Any]]) -> Status | None:
+    async def _main(self, program: Program, undo: RunUndo) -> Status | None:
         output: bytes | None = None
         error: ErrorInfo | None = None
         try:
-            output = codec.encode(await program())
-            if len(output) > self.services.result_bytes:
-                raise NonRetryableError(_too_large("the workflow's result", len(output), self.services.result_bytes))
+            output = self._encoded(await program())
         except asyncio.CancelledError as cancelled:
-            if self.over or self._parking:
+            if self.ending or (self._task is not None and self._task.cancelling() and not self._unwinding):
                 raise
+            if self._unwinding and self._task is not None:
+                self._task.uncancel()
             error = describe(cancelled)
         except (Exception, SystemExit) as raised:
-            error, output = describe(raised), None
-        if self.over or self._parking:  # the program went on although it was cancelled: a replay will tell
+            error = describe(raised)
+        if self.ending:  # the program went on although it was cancelled: a replay will tell
             return None
-        if self._replay.catching_up:
+        if self._unwinding:
+            return await self._roll_back(error, undo)
+        if self.replay.catching_up:
             await self.services.clock.sleep(IDLE_S)  # tasks that nobody awaits may still be on their way
-            if self._replay.catching_up:
-                self._park(Status.PAUSED, None, self._replay.contradiction(None))
+            if self.replay.catching_up:
+                self._park(Status.PAUSED, None, self.replay.contradiction(None))
                 return None
-        status = Status.COMPLETE if error is None else Status.ERRORED
+        if error is not None and self.rollbacks.in_reverse(self.replay):
+            await self.commit(RollBack(instance=self.key, token=self.token, at=self.now(), error=error))
+            return await self._roll_back(error, undo)
+        return await self._finish(Status.COMPLETE if error is None else Status.ERRORED, output, error)
+
+    def _encoded(self, value: Any) -> bytes:
+        output = codec.encode(value, what="output")
+        if len(output) > self.services.result_bytes:
+            limit = self.services.result_bytes
+            raise NonRetryableError(f"the workflow's output is {len(output):,} bytes; at most {limit:,} are stored (limits.result_bytes)")
+        return output
+
+    async def _roll_back(self, error: ErrorInfo | None, undo: RunUndo) -> Status | None:
+        """Run the handlers, the latest step's first; the first one that fails for good ends the rollback."""
+        self._rolling = True
+        self._cancel_bodies()
+        head = self.snapshot.instance
+        status = head.ends_as or (Status.TERMINATED if self._unwinding else Status.ERRORED)
+        cause = head.error or (TERMINATED if status is Status.TERMINATED else error) or TERMINATED
+        rollback = Rollback(complete=True)
+        for undoing in self.rollbacks.in_reverse(self.replay):
+            try:
+                await undo(undoing, rebuild(cause))
+            except Exception as failed:
+                if self.ending:
+                    return None
+                rollback = Rollback(complete=False, error=describe(failed))
+                break
+        return await self._finish(status, None, cause if status is Status.ERRORED else None, rollback)
+
+    async def _finish(
+        self, status: Status, output: bytes | None, error: ErrorInfo | None, rollback: Rollback | None = None
+    ) -> Status | None:
         self._parking = True  # whatever the program left running must not write any more
         self._cancel_bodies()
         finish = Finish(
             instance=self.key,
-            token=self._token,
-            at=self._now(),
+            token=self.token,
+            at=self.now(),
             status=status,
             started_at=self._started_at,
-            output=output,
+            output=output if error is None else None,
             error=error,
+            rollback=rollback,
+            version=self.services.version_of(self.snapshot.instance.workflow),
         )
         try:
             outcome = await self.services.committer.submit(finish)
@@ -226,90 +276,7 @@ class Execution:
         self.drop()
         return status if outcome.verdict is Verdict.APPLIED else None
 
-    # ---- attempts
-
-    async def _attempt(self, entry: Entry, body: Body) -> Answer:
-        while self._leaving is not None or self._parking:
-            await self._wait_at_gate()
-        config = entry.config or self.services.defaults
-        running = Running(self, entry, config, self.services.clock.monotonic())
-        self._running.add(running)
-        self.services.watch(running)
-        try:
-            try:
-                output = self._encode(entry, await running.run(body))
-            except (Exception, SystemExit, asyncio.CancelledError) as error:
-                running.live = False
-                if isinstance(error, asyncio.CancelledError) and (self.over or self._parking or running.cancelled()):
-                    raise
-                return await self._fail(entry, error, None)
-            running.live = False
-            done = replace(entry, state=State.DONE, ended_at=self._now(), output=output)
-            await self._commit(SettleStep(instance=self.key, token=self._token, entry=done))
-            self._replay.record(done)
-            return Hit(output)
-        finally:
-            running.live = False
-            self._running.discard(running)
-            self._moves += 1
-            if self._waits or self._leaving is not None:
-                self._look()
-
-    def _encode(self, entry: Entry, value: Any) -> bytes:
-        try:
-            output = codec.encode(value)
-        except (TypeError, ValueError) as error:
-            raise NonRetryableError(f'the result of step "{entry.name}" cannot be stored: {error}') from error
-        if len(output) > self.services.result_bytes:
-            what = f'the result of step "{entry.name}"'
-            raise NonRetryableError(_too_large(what, len(output), self.services.result_bytes))
-        return output
-
-    async def _fail(self, entry: Entry, error: BaseException, delay: timedelta | None) -> Answer:
-        """Record a failed attempt: back off, or settle the step as failed when no attempt is left."""
-        now, info = self._now(), describe(error)
-        self.services.failed_attempt()
-        config = entry.config or self.services.defaults
-        if isinstance(error, NonRetryableError) or entry.attempt > config.limit:
-            failed = replace(entry, state=State.FAILED, ended_at=now, error=info)
-            await self._commit(SettleStep(instance=self.key, token=self._token, entry=failed))
-            self._replay.record(failed)
-            return Failed(info)
-        pause = delay_after(config, entry.attempt) if delay is None else delay
-        waiting = replace(entry, state=State.WAITING, wake_at=now + pause)
-        attempt = Attempt(
-            name=entry.name,
-            count=entry.count,
-            number=entry.attempt,
-            started_at=entry.attempt_started_at or entry.started_at,
-            ended_at=now,
-            error=info,
-        )
-        await self._commit(FailAttempt(instance=self.key, token=self._token, entry=waiting, attempt=attempt))
-        self._replay.record(waiting)
-        return WaitUntil(waiting, False)
-
-    async def _expire(self, entry: Entry, call: EventCall) -> bytes:
-        self._replay.expire(entry)
-        error = WaitTimeout(f'no event of type "{call.type}" came within {call.timeout}')
-        info = ErrorInfo(name=error.name, message=str(error))
-        failed = replace(entry, state=State.FAILED, ended_at=self._now(), error=info)
-        await self._commit(SettleStep(instance=self.key, token=self._token, entry=failed))
-        self._replay.record(failed)
-        raise error
-
-    # ---- waiting and parking
-
-    async def _wait(self, entry: Entry, fresh: bool) -> Take | None:
-        if entry.wake_at is not None and entry.wake_at <= self._now():
-            return None
-        future = self._waits.add(entry, fresh=fresh)
-        self._look()
-        try:
-            return await future
-        finally:
-            self._waits.remove(entry)
-            self._moves += 1
+    # ---- staying and parking
 
     def _look(self) -> None:
         """Ask for an examination in the next turn of the loop; many requests are one."""
@@ -320,32 +287,41 @@ class Execution:
     def _examine(self, moves: int | None) -> None:
         """Decide whether the execution stays in memory, and park it when nothing but waiting is left."""
         self._looking = False
-        if self.over or self._parking:
+        if self.ending:
             return
+        quiet = not self._strands or moves == self._moves
         if self._running:
             self._stay_in_memory()
         elif self._leaving is Status.QUEUED and self._waits and not self._gated:
             self._park(Status.WAITING, self._waits.earliest())
         elif self._leaving is not None:
-            self._park(self._leaving, self._now())
+            self._park(self._leaving, self.now())
+        elif self._unwinding and not self._rolling:
+            self._when_quiet(quiet, IDLE_S, self._stop_program)
         elif self._held:
-            if not self._strands or moves == self._moves:
-                self._park(Status.PAUSED, None, self._replay.contradiction(self._held[0][0]))
-            else:
-                asyncio.get_running_loop().call_later(PATIENCE_S, self._examine, self._moves)
+            self._when_quiet(quiet, PATIENCE_S, self._contradict)
         elif self._waits:
             earliest = self._waits.earliest()
-            if earliest is not None and earliest - self._now() <= self.services.resident:
+            if earliest is not None and earliest - self.now() <= self.services.resident:
                 self._stay_in_memory()
-            elif not self._strands or moves == self._moves:
-                self._park(Status.WAITING, earliest)
             else:
-                self._stay_in_memory()
-                asyncio.get_running_loop().call_later(IDLE_S, self._examine, self._moves)
+                if not quiet:
+                    self._stay_in_memory()
+                self._when_quiet(quiet, IDLE_S, lambda: self._park(Status.WAITING, earliest))
+
+    def _when_quiet(self, quiet: bool, pause_s: float, then: Callable[[], None]) -> None:
+        """Do it if the program stands still; else look again after a pause."""
+        if quiet:
+            then()
+        else:
+            asyncio.get_running_loop().call_later(pause_s, self._examine, self._moves)
+
+    def _contradict(self) -> None:
+        self._park(Status.PAUSED, None, self.replay.contradiction(self._held[0][0]))
 
     def _stay_in_memory(self) -> None:
         for entry in self._waits.take_fresh():
-            self._behind(StartWait(instance=self.key, token=self._token, entry=entry))
+            self.write_behind(StartWait(instance=self.key, token=self.token, entry=entry))
         self._waits.arm()
 
     def _park(self, status: Status, wake_at: datetime | None, error: ErrorInfo | None = None) -> None:
@@ -355,14 +331,15 @@ class Execution:
         self.parked_until = wake_at
         park = Park(
             instance=self.key,
-            token=self._token,
-            at=self._now(),
+            token=self.token,
+            at=self.now(),
             status=status,
             wake_at=wake_at,
-            inbox_seen=self._replay.inbox_seen,
+            inbox_seen=self.replay.inbox_seen,
             started_at=self._started_at,
             entries=() if error is not None else self._waits.take_fresh(),
             error=error,
+            version=self.services.version_of(self.snapshot.instance.workflow),
         )
         self.services.committer.submit(park).add_done_callback(self._parked)
 
@@ -371,31 +348,7 @@ class Execution:
             self.services.log.error("instance.park_failed", instance=self.snapshot.instance.id, error=str(error))
         self.drop()
 
-    # ---- gates and writes
-
-    def _ask(self, call: Call) -> Answer:
-        """Ask the replay. Nothing of an execution that is over goes on."""
-        if self.over:
-            raise asyncio.CancelledError
-        self._moves += 1
-        if asyncio.current_task() is not self._task:
-            self._strands = True
-        answer = self._replay.begin(call, self._now())
-        if self._held and not self._replay.catching_up:
-            held, self._held = self._held, []
-            for _, future in held:
-                if not future.done():
-                    future.set_result(None)
-        return answer
-
-    async def _hold(self, answer: Answer) -> None:
-        """Keep a new entry from beginning until the program has asked for all that its journal holds."""
-        if isinstance(answer, Hit | Failed | Interrupted) or not answer.fresh:
-            return
-        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._held.append((answer.entry, future))
-        self._look()
-        await future
+    # ---- the end of things
 
     async def _wait_at_gate(self) -> None:
         gate: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -403,11 +356,15 @@ class Execution:
         self._look()
         await gate
 
-    def _open_gate(self) -> None:
-        gated, self._gated = self._gated, []
-        for gate in gated:
-            if not gate.done():
-                gate.set_result(None)
+    def _stop_program(self) -> None:
+        """Cancel everything that the program does or waits for."""
+        self._cancel_bodies()
+        self._waits.cancel()
+        for future in (*self._gated, *(held for _, held in self._held)):
+            future.cancel()
+        self._gated, self._held = [], []
+        if self._task is not None:
+            self._task.cancel()
 
     def _cancel_bodies(self) -> None:
         for running in self._running:
@@ -416,15 +373,6 @@ class Execution:
                 running.task.cancel()
         if self._task is not None and any(running.task is self._task for running in self._running):
             self._task.cancel()
-
-    async def _commit(self, write: Write) -> None:
-        outcome = await self.services.committer.submit(write)
-        if not self._heed(outcome):
-            raise asyncio.CancelledError
-
-    def _behind(self, write: Write) -> None:
-        """Submit a write that nobody waits for; later writes commit after it."""
-        self.services.committer.submit(write).add_done_callback(self._observe)
 
     def _observe(self, future: asyncio.Future[Outcome]) -> None:
         if not future.cancelled() and future.exception() is None:
@@ -437,11 +385,12 @@ class Execution:
             return False
         if outcome.wish is Wish.PAUSE:
             self.leave(Status.PAUSED)
+        elif outcome.wish is Wish.ROLL_BACK:
+            self.unwind()
         return True
 
-    def _now(self) -> datetime:
-        return self.services.clock.now()
 
-
-def _too_large(what: str, size: int, limit: int) -> str:
-    return f"{what} is {size:,} bytes; at most {limit:,} are stored (limits.result_bytes)"
+def _release(futures: list[asyncio.Future[None]]) -> None:
+    for future in futures:
+        if not future.done():
+            future.set_result(None)

@@ -12,18 +12,20 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 from hub.core import codec
 from hub.core.clock import Clock
-from hub.core.errors import HubError
+from hub.core.errors import ErrorInfo, HubError
 from hub.core.model import Entry, InboxQuery, Instance, InstanceQuery, Snapshot, Status, StepConfig, Wish
 from hub.core.ports import Log, Store
 from hub.core.workflow import WorkflowEntrypoint, WorkflowEvent
-from hub.core.writes import Park
+from hub.core.writes import Finish, Park
 from hub.engine.attempt import Announcer, Running, Services
 from hub.engine.committer import Committer
 from hub.engine.execution import Execution
+from hub.engine.intake import Intake
+from hub.engine.operations import Operations
 from hub.engine.step import Step
 from hub.engine.telemetry import Telemetry
 from hub.engine.threads import ThreadPool
@@ -47,7 +49,20 @@ class RunnerOptions:
     poll: timedelta = timedelta(seconds=5)  # without a signal the store is asked that often, and dead nodes are looked for
     payload_bytes: int = 1 << 20
     result_bytes: int = 1 << 20
+    state_bytes: int = 1 << 30
+    steps: int = 10_000
+    max_recoveries: int = 100  # an instance whose process dies more often than that is ended
     defaults: StepConfig = StepConfig()
+
+
+class Wiring(NamedTuple):
+    """The services of a node that the runner works with."""
+
+    store: Store
+    committer: Committer
+    clock: Clock
+    log: Log
+    telemetry: Telemetry
 
 
 class Runner:
@@ -55,20 +70,14 @@ class Runner:
 
     def __init__(
         self,
-        store: Store,
-        committer: Committer,
-        clock: Clock,
-        log: Log,
-        telemetry: Telemetry,
+        wiring: Wiring,
         programs: Mapping[str, Callable[[], WorkflowEntrypoint]],
+        intake: Intake,
         options: RunnerOptions,
     ) -> None:
-        self._store = store
-        self._committer = committer
-        self._clock = clock
-        self._log = log
-        self._telemetry = telemetry
+        self._store, self._committer, self._clock, self._log, self._telemetry = wiring
         self._programs = programs
+        self._intake = intake
         self._options = options
         self._node: int | None = None
         self._resident: dict[int, Execution] = {}
@@ -84,17 +93,20 @@ class Runner:
         self._watching: asyncio.TimerHandle | None = None
         self._threads = ThreadPool(options.threads)
         self._services = Services(
-            committer=committer,
-            clock=clock,
-            log=log,
+            committer=wiring.committer,
+            clock=wiring.clock,
+            log=wiring.log,
             threads=self._threads,
             defaults=options.defaults,
             resident=options.resident,
             result_bytes=options.result_bytes,
+            state_bytes=options.state_bytes,
+            steps=options.steps,
+            version_of=intake.version_of,
             watch=self._watch,
-            failed_attempt=telemetry.attempt_failed,
+            failed_attempt=wiring.telemetry.attempt_failed,
         )
-        telemetry.resident = lambda: len(self._resident)
+        wiring.telemetry.resident = lambda: len(self._resident)
 
     @property
     def threads(self) -> ThreadPool:
@@ -182,6 +194,8 @@ class Runner:
             execution.drop()
         elif head.wish is Wish.PAUSE:
             execution.leave(Status.PAUSED)
+        elif head.wish is Wish.ROLL_BACK:
+            execution.unwind()
         else:
             execution.stay()
             if head.inbox_seq > execution.inbox_seen:
@@ -257,8 +271,12 @@ class Runner:
         if make is None:
             self._put_off(instance)
             return
+        if instance.recoveries > self._options.max_recoveries:
+            self._give_up(instance)
+            return
         execution = self._resident[instance.key] = Execution(snapshot, self._services)
-        execution.start(lambda: _run(make, execution), self._ended)
+        step = Step(Operations(execution), self._intake)
+        execution.start(lambda: _run(make, snapshot.instance, step), step.undo, self._ended)
         if not execution.begun:
             self._young.append((self._clock.monotonic(), execution, None))
             self._arm_watch()
@@ -281,6 +299,22 @@ class Runner:
                 wake_at=now + timedelta(seconds=UNKNOWN_S),
                 inbox_seen=instance.inbox_seq,
                 started_at=instance.started_at or now,
+            )
+        )
+
+    def _give_up(self, instance: Instance) -> None:
+        """End an instance that keeps killing its process, so that the others can go on."""
+        self._log.error("instance.too_many_recoveries", workflow=instance.workflow, instance=instance.id, recoveries=instance.recoveries)
+        now = self._clock.now()
+        message = f"its process died {instance.recoveries} times while it ran; look for what kills it, then restart the instance"
+        self._committer.submit(
+            Finish(
+                instance=instance.key,
+                token=instance.token,
+                at=now,
+                status=Status.ERRORED,
+                started_at=instance.started_at or now,
+                error=ErrorInfo(name="TooManyRecoveries", message=message),
             )
         )
 
@@ -323,8 +357,7 @@ class Runner:
             self._arm_watch()
 
 
-async def _run(make: Callable[[], WorkflowEntrypoint], execution: Execution) -> Any:
-    instance = execution.snapshot.instance
+async def _run(make: Callable[[], WorkflowEntrypoint], instance: Instance, step: Step) -> Any:
     event = WorkflowEvent(
         payload=codec.decode(instance.params),
         timestamp=instance.created_at,
@@ -332,4 +365,4 @@ async def _run(make: Callable[[], WorkflowEntrypoint], execution: Execution) -> 
         workflow_name=instance.workflow,
         schedule=instance.schedule,
     )
-    return await make().run(event, Step(execution))
+    return await make().run(event, step)

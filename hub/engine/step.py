@@ -8,17 +8,23 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 from hub.core import codec
+from hub.core.admission import check_id
 from hub.core.duration import parse_duration
-from hub.core.errors import NonRetryableError
-from hub.core.model import Entry, StepConfig
-from hub.core.replay import EventCall, SleepCall
+from hub.core.errors import HubError, NonRetryableError
+from hub.core.ids import new_id
+from hub.core.model import Entry, Kind, NewInstance, Parent, Source, StepConfig
+from hub.core.ports import CreateRequest
+from hub.core.replay import ChildCall, EventCall, SleepCall
 from hub.core.retry import describe_config, parse_config
 from hub.core.workflow import Duration, Retries
-from hub.engine.execution import Execution
+from hub.engine.intake import Intake
+from hub.engine.operations import Delay, Job, Operations
+from hub.engine.rollback import Undo, Undoing
 from hub.engine.typed import reader
 
 NAME_CHARS = 256
@@ -41,11 +47,11 @@ class StepContext(dict[str, Any]):
 class DecoratedStep:
     """A function under `@step.do(…)`. Each call is an execution of its own; as a dependency it runs once and is remembered."""
 
-    def __init__(self, step: Step, name: str, body: Callable[..., Any], config: StepConfig | None, concurrent: bool) -> None:
+    def __init__(self, step: Step, name: str, body: Callable[..., Any], policy: Policy, concurrent: bool) -> None:
         self.step = step
         self.name = name
         self.body = body
-        self.config = config
+        self.policy = policy
         self.concurrent = concurrent
         self.depends: Sequence[DecoratedStep] | None = None
         self.last: asyncio.Future[Any] | None = None
@@ -55,7 +61,7 @@ class DecoratedStep:
         last = self.last = asyncio.get_running_loop().create_future()
         try:
             values = await self._dependencies()
-            result = await self.step.run(self.name, self.config, self.body, values)
+            result = await self.step.run(self.name, self.policy, self.body, values)
         except BaseException as error:
             self.last = None  # the next one to ask gets what the journal says
             if isinstance(error, Exception):
@@ -80,14 +86,25 @@ class DecoratedStep:
         return {parameter: await dep.resolve() for parameter, dep in wanted.items()}
 
 
+class Policy(NamedTuple):
+    """How a step is run: its configuration (None = the documented defaults), delay function, and rollback handler."""
+
+    config: StepConfig | None
+    delay: Delay | None
+    rollback: Callable[..., Any] | None
+    rollback_config: StepConfig | None
+
+
 class Step:
     """The durable operations of one running instance (`WorkflowStep`)."""
 
-    def __init__(self, execution: Execution) -> None:
-        self._execution = execution
+    def __init__(self, operations: Operations, intake: Intake) -> None:
+        self._operations = operations
+        self._services = operations.execution.services
+        self._intake = intake
         self._decorated: dict[str, DecoratedStep] = {}
 
-    def do(
+    def do(  # noqa: PLR0913  # the keywords that an author may give
         self,
         name: str | Callable[..., Any] | None = None,
         *args: Any,
@@ -95,31 +112,57 @@ class Step:
         concurrent: bool = False,
         retries: Retries | None = None,
         timeout: Duration | None = None,
+        sensitive: str | None = None,
         config: Mapping[str, Any] | None = None,
+        rollback: Callable[..., Any] | None = None,
+        rollback_config: Mapping[str, Any] | None = None,
     ) -> Any:
         """Run a step, or decorate one; see `WorkflowStep.do`."""
         if callable(name):  # @step.do without parentheses
-            return self._decorate(None, name, None, None, False)
+            return self._decorate(None, name, _PLAIN, None, False)
         body, config = _body_and_config(args, config)
         try:
-            wanted = parse_config(config, defaults=self._execution.services.defaults, retries=retries, timeout=timeout)
+            given = config if sensitive is None else {**(config or {}), "sensitive": sensitive}
+            wanted, delay = self._config(given, retries=retries, timeout=timeout)
+            undo, _ = self._config(rollback_config, what="rollback_config.")
         except ValueError as error:
             raise NonRetryableError(f'step "{name}": {error}') from None
-        own = None if wanted == _DOCUMENTED else wanted
+        policy = Policy(wanted, delay, rollback, undo)
         if body is not None:
-            return self.run(_checked(name or ""), own, body, {})
-        return lambda function: self._decorate(name, function, own, depends, concurrent)
+            return self.run(_checked(name or ""), policy, body, {})
+        return lambda function: self._decorate(name, function, policy, depends, concurrent)
+
+    async def run_workflow(
+        self, name: str, workflow: str, params: Any = None, /, *, id: str | None = None, timeout: Duration | None = None
+    ) -> Any:
+        """Start another workflow and wait durably for its output; see `WorkflowStep.run_workflow`."""
+        execution = self._operations.execution
+        request = CreateRequest(workflow=workflow, params={} if params is None else params, id=id, source=Source.BINDING)
+        child_id = id or new_id(execution.now())
+        call = ChildCall(
+            name=_checked(name), child=f"{workflow}/{child_id}", timeout=None if timeout is None else _wait(timeout, f'workflow "{name}"')
+        )
+
+        def new(entry: Entry) -> NewInstance:
+            parent = Parent(key=execution.key, inbox_type=entry.event_type or "")
+            try:
+                admitted = self._intake.admit(request, check_id, parent)
+            except HubError as error:
+                raise NonRetryableError(f'workflow "{name}": {error.message}') from error
+            return replace(admitted, id=child_id)
+
+        return codec.decode(await self._operations.run_workflow(call, new))
 
     async def sleep(self, name: str, duration: Duration, /) -> None:
         """Wait durably for at least that long."""
-        await self._execution.sleep(SleepCall(name=_checked(name), duration=_wait(duration, f'sleep "{name}"')))
+        await self._operations.sleep(SleepCall(name=_checked(name), duration=_wait(duration, f'sleep "{name}"')))
 
     async def sleep_until(self, name: str, until: datetime | float, /) -> None:
         """Wait durably until a moment."""
         moment = datetime.fromtimestamp(until / 1000, UTC) if isinstance(until, int | float) else until
         if moment.tzinfo is None:
             raise NonRetryableError(f'sleep "{name}": {until} has no time zone; write datetime(…, tzinfo=UTC)')
-        await self._execution.sleep(SleepCall(name=_checked(name), until=moment.astimezone(UTC)))
+        await self._operations.sleep(SleepCall(name=_checked(name), until=moment.astimezone(UTC)))
 
     async def wait_for_event(
         self, name: str, event_type: str | None = None, /, *, type: str | None = None, timeout: Duration = "24 hours"
@@ -129,22 +172,62 @@ class Step:
         if not wanted:
             raise NonRetryableError(f'wait "{name}": say which type of event: step.wait_for_event("{name}", "approved")')
         call = EventCall(name=_checked(name), type=wanted, timeout=_wait(timeout, f'wait "{name}"'))
-        value: dict[str, Any] = codec.decode(await self._execution.wait_for_event(call))
+        value: dict[str, Any] = codec.decode(await self._operations.wait_for_event(call))
         return value
 
-    async def run(self, name: str, config: StepConfig | None, body: Callable[..., Any], values: Mapping[str, Any]) -> Any:
+    async def run(self, name: str, policy: Policy, body: Callable[..., Any], values: Mapping[str, Any]) -> Any:
         """Run one step with the values of its dependencies."""
-        wants_ctx = _wants_ctx(body)
-        threads = self._execution.services.threads
+        wants_ctx = _wants(body, "ctx")
 
-        async def attempt(entry: Entry, policy: StepConfig) -> Any:
-            arguments = {**values, "ctx": _context(entry, policy)} if wants_ctx else values
-            if inspect.iscoroutinefunction(body):
-                return await body(**arguments)
-            result = await threads.run(lambda: body(**arguments))
-            return await result if inspect.isawaitable(result) else result
+        async def attempt(entry: Entry, config: StepConfig) -> Any:
+            return await self._call(body, {**values, "ctx": _context(entry, config)} if wants_ctx else values)
 
-        return await self._execution.do(name, config, attempt, reader(body))
+        value_of = reader(body)
+        undo = None
+        if policy.rollback is not None:
+            undo = Undo(handler=policy.rollback, config=policy.rollback_config, value_of=value_of)
+        return await self._operations.do(
+            Job(name=name, config=policy.config, delay=policy.delay, body=attempt, value_of=value_of, undo=undo)
+        )
+
+    async def undo(self, undoing: Undoing, error: Exception) -> None:
+        """Run the rollback handler of one step, with its own attempts. Raises: its last error."""
+        handler = undoing.undo.handler
+        known = {"error": error, "output": undoing.output, "step_name": f"{undoing.name}-{undoing.number}"}
+        values = {name: value for name, value in known.items() if _wants(handler, name)}
+        wants_ctx = _wants(handler, "ctx")
+
+        async def attempt(entry: Entry, config: StepConfig) -> None:
+            await self._call(handler, {**values, "ctx": _context(entry, config)} if wants_ctx else values)
+
+        job = Job(
+            kind=Kind.ROLLBACK,
+            name=undoing.name,
+            count=undoing.number,
+            config=undoing.undo.config,
+            body=attempt,
+            value_of=codec.decode,
+        )
+        await self._operations.do(job)
+
+    async def _call(self, function: Callable[..., Any], arguments: Mapping[str, Any]) -> Any:
+        if inspect.iscoroutinefunction(function):
+            return await function(**arguments)
+        result = await self._services.threads.run(lambda: function(**arguments))
+        return await result if inspect.isawaitable(result) else result
+
+    def _config(
+        self, config: Mapping[str, Any] | None, *, what: str = "", **keywords: Any
+    ) -> tuple[StepConfig | None, Delay | None]:
+        """Read a policy; None = the documented defaults. Raises: ValueError with the path of the key."""
+        config, keywords, function = _without_delay_function(config, keywords)
+        try:
+            wanted = parse_config(config, defaults=self._services.defaults, **keywords)
+        except ValueError as error:
+            raise ValueError(f"{what}{error}") from None
+        if function is not None:
+            wanted = replace(wanted, dynamic=True)
+        return None if wanted == _DOCUMENTED else wanted, function and _delay_of(function)
 
     def dependencies(self, step: DecoratedStep) -> dict[str, DecoratedStep]:
         """Return which steps a decorated step needs, by parameter. Raises: TypeError for a parameter that names no step."""
@@ -164,11 +247,11 @@ class Step:
         self,
         name: str | None,
         body: Callable[..., Any],
-        config: StepConfig | None,
+        policy: Policy,
         depends: Sequence[Any] | None,
         concurrent: bool,
     ) -> DecoratedStep:
-        step = DecoratedStep(self, _checked(name if name is not None else body.__name__), body, config, concurrent)
+        step = DecoratedStep(self, _checked(name if name is not None else body.__name__), body, policy, concurrent)
         if depends is not None:
             wrong = next((item for item in depends if not isinstance(item, DecoratedStep)), None)
             if wrong is not None:
@@ -176,6 +259,9 @@ class Step:
             step.depends = list(depends)
         self._decorated[step.name] = step
         return step
+
+
+_PLAIN = Policy(None, None, None, None)
 
 
 def _body_and_config(
@@ -211,14 +297,36 @@ def _wait(duration: Duration, what: str) -> timedelta:
     return wait
 
 
-def _wants_ctx(body: Callable[..., Any]) -> bool:
+def _wants(body: Callable[..., Any], name: str) -> bool:
     code = getattr(body, "__code__", None)
     if code is not None:  # the plain function, without the cost of a signature
-        return "ctx" in code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
+        return name in code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
     try:
-        return "ctx" in inspect.signature(body).parameters
+        return name in inspect.signature(body).parameters
     except (TypeError, ValueError):
         return False
+
+
+def _without_delay_function(
+    config: Mapping[str, Any] | None, keywords: dict[str, Any]
+) -> tuple[Mapping[str, Any] | None, dict[str, Any], Callable[..., Any] | None]:
+    """Take a function out of `retries.delay`, which otherwise is a duration."""
+    for holder in (config, keywords):
+        retries = holder.get("retries") if holder is not None else None
+        if isinstance(retries, Mapping) and callable(retries.get("delay")):
+            plain = {**holder, "retries": {key: value for key, value in retries.items() if key != "delay"}}  # type: ignore[dict-item]
+            return (plain, keywords, retries["delay"]) if holder is config else (config, plain, retries["delay"])
+    return config, keywords, None
+
+
+def _delay_of(function: Callable[..., Any]) -> Delay:
+    """Return an author's `delay(ctx, error)` as the operations call it."""
+
+    def delay(entry: Entry, config: StepConfig, error: Exception) -> Any:
+        arguments = {"ctx": _context(entry, config), "error": error}
+        return function(**{name: value for name, value in arguments.items() if _wants(function, name)})
+
+    return delay
 
 
 def _context(entry: Entry, policy: StepConfig) -> StepContext:

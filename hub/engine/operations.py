@@ -1,0 +1,270 @@
+"""The durable operations of one execution: run a step over its attempts, sleep, wait for an event, run another workflow.
+
+Each asks the replay, does what the answer says, and commits the outcome before the program sees it. Waiting, parking and the end of the
+execution are `Execution`'s part.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from typing import Any
+
+from hub.core import codec
+from hub.core.duration import parse_duration
+from hub.core.errors import ErrorInfo, NonRetryableError, StepInterrupted, WaitTimeout, describe, rebuild
+from hub.core.family import read_end
+from hub.core.model import Attempt, Entry, InboxEvent, Kind, NewInstance, State, StepConfig
+from hub.core.replay import (
+    Answer,
+    ChildCall,
+    DoCall,
+    EventCall,
+    Failed,
+    Hit,
+    Interrupted,
+    SleepCall,
+    Start,
+    StartInstance,
+    Take,
+    WaitEvent,
+    WaitUntil,
+)
+from hub.core.retry import delay_after
+from hub.core.writes import FailAttempt, SettleStep, StartChild, Verdict
+from hub.engine.attempt import Body
+from hub.engine.execution import Execution
+from hub.engine.rollback import Undo
+
+DELAY_FUNCTION_S = 5.0  # how long an author's delay function may take
+
+Delay = Callable[[Entry, StepConfig, Exception], Any]  # gives the base delay, or an awaitable of it
+
+
+@dataclass(slots=True, kw_only=True)
+class Job:
+    """A step that is to be run: what `step.do` was given."""
+
+    name: str
+    body: Body
+    value_of: Callable[[bytes], Any]
+    config: StepConfig | None = None  # None = the documented defaults
+    delay: Delay | None = None
+    undo: Undo | None = None
+    kind: Kind = Kind.STEP
+    count: int | None = None
+
+
+class Operations:
+    """What the step object and the rollback handlers call."""
+
+    def __init__(self, execution: Execution) -> None:
+        self._execution = execution
+        self._stored_bytes = sum(len(entry.output or b"") for entry in execution.snapshot.entries)
+
+    @property
+    def execution(self) -> Execution:
+        """The execution that runs the operations."""
+        return self._execution
+
+    async def do(self, job: Job) -> Any:
+        """Run a step to its end, over all its attempts, and return what a replay would return."""
+        execution = self._execution
+        call = DoCall(name=job.name, config=job.config, kind=job.kind, count=job.count)
+        answer = await execution.ask(call)
+        if job.kind is Kind.STEP:
+            number = execution.replay.count(Kind.STEP, job.name)
+            if job.undo is not None:
+                execution.rollbacks.register(job.name, number, job.undo)
+            if type(answer) is Start and answer.fresh:
+                self._count_step()
+        while True:
+            if type(answer) is Hit:
+                return job.value_of(answer.output)
+            if type(answer) is Start:
+                answer = await self._attempt(answer.entry, job)
+            elif type(answer) is WaitUntil:
+                await execution.wait(answer.entry, answer.fresh)
+                answer = Start(execution.replay.next_attempt(answer.entry, execution.now()))
+            elif type(answer) is Interrupted:
+                lost = StepInterrupted(f"the process ended during attempt {answer.entry.attempt}")
+                answer = await self._fail(answer.entry, lost, job, interrupted=True)
+            elif type(answer) is Failed:
+                raise rebuild(answer.error)
+
+    async def sleep(self, call: SleepCall) -> None:
+        """Wait durably."""
+        answer = await self._execution.ask(call)
+        if type(answer) is WaitUntil:
+            await self._execution.wait(answer.entry, answer.fresh)
+            done = replace(answer.entry, state=State.DONE, ended_at=self._execution.now())
+            self._execution.replay.record(done)
+            self._execution.write_behind(self._settled(done))
+
+    async def wait_for_event(self, call: EventCall) -> bytes:
+        """Wait durably for an event and return its encoded value. Raises: WaitTimeout."""
+        answer = await self._execution.ask(call)
+        if type(answer) is Failed:
+            raise rebuild(answer.error)
+        if type(answer) is Hit:
+            return answer.output
+        event = await self._event(answer, f'no event of type "{call.type}" came within {call.timeout}')
+        output = codec.encode({"payload": codec.decode(event.payload), "timestamp": event.sent_at, "type": event.type})
+        await self._settle(_entry_of(answer), State.DONE, output=output, consumes=event.seq)
+        return output
+
+    async def run_workflow(self, call: ChildCall, new: Callable[[Entry], NewInstance]) -> bytes:
+        """Start another workflow, wait for its end, and return its encoded output. Raises: its error, or WaitTimeout."""
+        execution = self._execution
+        answer = await execution.ask(call)
+        if type(answer) is StartInstance:
+            answer = await self._start_child(answer.entry, new(answer.entry))
+        if type(answer) is Failed:
+            raise rebuild(answer.error)
+        if type(answer) is Hit:
+            return answer.output
+        event = await self._event(answer, f'"{_entry_of(answer).child}" did not end within {call.timeout}; it goes on by itself')
+        end, entry = read_end(event.payload), _entry_of(answer)
+        if end.error is not None:
+            await self._settle(entry, State.FAILED, error=end.error, consumes=event.seq)
+            raise rebuild(end.error)
+        output = end.output or b"null"
+        await self._settle(entry, State.DONE, output=output, consumes=event.seq)
+        return output
+
+    # ---- attempts
+
+    async def _attempt(self, entry: Entry, job: Job) -> Answer:
+        config = entry.config or self._execution.services.defaults
+        running = await self._execution.open(entry, config)
+        try:
+            try:
+                output = self._encode(entry, await running.run(job.body))
+            except (Exception, SystemExit, asyncio.CancelledError) as error:
+                running.live = False
+                if isinstance(error, asyncio.CancelledError) and (self._execution.ending or running.cancelled()):
+                    raise
+                return await self._fail(entry, error, job)
+            running.live = False
+            await self._settle(entry, State.DONE, output=output)
+            return Hit(output)
+        finally:
+            self._execution.close(running)
+
+    def _encode(self, entry: Entry, value: Any) -> bytes:
+        services = self._execution.services
+        what = f'the result of step "{entry.name}"'
+        try:
+            output = codec.encode(value, what="result")
+        except (TypeError, ValueError) as error:
+            raise NonRetryableError(f"{what} cannot be stored: {error}") from error
+        if len(output) > services.result_bytes:
+            raise NonRetryableError(too_large(what, len(output), services.result_bytes))
+        self._stored_bytes += len(output)
+        if self._stored_bytes > services.state_bytes:
+            raise NonRetryableError(
+                f"the results of this instance are {self._stored_bytes:,} bytes together; at most {services.state_bytes:,} are kept "
+                "(limits.state_bytes)"
+            )
+        return output
+
+    async def _fail(self, entry: Entry, error: BaseException, job: Job, *, interrupted: bool = False) -> Answer:
+        """Record a failed attempt: back off, or settle the step as failed when no attempt is left."""
+        execution = self._execution
+        execution.services.failed_attempt()
+        config = entry.config or execution.services.defaults
+        ended_at, info = execution.now(), describe(error)
+        delay = timedelta(0)
+        last = isinstance(error, NonRetryableError) or entry.attempt > config.limit
+        if not last and not interrupted:
+            try:
+                delay = await _delay(config, entry, error, job.delay)
+            except NonRetryableError as broken:
+                last, info = True, describe(broken)
+        if last:
+            await self._settle(entry, State.FAILED, error=info)
+            return Failed(info)
+        waiting = replace(entry, state=State.WAITING, wake_at=ended_at + delay)
+        attempt = Attempt(
+            kind=entry.kind,
+            name=entry.name,
+            count=entry.count,
+            number=entry.attempt,
+            started_at=entry.attempt_started_at or entry.started_at,
+            ended_at=ended_at,
+            error=info,
+        )
+        await execution.commit(FailAttempt(instance=execution.key, token=execution.token, entry=waiting, attempt=attempt))
+        execution.replay.record(waiting)
+        return WaitUntil(waiting, False)
+
+    # ---- waits
+
+    async def _event(self, answer: Answer, late: str) -> InboxEvent:
+        """Return the event that ends a wait. Raises: WaitTimeout, which is recorded then."""
+        if type(answer) is Take:
+            return answer.event
+        entry = _entry_of(answer)
+        take = await self._execution.wait(entry, isinstance(answer, WaitEvent) and answer.fresh)
+        if take is not None:
+            return take.event
+        self._execution.replay.expire(entry)
+        error = WaitTimeout(late)
+        await self._settle(entry, State.FAILED, error=ErrorInfo(name=error.name, message=late))
+        raise error
+
+    async def _start_child(self, entry: Entry, new: NewInstance) -> Answer:
+        execution = self._execution
+        outcome = await execution.commit(
+            StartChild(instance=execution.key, token=execution.token, entry=entry, new=new), also=frozenset({Verdict.CONFLICT})
+        )
+        if outcome.verdict is Verdict.CONFLICT:
+            info = ErrorInfo(name="Conflict", message=f'an instance "{new.id}" of workflow "{new.workflow}" exists already')
+            await self._settle(entry, State.FAILED, error=info)
+            return Failed(info)
+        execution.replay.record(entry)
+        return execution.replay.await_child(entry)
+
+    async def _settle(
+        self, entry: Entry, state: State, *, output: bytes | None = None, error: ErrorInfo | None = None, consumes: int | None = None
+    ) -> None:
+        settled = replace(entry, state=state, ended_at=self._execution.now(), output=output, error=error)
+        await self._execution.commit(self._settled(settled, consumes))
+        self._execution.replay.record(settled)
+
+    def _settled(self, entry: Entry, consumes: int | None = None) -> SettleStep:
+        return SettleStep(instance=self._execution.key, token=self._execution.token, entry=entry, consumes=consumes)
+
+    def _count_step(self) -> None:
+        limit = self._execution.services.steps
+        if self._execution.count_step() > limit:
+            raise NonRetryableError(f"the limit of {limit:,} steps an instance has been reached (limits.steps)")
+
+
+def too_large(what: str, size: int, limit: int) -> str:
+    """Return the message for a value over the limit of results."""
+    return f"{what} is {size:,} bytes; at most {limit:,} are stored (limits.result_bytes)"
+
+
+def _entry_of(answer: Answer) -> Entry:
+    if isinstance(answer, Hit | Failed):
+        raise TypeError("a settled answer has no entry")
+    return answer.entry
+
+
+async def _delay(config: StepConfig, entry: Entry, error: BaseException, function: Delay | None) -> timedelta:
+    """Return how long to back off. Raises: NonRetryableError when the author's delay function is broken."""
+    if function is not None:
+        try:
+            base = function(entry, config, error if isinstance(error, Exception) else Exception(str(error)))
+            if asyncio.iscoroutine(base):
+                base = await asyncio.wait_for(base, DELAY_FUNCTION_S)
+            config = replace(config, delay=parse_duration(base, what="the delay function's result"))
+        except Exception as broken:
+            reason = f"took more than {DELAY_FUNCTION_S:g} s" if isinstance(broken, TimeoutError) else f"{type(broken).__name__}: {broken}"
+            raise NonRetryableError(f'the delay function of step "{entry.name}" failed: {reason}', "NonRetryableDelayError") from broken
+    delay = delay_after(config, entry.attempt)
+    return delay * (1 + config.jitter * random.random()) if config.jitter else delay  # noqa: S311  # spread, not a secret
