@@ -39,6 +39,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 _STATUS = {status.value: status for status in Status}  # a look-up is several times faster than calling the enumeration
 _WISH: dict[str | None, Wish] = {None: Wish.NONE, **{wish.value: wish for wish in Wish}}
+_RARELY = ("jitter", "dynamic", "sensitive")  # parts of a policy that are left out while they are off
 _CONFIGS = 256  # distinct retry policies kept ready; a project has a handful
 
 
@@ -88,6 +89,7 @@ def config_text(config: StepConfig | None) -> str | None:
             "delay_us": config.delay // _MICROSECOND,
             "backoff": config.backoff.value,
             "timeout_us": config.timeout // _MICROSECOND,
+            **{name: getattr(config, name) for name in _RARELY if getattr(config, name)},
         }
     )
 
@@ -103,6 +105,7 @@ def config_of(text: str | None) -> StepConfig | None:
         delay=timedelta(microseconds=kept["delay_us"]),
         backoff=Backoff(kept["backoff"]),
         timeout=timedelta(microseconds=kept["timeout_us"]),
+        **{name: kept[name] for name in _RARELY if name in kept},
     )
 
 

@@ -288,8 +288,6 @@ def prune(db: sqlite3.Connection, candidates: Sequence[int], before: datetime, l
     at = rows.micros(before)
     with transaction(db):
         keys = [key for (key,) in db.execute(sql.STILL_PRUNABLE, (json.dumps(candidates), at))]
-        if keys:
-            db.execute(sql.DELETE_DELIVERIES, (json.dumps(keys),))
-            _forget(db, keys)
-        db.execute(sql.PRUNE_ORPHANS, (at, limit))
+        _forget(db, keys)
+        db.execute(sql.PRUNE_ORPHANS, (at, limit + len(keys)))  # those of the deleted instances, and of what was deleted by hand before
     return len(keys)

@@ -79,10 +79,6 @@ KEEP_DELIVERIES = f"""
 UPDATE delivery SET deleted_id = i.id FROM instance i
 WHERE i.key {IN_KEYS} AND delivery.trigger = i.trigger AND delivery.key = i.dedupe_key
 """
-DELETE_DELIVERIES = f"""
-DELETE FROM delivery WHERE (trigger, key) IN (SELECT i.trigger, i.dedupe_key FROM instance i
-WHERE i.key {IN_KEYS} AND i.dedupe_key IS NOT NULL)
-"""
 DELETE_CHILDREN = tuple(f"DELETE FROM {table} WHERE instance {IN_KEYS}" for table in ("step", "attempt", "inbox"))
 DELETE_INSTANCES = f"DELETE FROM instance WHERE key {IN_KEYS}"
 INSTANCES_OF_WORKFLOW = "SELECT key FROM instance WHERE workflow = ?"
@@ -91,7 +87,7 @@ DELETE_WORKFLOW = "DELETE FROM workflow WHERE key = ?"
 PRUNABLE = "SELECT key FROM instance WHERE ended_at < ? ORDER BY key LIMIT ?"
 STILL_PRUNABLE = f"SELECT key FROM instance WHERE key {IN_KEYS} AND ended_at < ?"
 PRUNE_ORPHANS = """
-DELETE FROM delivery WHERE (trigger, key) IN (SELECT trigger, key FROM delivery WHERE deleted_id IS NOT NULL AND at < ? LIMIT ?)
+DELETE FROM delivery WHERE (trigger, key) IN (SELECT trigger, key FROM delivery WHERE deleted_id IS NOT NULL AND at < ? ORDER BY at LIMIT ?)
 """
 
 # ---- workflows

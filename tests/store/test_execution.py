@@ -116,6 +116,7 @@ async def test_begin_keeps_the_attempts_under_way(world: World) -> None:
         entry("", output=b"", attempt=7, attempt_started_at=at(1.5), config=POLICY),
         entry("name\nwith 'quotes' ✓", count=12, ordinal=40, state=State.FAILED, output=None, error=ERROR),
         entry("nothing", output=None, config=StepConfig()),
+        entry("rare", config=StepConfig(jitter=0.25, dynamic=True, sensitive=True)),
         waiting("rest", until=at(86400 * 365)),
         Entry(kind=Kind.EVENT, name="ok", count=2, ordinal=3, state=State.DONE, started_at=at(1), event_type="a-b", output=b"\x80"),
     ],

@@ -140,6 +140,7 @@ def poisons(key: int) -> dict[str, Write]:
     return {
         "text with half a surrogate pair": settle(key, entry("\ud83d")),
         "a number beyond 64 bits": settle(key, entry("big", count=2**63)),
+        "an attempt that is refused after its entry was taken": replace(fail(key), attempt=replace(fail(key).attempt, number=2**63)),
         "an empty id": CreateInstance(new=new("")),
         "a time without zone": Steer(instance=key, verb=Verb.PAUSE, at=at(1).replace(tzinfo=None)),
         "no bytes": send(key, payload=object()),  # type: ignore[arg-type]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from hub.core.model import Status
 from hub.core.writes import CreateInstance, DeleteInstance, Restart, Verb, Verdict
 from tests.store.given import World, at, entry, fail, finish, new, send, settle, steer
@@ -36,6 +38,16 @@ async def test_a_restarted_instance_is_not_old(world: World) -> None:
     assert await world.store.prune(at(20), 10) == 0
 
     assert await world.ids() == ["one"]
+
+
+async def test_an_instance_that_is_restarted_while_others_are_pruned_is_kept_or_gone_as_a_whole(world: World) -> None:
+    for round_ in range(20):
+        key = await world.ended(f"i{round_}")
+
+        pruned, verdicts = await asyncio.gather(world.store.prune(at(20), 10), world.verdicts(Restart(instance=key, at=at(30))))
+
+        assert (pruned, verdicts) in [(0, [Verdict.APPLIED]), (1, [Verdict.MISSING])]
+        assert (await world.store.load(key) is None) == (pruned == 1)
 
 
 async def test_a_pruned_instance_leaves_nothing_and_its_id_is_free(world: World) -> None:

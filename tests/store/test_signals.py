@@ -120,6 +120,15 @@ async def test_a_write_that_changed_nothing_signals_nothing(world: World, verdic
     assert unseen(signals) == set()
 
 
+async def test_a_poison_write_takes_no_signal_from_the_others(world: World) -> None:
+    key = await world.born()
+    signals = world.store.signals()
+
+    assert await world.verdicts(CreateInstance(new=new("")), send(key)) == [Verdict.POISON, Verdict.APPLIED]
+
+    assert unseen(signals) == {key}
+
+
 async def test_the_signal_is_there_before_the_verb_is_answered(world: World) -> None:
     key = await world.born()
     signals = world.store.signals()

@@ -151,14 +151,20 @@ async def test_keys_and_nodes_are_not_given_again_after_re_opening(path: Path) -
 
 async def test_the_first_node_after_opening_ends_the_leases_of_all_others(path: Path) -> None:
     """The lock proves that no other process executes anything."""
-    async with world_in(path) as world:
-        key = await world.born()
-    async with opened(path) as store:
-        node = await store.renew(None, LEASE, at(1))
+    store = store_for(f"sqlite:///{path}")
+    await store.open()
+    world = World(store, await store.renew(None, LEASE, at(0)))
+    await world.register("orders")
+    key = await world.born()
+    await store.close()
+    await store.open()
+    node = await store.renew(None, LEASE, at(1))
 
-        (claimed,) = await store.claim(node, 9, at(1))
+    (claimed,) = await store.claim(node, 9, at(1))
+    assert (claimed.instance.key, claimed.instance.node, claimed.instance.recoveries) == (key, node, 1)
 
-        assert (claimed.instance.key, claimed.instance.node, claimed.instance.recoveries) == (key, node, 1)
+    assert await store.claim(await store.renew(None, LEASE, at(1)), 9, at(1)) == []  # not the first one
+    await store.close()
 
 
 async def test_open_and_close_are_safe_twice_and_leave_no_thread(path: Path) -> None:
