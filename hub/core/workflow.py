@@ -9,7 +9,7 @@ import difflib
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Protocol, TypeVar, overload
+from typing import Any, Literal, Protocol, TypeVar, overload
 
 from hub.core.model import Schedule
 
@@ -74,7 +74,10 @@ class WorkflowStep(Protocol):
         *,
         retries: Retries | None = None,
         timeout: Duration | None = None,
+        sensitive: Literal["output"] | None = None,
         config: Mapping[str, Any] | None = None,
+        rollback: Callable[..., Any] | None = None,
+        rollback_config: Mapping[str, Any] | None = None,
     ) -> Coroutine[Any, Any, T]: ...
     @overload
     def do(
@@ -85,7 +88,10 @@ class WorkflowStep(Protocol):
         *,
         retries: Retries | None = None,
         timeout: Duration | None = None,
+        sensitive: Literal["output"] | None = None,
         config: Mapping[str, Any] | None = None,
+        rollback: Callable[..., Any] | None = None,
+        rollback_config: Mapping[str, Any] | None = None,
     ) -> Coroutine[Any, Any, T]: ...
     @overload
     def do(self, name: str, config: Mapping[str, Any], body: Callable[..., Any], /) -> Coroutine[Any, Any, Any]: ...
@@ -99,12 +105,26 @@ class WorkflowStep(Protocol):
         concurrent: bool = False,
         retries: Retries | None = None,
         timeout: Duration | None = None,
+        sensitive: Literal["output"] | None = None,
         config: Mapping[str, Any] | None = None,
+        rollback: Callable[..., Any] | None = None,
+        rollback_config: Mapping[str, Any] | None = None,
     ) -> Callable[[Callable[..., Any]], StepCallable[Any]]:
         """Run a step once and record its result; after a crash the recorded result is returned and the body does not run.
 
         With a body it is awaited at once; without one it decorates a function, whose parameters name the steps that it depends on
-        (`ctx` is the step context). Raises: what the body raised last, when its attempts are used up.
+        (`ctx` is the step context). `retries["delay"]` may be a function of (`ctx`, `error`). `sensitive="output"` hides the result from
+        everybody but the program. `rollback` undoes the step when the run fails later; it is called with what it asks for by name of
+        `ctx`, `error`, `output` and `step_name`. Raises: what the body raised last, when its attempts are used up.
+        """
+        ...
+
+    async def run_workflow(
+        self, name: str, workflow: str, params: Any = None, /, *, id: str | None = None, timeout: Duration | None = None
+    ) -> Any:
+        """Start another workflow once, wait durably for its end, and return its output.
+
+        Raises: the child's error (`Terminated` when somebody ended it), WaitTimeout (the child goes on), Conflict (the id is taken).
         """
         ...
 

@@ -16,6 +16,7 @@ from hub.core.errors import StepTimeout
 from hub.core.model import Entry, StepConfig
 from hub.core.ports import Log
 from hub.engine.committer import Committer
+from hub.engine.rehearsal import Rehearsal
 from hub.engine.threads import ThreadPool
 
 SHORT_S = 0.05  # timeouts below this are armed at once; longer ones when the attempt has outlived the watch's first look
@@ -47,6 +48,7 @@ class Services:
     version_of: Callable[[str], str | None]  # the version of a workflow's code that this node runs
     watch: Callable[[Running], None]  # told of every attempt, so that long ones become visible
     failed_attempt: Callable[[], None]  # telemetry
+    rehearsal: Rehearsal | None = None  # only in tests
 
 
 class Running:

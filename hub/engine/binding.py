@@ -6,9 +6,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from hub.core import codec
-from hub.core.errors import Rejected
+from hub.core.admission import BATCH, check_derived_id
+from hub.core.errors import ErrorInfo, HubError, Rejected
 from hub.core.model import Instance, Source, Status
 from hub.core.ports import BatchCreated, CreateRequest, Engine
+from hub.core.retention import read_retention
 from hub.core.writes import RestartPoint, Verb
 
 
@@ -20,9 +22,10 @@ class WorkflowBinding:
         self._workflow = workflow
 
     async def create(self, options: Mapping[str, Any] | None = None, /, **keywords: Any) -> WorkflowInstance:
-        """Create an instance: `create(id="…", params={…})`, or the same in one dict. It is on disk when this returns.
+        """Create an instance: `create(id="…", params={…}, retention={…})`, or the same in one dict. It is on disk when this returns.
 
-        Raises: Rejected (bad id or params), Conflict (the id is taken), Unavailable.
+        `retention` is `{"successRetention": duration, "errorRetention": duration}`. Raises: Rejected (bad id or params), Conflict (the id
+        is taken), Unavailable.
         """
         created = await self._engine.create(self._request({**(options or {}), **keywords}))
         return WorkflowInstance(self._engine, self._workflow, created.id)
@@ -32,18 +35,38 @@ class WorkflowBinding:
         batch: BatchCreated = await self._engine.create_batch([self._request(item) for item in items])
         return [WorkflowInstance(self._engine, self._workflow, created.id) for created in batch.created]
 
+    async def delete_batch(self, ids: Sequence[str]) -> dict[str, list[dict[str, str]]]:
+        """Forget up to 100 instances: `{"deleted": [{"id"}], "errors": [{"id", "code", "message"}]}`; running ones are stopped."""
+        if not 1 <= len(ids) <= BATCH:
+            raise Rejected(f"a batch has 1 to {BATCH} ids, this one has {len(ids)}", code="batch.size")
+        for id in ids:
+            check_derived_id(id)
+        deleted: list[dict[str, str]] = []
+        errors: list[dict[str, str]] = []
+        for id in dict.fromkeys(ids):
+            try:
+                await self._engine.delete(self._workflow, id)
+                deleted.append({"id": id})
+            except HubError as error:
+                errors.append({"id": id, "code": error.code, "message": error.message})
+        return {"deleted": deleted, "errors": errors}
+
     async def get(self, id: str) -> WorkflowInstance:
         """Return an existing instance. Raises: NotFound."""
         instance = await self._engine.instance(self._workflow, id)
         return WorkflowInstance(self._engine, self._workflow, instance.id)
 
     def _request(self, options: Mapping[str, Any]) -> CreateRequest:
-        unknown = sorted(set(options) - {"id", "params"})
+        unknown = sorted(set(options) - {"id", "params", "retention"})
         if unknown:
-            raise Rejected(f'create takes "id" and "params", not "{unknown[0]}"', code="instance.invalid_options")
-        params = options.get("params")
+            raise Rejected(f'create takes "id", "params" and "retention", not "{unknown[0]}"', code="instance.invalid_options")
+        params, retention = options.get("params"), options.get("retention")
         return CreateRequest(
-            workflow=self._workflow, id=options.get("id"), params={} if params is None else params, source=Source.BINDING
+            workflow=self._workflow,
+            id=options.get("id"),
+            params={} if params is None else params,
+            source=Source.BINDING,
+            retention=None if retention is None else read_retention(retention),
         )
 
 
@@ -56,7 +79,7 @@ class WorkflowInstance:
         self.id = id
 
     async def status(self) -> dict[str, Any]:
-        """Return `{"status", "output", "error"}`; `error` is `{"name", "message"}` or None. Raises: NotFound."""
+        """Return `{"status", "output", "error", "rollback"}`; an error is `{"name", "message"}` or None. Raises: NotFound."""
         return status_of(await self._engine.instance(self._workflow, self.id))
 
     async def pause(self) -> None:
@@ -67,9 +90,15 @@ class WorkflowInstance:
         """Go on; pending timers move by the time that it stood still. Raises: Conflict."""
         await self._engine.steer(self._workflow, self.id, Verb.RESUME)
 
-    async def terminate(self) -> None:
-        """End it at once; running steps are cancelled. Raises: Conflict."""
-        await self._engine.steer(self._workflow, self.id, Verb.TERMINATE)
+    async def terminate(self, options: Mapping[str, Any] | None = None, /, *, rollback: bool = False, cascade: bool = False) -> None:
+        """End it at once; running steps are cancelled. Raises: Conflict.
+
+        `rollback` runs the rollback handlers first, `cascade` ends the workflows that it has started too; both may come in one dict.
+        """
+        given = {"rollback": rollback, "cascade": cascade, **(options or {})}
+        await self._engine.steer(
+            self._workflow, self.id, Verb.TERMINATE, rollback=bool(given["rollback"]), cascade=bool(given["cascade"])
+        )
 
     async def restart(self, options: Mapping[str, Any] | None = None) -> None:
         """Run it again from the start, or from a step: `restart({"from": {"name": "charge", "count": 1}})`. Raises: Conflict."""
@@ -89,9 +118,16 @@ class WorkflowInstance:
 
 def status_of(instance: Instance) -> dict[str, Any]:
     """Return the short status of an instance in the binding's shape."""
-    error = instance.error
+    error, rollback = instance.error, instance.rollback
     return {
         "status": instance.status.value,
         "output": codec.decode(instance.output) if instance.output is not None and instance.status is Status.COMPLETE else None,
-        "error": {"name": error.name, "message": error.message} if error is not None else None,
+        "error": _told(error),
+        "rollback": None
+        if rollback is None
+        else {"outcome": "complete" if rollback.complete else "failed", "error": _told(rollback.error)},
     }
+
+
+def _told(error: ErrorInfo | None) -> dict[str, str] | None:
+    return {"name": error.name, "message": error.message} if error is not None else None

@@ -5,6 +5,7 @@ Owns nothing but their order: start store → committer → runner, stop in reve
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -32,6 +33,8 @@ from hub.engine.bus import Bus
 from hub.engine.committer import Committer
 from hub.engine.control import Control
 from hub.engine.intake import Intake
+from hub.engine.maintenance import Maintenance
+from hub.engine.rehearsal import Rehearsal
 from hub.engine.runner import Runner, RunnerOptions, Wiring
 from hub.engine.telemetry import Telemetry
 from hub.engine.threads import ThreadPool
@@ -53,7 +56,13 @@ class EmbeddedEngine:
     """Durable execution in this process, on the store that it is given."""
 
     def __init__(
-        self, store: Store, clock: Clock, log: Log, definitions: Sequence[Definition], options: RunnerOptions
+        self,
+        store: Store,
+        clock: Clock,
+        log: Log,
+        definitions: Sequence[Definition],
+        options: RunnerOptions,
+        rehearsal: Rehearsal | None = None,
     ) -> None:
         self.telemetry = Telemetry()
         self._store = store
@@ -64,9 +73,11 @@ class EmbeddedEngine:
         programs = {definition.name: definition.make for definition in definitions}
         retention = {definition.name: definition.retention for definition in definitions}
         intake = Intake(self._versions, retention, clock, options.payload_bytes)
-        wiring = Wiring(store, self._committer, clock, log, self.telemetry)
+        wiring = Wiring(store, self._committer, clock, log, self.telemetry, rehearsal)
         self._runner = Runner(wiring, programs, intake, options)
         self._bus = Bus(self._committer, self._runner, self.telemetry, intake)
+        self._maintenance = Maintenance(store, clock, log, options.prune_every)
+        self._pruning: asyncio.Task[None] | None = None
         self._control = Control(store, self._committer, self._runner, clock, options.payload_bytes)
 
     @property
@@ -81,12 +92,16 @@ class EmbeddedEngine:
             for definition in self._definitions:
                 await self._register(definition)
             await self._runner.start()
+            self._pruning = asyncio.create_task(self._maintenance.run(), name="maintenance")
         except BaseException:
             await self._store.close()
             raise
 
     async def stop(self) -> None:
         """Drain the runner, flush the committer, close the store. Intake has stopped before."""
+        if self._pruning is not None:
+            self._pruning.cancel()
+            await asyncio.gather(self._pruning, return_exceptions=True)
         await self._runner.stop()
         await self._committer.close()
         await self._store.close()
@@ -122,6 +137,10 @@ class EmbeddedEngine:
     async def delete_workflow(self, name: str) -> None:
         """Forget a workflow; see `Control.delete_workflow`."""
         await self._control.delete_workflow(name)
+
+    async def prune(self) -> int:
+        """Delete all instances whose retention has ended, now; return how many."""
+        return await self._maintenance.prune()
 
     async def describe(self, workflow: str, id: str) -> Snapshot:
         """Return an instance with its journal; see `Control.describe`."""

@@ -63,6 +63,8 @@ class Operations:
 
     def __init__(self, execution: Execution) -> None:
         self._execution = execution
+        self._instance = execution.snapshot.instance
+        self._rehearsal = execution.services.rehearsal
         self._stored_bytes = sum(len(entry.output or b"") for entry in execution.snapshot.entries)
 
     @property
@@ -97,6 +99,8 @@ class Operations:
 
     async def sleep(self, call: SleepCall) -> None:
         """Wait durably."""
+        if self._rehearsal is not None and self._rehearsal.skips_sleep(self._instance, call.name):
+            call = replace(call, duration=timedelta(0), until=None)
         answer = await self._execution.ask(call)
         if type(answer) is WaitUntil:
             await self._execution.wait(answer.entry, answer.fresh)
@@ -106,6 +110,8 @@ class Operations:
 
     async def wait_for_event(self, call: EventCall) -> bytes:
         """Wait durably for an event and return its encoded value. Raises: WaitTimeout."""
+        if self._rehearsal is not None and self._rehearsal.times_out(self._instance, call.name):
+            call = replace(call, timeout=timedelta(0))
         answer = await self._execution.ask(call)
         if type(answer) is Failed:
             raise rebuild(answer.error)
@@ -140,9 +146,11 @@ class Operations:
     async def _attempt(self, entry: Entry, job: Job) -> Answer:
         config = entry.config or self._execution.services.defaults
         running = await self._execution.open(entry, config)
+        mock = None if self._rehearsal is None else self._rehearsal.body(self._instance, entry)
+        body = job.body if mock is None else lambda _entry, _config: mock()
         try:
             try:
-                output = self._encode(entry, await running.run(job.body))
+                output = self._encode(entry, await running.run(body))
             except (Exception, SystemExit, asyncio.CancelledError) as error:
                 running.live = False
                 if isinstance(error, asyncio.CancelledError) and (self._execution.ending or running.cancelled()):
@@ -187,6 +195,8 @@ class Operations:
         if last:
             await self._settle(entry, State.FAILED, error=info)
             return Failed(info)
+        if self._rehearsal is not None and self._rehearsal.skips_delay(self._instance, entry.name):
+            delay = timedelta(0)
         waiting = replace(entry, state=State.WAITING, wake_at=ended_at + delay)
         attempt = Attempt(
             kind=entry.kind,

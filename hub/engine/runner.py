@@ -26,6 +26,7 @@ from hub.engine.committer import Committer
 from hub.engine.execution import Execution
 from hub.engine.intake import Intake
 from hub.engine.operations import Operations
+from hub.engine.rehearsal import Rehearsal
 from hub.engine.step import Step
 from hub.engine.telemetry import Telemetry
 from hub.engine.threads import ThreadPool
@@ -47,6 +48,7 @@ class RunnerOptions:
     resident: timedelta = timedelta(seconds=1)
     lease: timedelta = timedelta(seconds=10)
     poll: timedelta = timedelta(seconds=5)  # without a signal the store is asked that often, and dead nodes are looked for
+    prune_every: timedelta = timedelta(minutes=1)
     payload_bytes: int = 1 << 20
     result_bytes: int = 1 << 20
     state_bytes: int = 1 << 30
@@ -63,6 +65,7 @@ class Wiring(NamedTuple):
     clock: Clock
     log: Log
     telemetry: Telemetry
+    rehearsal: Rehearsal | None = None
 
 
 class Runner:
@@ -75,7 +78,7 @@ class Runner:
         intake: Intake,
         options: RunnerOptions,
     ) -> None:
-        self._store, self._committer, self._clock, self._log, self._telemetry = wiring
+        self._store, self._committer, self._clock, self._log, self._telemetry, _ = wiring
         self._programs = programs
         self._intake = intake
         self._options = options
@@ -105,6 +108,7 @@ class Runner:
             version_of=intake.version_of,
             watch=self._watch,
             failed_attempt=wiring.telemetry.attempt_failed,
+            rehearsal=wiring.rehearsal,
         )
         wiring.telemetry.resident = lambda: len(self._resident)
 

@@ -87,7 +87,7 @@ class Hub:
 @pytest.fixture
 def options() -> RunnerOptions:
     """Return the runner's options: no traffic of leases and polls, which would fill virtual months."""
-    return RunnerOptions(lease=QUIET, poll=QUIET)
+    return RunnerOptions(lease=QUIET, poll=QUIET, prune_every=QUIET)
 
 
 @pytest.fixture

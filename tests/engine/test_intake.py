@@ -108,7 +108,7 @@ class TestFewSlots:
     @pytest.fixture
     def options(self) -> RunnerOptions:
         """Return options with two slots."""
-        return RunnerOptions(slots=2, lease=QUIET, poll=QUIET)
+        return RunnerOptions(slots=2, lease=QUIET, poll=QUIET, prune_every=QUIET)
 
     async def test_at_most_that_many_instances_run_at_once_and_the_oldest_come_first(self, hub: Hub) -> None:
         running: set[int] = set()

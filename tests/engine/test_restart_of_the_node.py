@@ -20,7 +20,7 @@ from .conftest import QUIET, Hub
 @pytest.fixture
 def options() -> RunnerOptions:
     """Return options with a grace period of two seconds."""
-    return RunnerOptions(lease=QUIET, poll=QUIET, grace=timedelta(seconds=2))
+    return RunnerOptions(lease=QUIET, poll=QUIET, prune_every=QUIET, grace=timedelta(seconds=2))
 
 
 async def test_a_body_that_ends_within_the_grace_period_is_not_run_again(hub: Hub) -> None:
