@@ -3,47 +3,70 @@
 from __future__ import annotations
 
 from copy import copy
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
 from hub.core.errors import ErrorInfo
-from hub.core.lifecycle import Head, decide, holds
-from hub.core.model import FINAL, Attempt, Entry, Kind, State, Status, Wish
+from hub.core.lifecycle import TERMINATED, Head, decide, holds
+from hub.core.model import FINAL, Attempt, Entry, Kind, NewInstance, Retention, State, Status, Wish
 from hub.core.writes import (
     Begin,
+    CreateInstance,
     DeleteInstance,
+    DeleteWorkflow,
     FailAttempt,
     Finish,
     Park,
+    RegisterWorkflow,
     Restart,
     RestartPoint,
+    RollBack,
     SendEvent,
     SettleStep,
+    StartChild,
     StartWait,
     Steer,
     Verb,
     Verdict,
+    Write,
 )
 
 TOKEN = 3
 ERROR = ErrorInfo(name="ValueError", message="no")
 
 # A row for each state that an instance can be in: `*` = claimed. A column for each write. A cell is the state after the write; `=` the same
-# state, `fenced` and `conflict` a refusal that changes nothing, `gone` a deleted instance.
-TABLE = """
-                 begin             settle  fail    wait    sleep    hand-on  to-pause  complete  error    event     pause             resume   terminate   restart  delete
-queued           fenced            fenced  fenced  fenced  fenced   fenced   fenced    fenced    fenced   =         paused            =        terminated  =        gone
-queued*          running*          =       =       =       waiting  queued   queued    complete  errored  =         waitingForPause*  =        terminated  queued   gone
-running*         =                 =       =       =       waiting  queued   queued    complete  errored  =         waitingForPause*  =        terminated  queued   gone
-waitingForPause* =                 =       =       =       paused   paused   paused    complete  errored  =         =                 running* terminated  queued   gone
-waiting          fenced            fenced  fenced  fenced  fenced   fenced   fenced    fenced    fenced   =         paused            =        terminated  queued   gone
-paused           fenced            fenced  fenced  fenced  fenced   fenced   fenced    fenced    fenced   =         =                 queued   terminated  queued   gone
-complete         fenced            fenced  fenced  fenced  fenced   fenced   fenced    fenced    fenced   conflict  conflict          conflict conflict    queued   gone
-errored          fenced            fenced  fenced  fenced  fenced   fenced   fenced    fenced    fenced   conflict  conflict          conflict conflict    queued   gone
-terminated       fenced            fenced  fenced  fenced  fenced   fenced   fenced    fenced    fenced   conflict  conflict          conflict conflict    queued   gone
-"""  # noqa: E501  # a table is read as a whole
+# state, `fenced` and `conflict` a refusal that changes nothing, `gone` a deleted instance, `-` what no execution writes there.
+CLAIM_TABLE = """
+                 begin    settle fail   wait   child  roll-back    sleep       back-off    hand-on     to-pause    complete error
+queued           fenced   fenced fenced fenced fenced fenced       fenced      fenced      fenced      fenced      fenced   fenced
+queued*          running* =      =      =      =      rollingBack* waiting     -           queued      queued      complete errored
+running*         =        =      =      =      =      rollingBack* waiting     -           queued      queued      complete errored
+waitingForPause* =        =      =      =      =      rollingBack* paused      -           paused      paused      complete errored
+rollingBack*     =        =      =      =      =      =            rollingBack rollingBack rollingBack rollingBack complete errored
+rollingBack      fenced   fenced fenced fenced fenced fenced       fenced      fenced      fenced      fenced      fenced   fenced
+waiting          fenced   fenced fenced fenced fenced fenced       fenced      fenced      fenced      fenced      fenced   fenced
+paused           fenced   fenced fenced fenced fenced fenced       fenced      fenced      fenced      fenced      fenced   fenced
+complete         fenced   fenced fenced fenced fenced fenced       fenced      fenced      fenced      fenced      fenced   fenced
+errored          fenced   fenced fenced fenced fenced fenced       fenced      fenced      fenced      fenced      fenced   fenced
+terminated       fenced   fenced fenced fenced fenced fenced       fenced      fenced      fenced      fenced      fenced   fenced
+"""
+FREE_TABLE = """
+                 event     pause             resume    terminate   undo          restart  delete
+queued           =         paused            =         terminated  rollingBack   =        gone
+queued*          =         waitingForPause*  =         terminated  rollingBack*  queued   gone
+running*         =         waitingForPause*  =         terminated  rollingBack*  queued   gone
+waitingForPause* =         =                 running*  terminated  rollingBack*  queued   gone
+rollingBack*     =         conflict          conflict  terminated  =             queued   gone
+rollingBack      =         conflict          conflict  terminated  =             queued   gone
+waiting          =         paused            =         terminated  rollingBack   queued   gone
+paused           =         =                 queued    terminated  rollingBack   queued   gone
+complete         conflict  conflict          conflict  conflict    conflict      queued   gone
+errored          conflict  conflict          conflict  conflict    conflict      queued   gone
+terminated       conflict  conflict          conflict  conflict    conflict      queued   gone
+"""
 
 
 def at(seconds: float) -> datetime:
@@ -61,8 +84,9 @@ def head(state: str, **fields: Any) -> Head:
         "node": 1 if claimed else None,
         "token": TOKEN,
         "wish": Wish.PAUSE if status is Status.WAITING_FOR_PAUSE else Wish.NONE,
+        "ends_as": Status.ERRORED if status is Status.ROLLING_BACK else None,
         "inbox_seq": 0,
-        "wake_at": at(60) if status is Status.WAITING else at(0) if state == "queued" else None,
+        "wake_at": at(60) if state in ("waiting", "rollingBack") else at(0) if state == "queued" else None,
         "paused_at": at(5) if status is Status.PAUSED else None,
         "started_at": None if status is Status.QUEUED else at(1),
         "ended_at": at(8) if final else None,
@@ -95,7 +119,10 @@ def write(name: str, token: int = TOKEN) -> Any:
         "settle": SettleStep(instance=7, token=token, entry=entry()),
         "fail": FailAttempt(instance=7, token=token, entry=entry(), attempt=failed),
         "wait": StartWait(instance=7, token=token, entry=entry()),
+        "child": StartChild(instance=7, token=token, entry=entry(), new=NewInstance(workflow="w", id="c", params=b"1", created_at=at(10))),
+        "roll-back": RollBack(instance=7, token=token, at=at(10), error=ERROR),
         "sleep": park(token, wake_at=at(70)),
+        "back-off": park(token, status=Status.ROLLING_BACK, wake_at=at(70)),
         "hand-on": park(token, status=Status.QUEUED, wake_at=at(10)),
         "to-pause": park(token, status=Status.PAUSED),
         "complete": finish(token),
@@ -104,16 +131,23 @@ def write(name: str, token: int = TOKEN) -> Any:
         "pause": steer(Verb.PAUSE),
         "resume": steer(Verb.RESUME),
         "terminate": steer(Verb.TERMINATE),
+        "undo": Steer(instance=7, verb=Verb.TERMINATE, at=at(10), rollback=True),
         "restart": Restart(instance=7, at=at(10), origin=RestartPoint(name="charge")),
         "delete": DeleteInstance(instance=7),
     }[name]
 
 
-COLUMNS, *ROWS = [line.split() for line in TABLE.strip().splitlines()]
-CELLS = [(row[0], column, cell) for row in ROWS for column, cell in zip(COLUMNS, row[1:], strict=True)]
-STATES = [row[0] for row in ROWS]
+def cells(table: str) -> list[tuple[str, str, str]]:
+    """Return state, write and result of each cell."""
+    columns, *rows = [line.split() for line in table.strip().splitlines()]
+    return [(row[0], column, cell) for row in rows for column, cell in zip(columns, row[1:], strict=True) if cell != "-"]
+
+
+CELLS = cells(CLAIM_TABLE) + cells(FREE_TABLE)
+STATES = list(dict.fromkeys(state for state, _, _ in CELLS))
+COLUMNS = list(dict.fromkeys(column for _, column, _ in CELLS))
 CLAIMED = [state for state in STATES if state.endswith("*")]
-FENCED_COLUMNS = ["begin", "settle", "fail", "wait", "sleep", "hand-on", "to-pause", "complete", "error"]
+FENCED_COLUMNS = list(dict.fromkeys(column for _, column, _ in cells(CLAIM_TABLE)))
 
 
 def state_of(head: Head) -> str:
@@ -125,17 +159,19 @@ def assert_sound(head: Head) -> None:
     assert (head.ended_at is not None) == head.final
     assert (head.paused_at is not None) == (head.status is Status.PAUSED)
     assert (head.wish is Wish.PAUSE) == (head.status is Status.WAITING_FOR_PAUSE)
-    assert (head.node is not None) <= (head.status in (Status.QUEUED, Status.RUNNING, Status.WAITING_FOR_PAUSE))
-    assert (head.wake_at is not None) <= (head.node is None and head.status in (Status.QUEUED, Status.WAITING))
-    assert (head.status is Status.QUEUED and head.node is None) <= (head.wake_at is not None)  # or nobody would ever claim it
+    assert (head.wish is Wish.ROLL_BACK) <= (head.status is Status.ROLLING_BACK and head.node is not None)
+    assert (head.ends_as is not None) == (head.status is Status.ROLLING_BACK)
+    assert (head.node is not None) <= (head.status in (Status.QUEUED, Status.RUNNING, Status.WAITING_FOR_PAUSE, Status.ROLLING_BACK))
+    assert (head.wake_at is not None) <= (head.node is None and head.status in (Status.QUEUED, Status.WAITING, Status.ROLLING_BACK))
+    to_claim = head.node is None and head.status in (Status.QUEUED, Status.ROLLING_BACK)
+    assert to_claim <= (head.wake_at is not None)  # or nobody would ever claim it
 
 
 def test_the_table_has_every_state_and_every_write() -> None:
-    assert {state.rstrip("*") for state in STATES} == set(Status) - {Status.ROLLING_BACK, Status.UNKNOWN}  # those two are never stored
-    assert {type(write(column)) for column in COLUMNS} >= {
-        Begin, SettleStep, FailAttempt, StartWait, Park, Finish, SendEvent, Steer, Restart, DeleteInstance,
-    }  # fmt: skip
-    assert len(CELLS) == 9 * 15
+    assert {state.rstrip("*") for state in STATES} == set(Status) - {Status.UNKNOWN}  # which is never stored
+    on_an_instance = set(get_args(Write)) - {CreateInstance, RegisterWorkflow, DeleteWorkflow}
+    assert {type(write(column)) for column in COLUMNS} == on_an_instance
+    assert len(CELLS) == len(STATES) * len(COLUMNS) - 3  # a handler backs off only while rolling back
 
 
 @pytest.mark.parametrize(("state", "column", "cell"), CELLS)
@@ -289,3 +325,68 @@ def test_restart_begins_anew_and_due_at_once(state: str) -> None:
     assert again.result_changed  # or the old result would stay on disk
     assert again.inbox_seq == 6  # numbers of events are never given twice
     assert not holds(again, TOKEN)
+
+
+# ---- rolling back
+
+
+def test_a_failed_program_rolls_back_and_then_ends_with_its_error() -> None:
+    failed = head("running*")
+
+    decide(failed, write("roll-back"))
+    assert (failed.ends_as, failed.error, failed.result_changed) == (Status.ERRORED, ERROR, True)
+    decide(failed, finish(status=Status.ERRORED))
+
+    assert (failed.status, failed.ends_as) == (Status.ERRORED, None)
+
+
+def test_a_termination_with_rollback_asks_the_execution_and_keeps_its_reason() -> None:
+    running = head("running*")
+
+    decide(running, write("undo"))
+    assert (running.wish, running.ends_as, running.error) == (Wish.ROLL_BACK, Status.TERMINATED, TERMINATED)
+    decide(running, write("roll-back"))
+
+    assert (running.wish, running.ends_as, running.error) == (Wish.NONE, Status.TERMINATED, TERMINATED)
+
+
+def test_a_termination_with_rollback_of_an_unclaimed_instance_is_due_at_once() -> None:
+    waiting = head("waiting")
+
+    decide(waiting, write("undo"))
+
+    assert (waiting.wake_at, waiting.wish) == (at(10), Wish.NONE)
+
+
+def test_a_handler_that_backs_off_is_due_when_it_asked_for() -> None:
+    undoing = head("rollingBack*")
+
+    decide(undoing, write("back-off"))
+
+    assert undoing.wake_at == at(70)
+
+
+@pytest.mark.parametrize(
+    ("column", "expires"),
+    [("complete", at(10) + timedelta(days=1)), ("error", at(10) + timedelta(days=2)), ("terminate", at(10) + timedelta(days=2))],
+)
+def test_the_end_says_until_when_an_instance_is_kept(column: str, expires: datetime) -> None:
+    kept = Retention(success=timedelta(days=1), error=timedelta(days=2))
+    ended, for_ever = head("running*", retention=kept), head("running*")
+
+    decide(ended, write(column))
+    decide(for_ever, write(column))
+    assert (ended.expires_at, for_ever.expires_at) == (expires, None)
+
+    decide(ended, write("restart"))
+    assert ended.expires_at is None
+
+
+@pytest.mark.parametrize("column", ["begin", "sleep", "complete"])
+def test_the_version_that_ran_last_is_kept(column: str) -> None:
+    unknown, told = head("running*", version_ran="v1"), head("running*", version_ran="v1")
+
+    decide(unknown, write(column))
+    decide(told, replace(write(column), version="v2"))
+
+    assert (unknown.version_ran, told.version_ran) == ("v1", "v2")
