@@ -19,7 +19,10 @@ _TABLES = "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE
 
 
 def bring_to_newest(db: sqlite3.Connection, path: Path) -> None:
-    """Migrate an open SQLite database, when it needs that. Raises: ConfigError when the file is not a hub's, or of a newer hub."""
+    """Migrate an open SQLite database, when it needs that.
+
+    Raises: ConfigError when the file is not a hub's, or of a newer hub; sqlite3.Error: nothing was changed.
+    """
     tables = {name for (name,) in db.execute(_TABLES)}
     if "alembic_version" in tables:
         revisions = {revision for (revision,) in db.execute("SELECT version_num FROM alembic_version")}
@@ -35,6 +38,7 @@ def _migrate(db: sqlite3.Connection, path: Path) -> None:
     from alembic.config import Config
     from alembic.util import CommandError
     from sqlalchemy import create_engine, event
+    from sqlalchemy.exc import DBAPIError
     from sqlalchemy.pool import StaticPool
 
     engine = create_engine("sqlite://", creator=lambda: db, poolclass=StaticPool)
@@ -45,6 +49,8 @@ def _migrate(db: sqlite3.Connection, path: Path) -> None:
         with _ONE_AT_A_TIME, engine.begin() as connection:
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
+    except DBAPIError as error:
+        raise error.orig or error from error  # the driver's own error, as from every other statement
     except CommandError as error:
         raise ConfigError(
             f"{path} was written by a newer version of the hub ({error}); install that version, or name another file", path="store.url"

@@ -382,8 +382,9 @@ async def test_a_claim_on_a_full_disk_is_unavailable_and_takes_nothing(path: Pat
         assert len(await world.store.claim(world.node, 1000, at(5))) == 500
 
 
-async def test_a_disk_that_is_full_at_the_first_start_leaves_nothing_behind(path: Path) -> None:
-    with no_file_beyond(20_000), pytest.raises(ConfigError, match="cannot be used as a database"):
+@pytest.mark.parametrize("room", [1_000, 20_000, 40_000, 60_000])
+async def test_a_disk_that_is_full_at_the_first_start_leaves_nothing_behind(path: Path, room: int) -> None:
+    with no_file_beyond(room), pytest.raises(ConfigError, match="cannot be used as a database"):
         await store_for(f"sqlite:///{path}").open()
 
     with contextlib.closing(sqlite3.connect(path)) as db:
