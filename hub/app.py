@@ -122,7 +122,10 @@ def _definitions(settings: Settings, project: Project, env: Callable[[], Env]) -
         return lambda: cls(None, env())
 
     return [
-        Definition(w.name, w.class_name, settings.name, project.digest, maker(project.workflows[w.class_name])) for w in settings.workflows
+        Definition(
+            w.name, w.class_name, settings.name, project.digest, maker(project.workflows[w.class_name]), settings.retention_of(w)
+        )
+        for w in settings.workflows
     ]
 
 
@@ -136,6 +139,9 @@ def _runner_options(settings: Settings) -> RunnerOptions:
         lease=runner.lease,
         payload_bytes=limits.payload_bytes,
         result_bytes=limits.result_bytes,
+        state_bytes=limits.state_bytes,
+        steps=limits.steps,
+        max_recoveries=runner.max_recoveries,
         defaults=StepConfig(limit=steps.retry_limit, delay=steps.retry_delay, backoff=steps.retry_backoff, timeout=steps.timeout),
     )
 

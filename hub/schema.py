@@ -19,11 +19,12 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, SecretStr, TypeAdapter, WithJsonSchema
 
 from hub.core.duration import format_duration, parse_duration
-from hub.core.model import Backoff
+from hub.core.model import Backoff, Retention
 from hub.mistakes import fields_of
 
 _NAME = re.compile(r"[a-zA-Z0-9_][a-zA-Z0-9_-]{0,63}")
 _STRICT = ConfigDict(extra="forbid")
+FOREVER = "forever"  # how a file says that nothing is deleted by itself; TOML has no null
 REFERENCE = re.compile(r"\$?\$\{([^}]*)\}")  # ${NAME}; $${NAME} stands for the text itself
 
 
@@ -55,6 +56,18 @@ def _read_duration(value: Any) -> timedelta:
         raise ValueError(str(error).removeprefix("duration: ")) from None
 
 
+def _read_keep(value: Any) -> timedelta:
+    if value == FOREVER:
+        return timedelta.max
+    try:
+        keep = _read_duration(value)
+    except ValueError as error:
+        raise ValueError(f'{error}; or write "{FOREVER}"') from None
+    if keep <= timedelta(0):
+        raise ValueError(f'must be longer than nothing, or "{FOREVER}"')
+    return keep
+
+
 def _refuse_bool(value: Any) -> Any:
     if isinstance(value, bool):
         raise ValueError(f"expected a whole number, got {str(value).lower()}")
@@ -77,16 +90,29 @@ def _as_list(value: Any) -> Any:
 
 
 _DURATION_SCHEMA = {"type": ["string", "number"], "examples": ["10 seconds", "1 hour 30 minutes"]}
+_KEEP_SCHEMA = {**_DURATION_SCHEMA, "examples": [FOREVER, "7 days"]}
 Name = Annotated[str, AfterValidator(_check_name)]
 Identifier = Annotated[str, AfterValidator(_check_identifier)]
 _NOT_BOOL = BeforeValidator(_refuse_bool)
 Duration = Annotated[timedelta, BeforeValidator(_read_duration), WithJsonSchema(_DURATION_SCHEMA)]
+Keep = Annotated[timedelta, BeforeValidator(_read_keep), WithJsonSchema(_KEEP_SCHEMA)]  # timedelta.max = for ever
 _A_MOMENT = timedelta(milliseconds=1)
 _25_MIB = 26_214_400  # the largest payload that a well-known sender has (GitHub's webhooks)
+_1_TIB = 1 << 40
 _OPEN = SecretStr("")
 
 
 # ---- the tables
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeepSettings:
+    """How long the instances of one workflow are kept; an absent key means what `[retention]` says."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
+
+    success_retention: Annotated[Keep | None, Field(description="How long complete instances are kept.")] = None
+    error_retention: Annotated[Keep | None, Field(description="How long errored and terminated instances are kept.")] = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,6 +127,9 @@ class WorkflowSettings:
     schedules: Annotated[
         tuple[str, ...], BeforeValidator(_as_list), Field(description="Cron expressions in UTC; each becomes a cron trigger.")
     ] = ()
+    default_retention: Annotated[
+        KeepSettings, Field(description="How long its instances are kept after their end; else as [retention] says.")
+    ] = field(default_factory=KeepSettings)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -163,6 +192,9 @@ class RunnerSettings:
         _between(timedelta(seconds=1), timedelta(minutes=10)),
         Field(description="A node that is silent for so long loses its instances to the others."),
     ] = timedelta(seconds=10)
+    max_recoveries: Annotated[
+        int, Field(ge=0, le=1_000_000, description="An instance whose process dies more often than that is ended as errored."), _NOT_BOOL
+    ] = 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -187,6 +219,20 @@ class LimitSettings:
         int, Field(ge=1, le=_25_MIB, description="Largest payload of an instance or event, as JSON."), _NOT_BOOL
     ] = 1_048_576
     result_bytes: Annotated[int, Field(ge=1, le=_25_MIB, description="Largest result of a step or run, as JSON."), _NOT_BOOL] = 1_048_576
+    state_bytes: Annotated[
+        int, Field(ge=1, le=_1_TIB, description="Largest sum of all results of one instance, as JSON."), _NOT_BOOL
+    ] = 1_073_741_824
+    steps: Annotated[int, Field(ge=1, le=25_000, description="Steps of one instance; only step.do counts."), _NOT_BOOL] = 10_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetentionSettings:
+    """The `[retention]` table: how long instances are kept after their end."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
+
+    success: Annotated[Keep, Field(description="Complete instances.")] = timedelta.max
+    error: Annotated[Keep, Field(description="Errored and terminated instances.")] = timedelta.max
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -221,7 +267,16 @@ class Settings:
     runner: RunnerSettings = field(default_factory=RunnerSettings)
     steps: StepSettings = field(default_factory=StepSettings)
     limits: LimitSettings = field(default_factory=LimitSettings)
+    retention: RetentionSettings = field(default_factory=RetentionSettings)
     log: LogSettings = field(default_factory=LogSettings)
+
+    def retention_of(self, workflow: WorkflowSettings) -> Retention:
+        """Return how long the instances of a workflow are kept: what it says itself, else what `[retention]` says."""
+        own, common = workflow.default_retention, self.retention
+        return Retention(
+            success=_or_none(common.success if own.success_retention is None else own.success_retention),
+            error=_or_none(common.error if own.error_retention is None else own.error_retention),
+        )
 
     def expanded_vars(self, hub_url: str) -> dict[str, Any]:
         """Return `vars` with the hub's own address filled in."""
@@ -232,12 +287,17 @@ class Settings:
         return {name: each_text(value, lambda text: REFERENCE.sub(replace, text)) for name, value in self.vars.items()}
 
 
+def _or_none(keep: timedelta) -> timedelta | None:
+    return None if keep == timedelta.max else keep
+
+
 TABLES: dict[str, type] = {
     "server": ServerSettings,
     "store": StoreSettings,
     "runner": RunnerSettings,
     "steps": StepSettings,
     "limits": LimitSettings,
+    "retention": RetentionSettings,
     "log": LogSettings,
 }
 
@@ -260,6 +320,8 @@ def each_text(value: Any, change: Callable[[str], str]) -> Any:
 
 def file_form(value: Any) -> Any:
     """Return a default as one would write it in the file."""
+    if value == timedelta.max:
+        return FOREVER
     if isinstance(value, timedelta):
         return format_duration(value)
     if isinstance(value, SecretStr):

@@ -24,8 +24,10 @@ from hub.schema import (
     REFERENCE,
     TABLES,
     ConnectorSettings,
+    KeepSettings,
     LimitSettings,
     LogSettings,
+    RetentionSettings,
     RunnerSettings,
     ServerSettings,
     Settings,
@@ -39,8 +41,10 @@ from hub.schema import (
 
 __all__ = [
     "ConnectorSettings",
+    "KeepSettings",
     "LimitSettings",
     "LogSettings",
+    "RetentionSettings",
     "RunnerSettings",
     "ServerSettings",
     "Settings",

@@ -97,7 +97,7 @@ def test_the_reference_tells_meaning_unit_and_variable_of_every_setting(referenc
             assert field.name in lines, f"{table}.{field.name} needs a comment"
             value, comment = lines[field.name]
             if isinstance(field.default, timedelta):
-                assert re.fullmatch(r'"[0-9.]+ [a-z]+"', value), f"{table}.{field.name} needs a unit"
+                assert re.fullmatch(r'"([0-9.]+ [a-z]+|forever)"', value), f"{table}.{field.name} needs a unit"
             if field.name.endswith("_bytes"):
                 assert comment.startswith("bytes;"), f"{table}.{field.name} needs its unit"
 

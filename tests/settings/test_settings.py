@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from hub.core.errors import ConfigError
-from hub.core.model import Backoff
+from hub.core.model import Backoff, Retention
 from hub.settings import Settings, TriggerSettings, WorkflowSettings, load_settings
 
 HEAD = 'name = "shop"\nmain = "workflows.py"\n'
@@ -151,6 +151,19 @@ def test_the_data_folder_is_relative_to_the_project_in_the_file_and_to_the_worki
         (WORKFLOW + TRIGGER * 2, 'hub.toml: triggers.1.name: "http-order" is taken by triggers.0.name'),
         (WORKFLOW + '[vars]\nORDER = "x"\n', "hub.toml: vars.ORDER: self.env.ORDER is workflows.0.binding already; choose another name"),
         ("name = 1\n", "hub.toml: not valid TOML: Cannot overwrite a value (at line 3, column 9)"),
+        ("[limits]\nsteps = 25001\n", "hub.toml: limits.steps: expected at most 25000, got 25001"),
+        ("[limits]\nstate_bytes = 0\n", "hub.toml: limits.state_bytes: expected at least 1, got 0"),
+        ("[runner]\nmax_recoveries = -1\n", "hub.toml: runner.max_recoveries: expected at least 0, got -1"),
+        ('[retention]\nsuccess = "never"\n', "hub.toml: retention.success: "),
+        ("[retention]\nerror = 0\n", 'hub.toml: retention.error: must be longer than nothing, or "forever"'),
+        (
+            WORKFLOW + 'default_retention = { sucess_retention = "1 day" }\n',
+            "hub.toml: workflows.0.default_retention.sucess_retention: unknown key; did you mean success_retention?",
+        ),
+        (
+            WORKFLOW + 'default_retention = { error_retention = "2 mins" }\n',
+            "hub.toml: workflows.0.default_retention.error_retention: unknown unit \"mins\" in '2 mins'; known units: ",
+        ),
         ("x = = 1\n", "hub.toml: not valid TOML: Invalid value (at line 3, column 5)"),
     ],
 )
@@ -222,6 +235,32 @@ def test_a_host_that_others_can_reach_needs_a_token(load: Load, host: str) -> No
     assert told.startswith(f"command line: server.host: {host!r} can be reached from other machines")
     assert "export HUB_SERVER_TOKEN=" in told
     assert load("", {"HUB_SERVER_TOKEN": "t"}, server={"host": host}).server.host == host
+
+
+# ---- limits and retention
+
+
+def test_limits_are_as_documented_unless_set(load: Load) -> None:
+    settings = load()
+    assert (settings.limits.steps, settings.limits.state_bytes, settings.runner.max_recoveries) == (10_000, 1 << 30, 100)
+    settings = load("[limits]\nsteps = 25000\nstate_bytes = 5\n", {"HUB_RUNNER_MAX_RECOVERIES": "3"})
+    assert (settings.limits.steps, settings.limits.state_bytes, settings.runner.max_recoveries) == (25_000, 5, 3)
+
+
+def test_instances_are_kept_for_ever_unless_told(load: Load) -> None:
+    settings = load(WORKFLOW)
+    assert settings.retention_of(settings.workflows[0]) == Retention()
+
+
+def test_a_workflow_keeps_its_instances_as_it_says_itself_else_as_all_do(load: Load) -> None:
+    common = '[retention]\nsuccess = "7 days"\nerror = 60000\n'
+    settings = load(WORKFLOW + common)
+    assert settings.retention_of(settings.workflows[0]) == Retention(success=timedelta(days=7), error=timedelta(minutes=1))
+    settings = load(WORKFLOW + 'default_retention = { success_retention = "1 hour" }\n' + common)
+    assert settings.retention_of(settings.workflows[0]) == Retention(success=timedelta(hours=1), error=timedelta(minutes=1))
+    settings = load(WORKFLOW + 'default_retention = { success_retention = "forever", error_retention = 5 }\n' + common)
+    assert settings.retention_of(settings.workflows[0]) == Retention(success=None, error=timedelta(milliseconds=5))
+    assert load("", {"HUB_RETENTION_ERROR": "1 day"}).retention.error == timedelta(days=1)
 
 
 # ---- schedules
