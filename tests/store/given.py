@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 from hub.core.errors import ErrorInfo
@@ -24,6 +26,7 @@ from hub.core.writes import (
     Verdict,
     Write,
 )
+from hub.store import store_for
 
 LEASE = timedelta(seconds=10)
 ERROR = ErrorInfo(name="ValueError", message="no such file ✗ \ud83d", stack="line 1\nline 2")
@@ -144,6 +147,26 @@ class World:
         """Return all that the store knows of instances, by key."""
         page = await self.store.find(InstanceQuery(ascending=True, limit=1000))
         return [await self.snapshot(instance.key) for instance in page.items]
+
+
+@contextlib.asynccontextmanager
+async def opened(path: Path) -> AsyncIterator[Store]:
+    """Open the embedded store in that file for a while."""
+    store = store_for(f"sqlite:///{path}")
+    await store.open()
+    try:
+        yield store
+    finally:
+        await store.close()
+
+
+@contextlib.asynccontextmanager
+async def world_in(path: Path) -> AsyncIterator[World]:
+    """Open the embedded store in that file, with workflow `orders` and a node."""
+    async with opened(path) as store:
+        world = World(store, await store.renew(None, LEASE, at(0)))
+        await world.register("orders")
+        yield world
 
 
 def _key(outcome: Outcome) -> int:
