@@ -39,17 +39,17 @@ class Control:
         page = await self._store.find(query)
         if page.items:
             return page.items[0]
-        await self.workflow(workflow)
+        await self.workflow(workflow, counts=False)
         if id == LATEST:
             raise NotFound(f'workflow "{workflow}" has no instances yet', code="instance.not_found")
         raise NotFound(f'instance "{id}" of workflow "{workflow}" not found', code="instance.not_found")
 
-    async def workflow(self, name: str) -> WorkflowRecord:
-        """Return one workflow. Raises: NotFound with the nearest name."""
-        page = await self._store.find(WorkflowQuery(name=name, limit=1))
+    async def workflow(self, name: str, *, counts: bool = True) -> WorkflowRecord:
+        """Return one workflow, with `counts` of its instances by status. Raises: NotFound with the nearest name."""
+        page = await self._store.find(WorkflowQuery(name=name, limit=1, counts=counts))
         if page.items:
             return page.items[0]
-        known = await self._store.find(WorkflowQuery(limit=100))
+        known = await self._store.find(WorkflowQuery(limit=100, counts=False))
         raise unknown_workflow(name, (record.name for record in known.items))
 
     async def describe(self, workflow: str, id: str) -> Snapshot:
@@ -119,7 +119,7 @@ class Control:
 
     async def delete_workflow(self, name: str) -> None:
         """Forget a workflow with all its instances; it is registered anew when the hub starts with it. Raises: NotFound."""
-        await self.workflow(name)
+        await self.workflow(name, counts=False)
         await self._committer.submit(DeleteWorkflow(name=name), patient=False)
 
     async def _commit(self, head: Instance, write: Write, *, missing_ok: bool = False) -> Outcome:
