@@ -43,7 +43,7 @@ def test_partial_retries_keep_the_other_defaults() -> None:
     ("config", "message"),
     [
         ({"retrys": {}}, 'retrys: unknown key; did you mean "retries"?'),
-        ({"jitter": 1}, "jitter: unknown key; known keys: retries, timeout"),
+        ({"jitter": 1}, "jitter: unknown key; known keys: retries, timeout, sensitive"),
         ({"retries": {"dealy": 1}}, 'retries.dealy: unknown key; did you mean "delay"?'),
         ({"retries": 3}, "retries: expected a dict"),
         ("fast", "config: expected a dict"),
@@ -56,6 +56,15 @@ def test_partial_retries_keep_the_other_defaults() -> None:
         ({"retries": {"delay": None}}, "retries.delay: expected a duration"),
         ({"retries": {"backoff": "cubic"}}, "retries.backoff: expected one of constant, linear, exponential"),
         ({"retries": {"backoff": []}}, "retries.backoff: expected one of"),
+        ({"retries": {"jiter": 1}}, 'retries.jiter: unknown key; did you mean "jitter"?'),
+        ({"retries": {"jitter": 1.01}}, "retries.jitter: expected a number from 0 to 1"),
+        ({"retries": {"jitter": -0.1}}, "retries.jitter: expected a number from 0 to 1"),
+        ({"retries": {"jitter": float("nan")}}, "retries.jitter: expected a number from 0 to 1"),
+        ({"retries": {"jitter": True}}, "retries.jitter: expected a number from 0 to 1"),
+        ({"retries": {"jitter": "half"}}, "retries.jitter: expected a number from 0 to 1"),
+        ({"sensitive": "input"}, 'sensitive: expected "output", got \'input\''),
+        ({"sensitive": True}, 'sensitive: expected "output", got True'),
+        ({"sensitive": None}, 'sensitive: expected "output", got None'),
         ({"timeout": 0}, "timeout: must be more than zero"),
         ({"timeout": "-1 second"}, "timeout: '-1 second' is negative"),
         ({"timeout": None}, "timeout: expected a duration"),
@@ -69,6 +78,20 @@ def test_a_wrong_policy_is_refused_with_the_path_of_the_key(config: Any, message
 def test_the_same_key_twice_is_refused() -> None:
     with pytest.raises(ValueError, match="^timeout: given twice"):
         parse_config({"timeout": 1}, defaults=DEFAULTS, timeout=2)
+    with pytest.raises(ValueError, match="^sensitive: given twice"):
+        parse_config({"sensitive": "output"}, defaults=DEFAULTS, sensitive="output")
+
+
+@pytest.mark.parametrize("jitter", [0, 0.25, 1])
+def test_jitter_is_a_part_of_the_delay(jitter: float) -> None:
+    assert parse_config({"retries": {"jitter": jitter}}, defaults=DEFAULTS) == StepConfig(jitter=float(jitter))
+
+
+def test_an_output_can_be_marked_as_sensitive() -> None:
+    marked = StepConfig(sensitive=True)
+    assert parse_config({"sensitive": "output"}, defaults=DEFAULTS) == marked
+    assert parse_config(None, defaults=DEFAULTS, sensitive="output") == marked
+    assert parse_config({"timeout": "1 minute"}, defaults=marked).sensitive
 
 
 @pytest.mark.parametrize(
@@ -91,13 +114,27 @@ def test_the_last_allowed_attempt_does_not_overflow(backoff: Backoff) -> None:
 
 _DURATIONS = st.timedeltas(min_value=timedelta())
 CONFIGS = st.builds(
-    StepConfig, limit=st.integers(0, 10_000), delay=_DURATIONS, backoff=st.sampled_from(Backoff), timeout=_DURATIONS
+    StepConfig,
+    limit=st.integers(0, 10_000),
+    delay=_DURATIONS,
+    backoff=st.sampled_from(Backoff),
+    timeout=_DURATIONS,
+    jitter=st.floats(0, 1),
+    dynamic=st.booleans(),
+    sensitive=st.booleans(),
 )
 
 
 @given(CONFIGS)
 def test_the_stored_form_is_read_back(config: StepConfig) -> None:
     assert load_config(dump_config(config)) == config
+
+
+def test_the_stored_form_of_an_older_version_is_read() -> None:
+    old = '{"limit":3,"delay_us":1500,"backoff":"linear","timeout_us":60000000}'
+    policy = StepConfig(limit=3, delay=timedelta(microseconds=1500), backoff=Backoff.LINEAR, timeout=timedelta(minutes=1))
+    assert load_config(old) == policy
+    assert dump_config(policy) == old  # a part that is off takes no room in the journal
 
 
 @given(CONFIGS, st.integers(1, 10_000))
@@ -111,3 +148,12 @@ def test_described_in_the_shape_of_the_api() -> None:
         "timeout": 600_000,
     }
     assert describe_config(StepConfig(delay=timedelta(microseconds=1500)))["retries"]["delay"] == 1.5
+
+
+def test_what_is_rarely_used_is_described_where_it_is() -> None:
+    described = describe_config(StepConfig(dynamic=True, jitter=0.5, sensitive=True))
+    assert described == {
+        "retries": {"limit": 5, "delay": "[dynamic]", "backoff": "exponential", "jitter": 0.5},
+        "timeout": 600_000,
+        "sensitive": "output",
+    }
