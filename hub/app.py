@@ -70,21 +70,22 @@ class App:
         settings = self.settings
         project = load_project(settings.project, settings.main, [workflow.class_name for workflow in settings.workflows])
         connectors = {
-            spec.binding: _make(connector_class(spec.kind), spec.options, f"connectors.{spec.binding}") for spec in settings.connectors
+            spec.binding: make_plugin(connector_class(spec.kind), spec.options, f"connectors.{spec.binding}")
+            for spec in settings.connectors
         }
         triggers = [
-            TriggerSpec(spec.name, spec.workflow, _make(trigger_class(spec.kind), spec.options, f"triggers.{spec.name}"))
+            TriggerSpec(spec.name, spec.workflow, make_plugin(trigger_class(spec.kind), spec.options, f"triggers.{spec.name}"))
             for spec in settings.triggers
         ]
         bindings: dict[str, Any] = dict(connectors)
         env = Env(bindings)
         engine = EmbeddedEngine(
-            store_for(settings.store.url), self._clock, self._log, _definitions(settings, project, lambda: env), _runner_options(settings)
+            store_for(settings.store.url), self._clock, self._log, definitions(settings, project, lambda: env), runner_options(settings)
         )
         hosting = Hosting(
             triggers, emit=engine.emit, clock=self._clock, log=self._log, account=settings.account, telemetry=engine.telemetry
         )
-        fetch = _fetch_handler(project.worker, lambda: env, engine) if project.worker is not None else None
+        fetch = fetch_handler(project.worker, lambda: env, engine) if project.worker is not None else None
         api = ApiServer(
             engine,
             _api_options(settings),
@@ -113,23 +114,32 @@ class App:
         self._api, self._fetch = api, fetch
 
 
-def _make(kind: type[Any], options: dict[str, Any], path: str) -> Any:
+def make_plugin(kind: type[Any], options: dict[str, Any], path: str) -> Any:
+    """Return a trigger or a connector with its own options. Raises: ConfigError with the path of the key."""
     return kind(parse_options(kind, options, path))
 
 
-def _definitions(settings: Settings, project: Project, env: Callable[[], Env]) -> list[Definition]:
+def definitions(settings: Settings, project: Project, env: Callable[[], Env]) -> list[Definition]:
+    """Return the project's workflows as the engine takes them; `env` is asked anew for each run."""
+
     def maker(cls: type[WorkflowEntrypoint]) -> Callable[[], WorkflowEntrypoint]:
         return lambda: cls(None, env())
 
     return [
         Definition(
-            w.name, w.class_name, settings.name, project.digest, maker(project.workflows[w.class_name]), settings.retention_of(w)
+            w.name,
+            w.class_name,
+            settings.name,
+            project.digests[w.class_name],
+            maker(project.workflows[w.class_name]),
+            settings.retention_of(w),
         )
         for w in settings.workflows
     ]
 
 
-def _runner_options(settings: Settings) -> RunnerOptions:
+def runner_options(settings: Settings) -> RunnerOptions:
+    """Return how the runner works by the settings."""
     runner, steps, limits = settings.runner, settings.steps, settings.limits
     return RunnerOptions(
         slots=runner.slots,
@@ -153,7 +163,7 @@ def _api_options(settings: Settings) -> ApiOptions:
     )
 
 
-def _fetch_handler(worker: type[WorkerEntrypoint], env: Callable[[], Env], engine: EmbeddedEngine) -> HttpHandler | None:
+def fetch_handler(worker: type[WorkerEntrypoint], env: Callable[[], Env], engine: EmbeddedEngine) -> HttpHandler | None:
     """Return the handler that calls the project's `fetch`, in a new object for each request."""
     if getattr(worker, "fetch", None) is None:
         return None

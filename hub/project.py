@@ -1,32 +1,34 @@
 """The user's code: imports the project's main file and finds the classes that hub.toml names.
 
-Owns the place of the project's modules in `sys.modules`. A file that does not import gives a ConfigError with the user's own frames only.
+Owns the place of the project's modules in `sys.modules`: what is imported already is not run again before `forget`. A file that does not
+import gives a ConfigError with the user's own frames only.
 """
 
 from __future__ import annotations
 
 import difflib
-import hashlib
 import importlib
 import importlib.util
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
 from hub.core.errors import ConfigError
 from hub.core.workflow import WorkerEntrypoint, WorkflowEntrypoint
+from hub.digest import digest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Project:
-    """The classes of a project. `digest` is a hash of all its modules that were imported: the version of its code."""
+    """The classes of a project, and the version of each workflow's code."""
 
     workflows: dict[str, type[WorkflowEntrypoint]]  # by class name
     worker: type[WorkerEntrypoint] | None
-    digest: str
+    digests: dict[str, str]  # by class name: the hash of the class's module and its imports from the project
 
 
 def load_project(folder: Path, main: str, class_names: Sequence[str]) -> Project:
@@ -39,7 +41,22 @@ def load_project(folder: Path, main: str, class_names: Sequence[str]) -> Project
     module = _import(path)
     classes = {name: value for name, value in vars(module).items() if isinstance(value, type)}
     workflows = {name: _workflow_class(classes, name, path) for name in class_names}
-    return Project(workflows=workflows, worker=_worker_class(classes, path), digest=_digest(folder))
+    digests = {name: digest(sys.modules[cls.__module__], folder) for name, cls in workflows.items()}
+    return Project(workflows=workflows, worker=_worker_class(classes, path), digests=digests)
+
+
+@contextmanager
+def borrowed(folder: Path) -> Iterator[None]:
+    """Take the project's modules out of `sys.modules` at the end, and its folder out of `sys.path`, unless they were there before."""
+    place = str(folder.resolve())
+    known, on_path = set(_local_modules(folder)), place in sys.path
+    try:
+        yield
+    finally:
+        for name in set(_local_modules(folder)) - known:
+            del sys.modules[name]
+        if not on_path and place in sys.path:
+            sys.path.remove(place)
 
 
 def forget(folder: Path) -> None:
@@ -55,7 +72,9 @@ def _import(path: Path) -> ModuleType:
         raise ConfigError(f"{path} is not a Python file", path="main")
     module = importlib.util.module_from_spec(spec)
     known = sys.modules.get(path.stem)
-    if known is not None and getattr(known, "__file__", None) != str(path):
+    if known is not None:
+        if _is_from(known, path):
+            return known
         raise ConfigError(
             f'{path.name} would hide the module "{path.stem}" that the hub has imported already; give the file another name', path="main"
         )
@@ -66,6 +85,11 @@ def _import(path: Path) -> ModuleType:
         del sys.modules[path.stem]
         raise ConfigError(f"{path.name} does not import\n{_short_traceback(error, path.parent)}", path="main") from None
     return module
+
+
+def _is_from(module: ModuleType, path: Path) -> bool:
+    file = getattr(module, "__file__", None)
+    return file is not None and Path(file).resolve() == path
 
 
 def _short_traceback(error: BaseException, folder: Path) -> str:
@@ -105,11 +129,3 @@ def _local_modules(folder: Path) -> list[str]:
         if file and Path(file).is_relative_to(root) and ".venv" not in Path(file).parts and not name.startswith("hub."):
             found.append(name)
     return found
-
-
-def _digest(folder: Path) -> str:
-    hasher = hashlib.sha256()
-    for name in sorted(_local_modules(folder)):
-        file = Path(str(sys.modules[name].__file__))
-        hasher.update(name.encode() + b"\0" + (file.read_bytes() if file.suffix == ".py" else b"") + b"\0")
-    return hasher.hexdigest()

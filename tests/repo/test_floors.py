@@ -25,8 +25,11 @@ ROOM_MAY_SEE = {
     "hub.plugins": ["hub.mistakes", "hub.core"],
     "hub.schema": ["hub.plugins", "hub.mistakes", "hub.core"],
     "hub.settings": ["hub.schema", "hub.mistakes", "hub.core"],
-    "hub.project": ["hub.core"],
-    "hub.testing": ["hub.app", "hub.settings", "hub.engine", "hub.store", "hub.core"],
+    "hub.digest": [],
+    "hub.project": ["hub.digest", "hub.core"],
+    "hub.testing": [
+        *("hub.testing", "hub.app", "hub.settings", "hub.plugins", "hub.project", "hub.engine", "hub.store", "hub.core"),
+    ],
     "hub.serve": ["hub.app", "hub.settings", "hub.plugins", "hub.project", "hub.cli", "hub.core"],
     "hub.__main__": ["hub.serve", "hub.cli", "hub.core"],
     "hub.app": ["hub", "triggers", "connectors"],
