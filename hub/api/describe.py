@@ -1,22 +1,25 @@
 """A snapshot as Cloudflare's describe object. Pure: no clock, no engine, no server.
 
 The rules beyond copying fields: a name carries its counter (`charge-1`); a step lists its failed attempts and the current or last one; a
-step's `output` is the JSON text of the whole value (the SDKs type it as text), null as long as there is none; the instance's own `params`
-and `output` are JSON values; `end` of an unfinished sleep or wait is when it will end, which the SDKs need to recognise it.
+step's `output` is the JSON text of the whole value (the SDKs type it as text), null as long as there is none, `[REDACTED]` where the author
+hides it; the instance's own `params` and `output` are JSON values; `end` of an unfinished sleep or wait is when it will end, which the SDKs
+need to recognise it; a workflow that the instance has started is a step with one attempt and the field `child`.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from hub.api.envelope import timestamp
-from hub.api.shapes import (
+from hub.api.results import (
     AnyStepItem,
     AttemptItem,
+    ChildItem,
     ErrorItem,
     InstanceDetail,
+    RollbackItem,
     ScheduleItem,
     SleepItem,
     StepDetail,
@@ -27,14 +30,17 @@ from hub.api.shapes import (
 )
 from hub.core.codec import dump_plain, plain
 from hub.core.errors import ErrorInfo, NotFound
-from hub.core.model import FINAL, Attempt, Entry, Instance, Kind, Schedule, Snapshot, Source, State, Status, StepConfig
+from hub.core.model import FINAL, Attempt, Entry, Instance, Kind, Rollback, Schedule, Snapshot, Source, State, Status, StepConfig
 from hub.core.retry import describe_config
 
+REDACTED = "[REDACTED]"
 _DEFAULTS = StepConfig()
 
 
-def describe_instance(snapshot: Snapshot, *, descending: bool = False, simple: bool = False) -> InstanceDetail:
-    """Return the describe object. `simple` leaves the steps out."""
+def describe_instance(
+    snapshot: Snapshot, *, parent: Instance | None = None, descending: bool = False, simple: bool = False
+) -> InstanceDetail:
+    """Return the describe object. `simple` leaves the steps out; `parent` is the instance that started this one."""
     instance = snapshot.instance
     detail = InstanceDetail(
         id=instance.id,
@@ -42,15 +48,18 @@ def describe_instance(snapshot: Snapshot, *, descending: bool = False, simple: b
         params=plain(instance.params),
         trigger=TriggerItem(source=instance.source.value),
         versionId=instance.version,
+        version_last_run_id=instance.version_ran or instance.version,
         queued=timestamp(instance.created_at),
         start=timestamp(instance.started_at),
         end=timestamp(instance.ended_at),
         success=_success(instance),
         output=None if instance.output is None else plain(instance.output),
         error=_error(instance.error),
-        rollback=None,
+        rollback=_rollback(instance.rollback),
         step_count=len(snapshot.entries),
     )
+    if parent is not None:
+        detail["parent"] = ChildItem(workflow_name=parent.workflow, instance_id=parent.id)
     if instance.schedule is not None:
         detail["schedule"] = _schedule(instance.schedule)
     if not simple:
@@ -61,11 +70,11 @@ def describe_instance(snapshot: Snapshot, *, descending: bool = False, simple: b
 
 def describe_steps(snapshot: Snapshot) -> list[AnyStepItem]:
     """Return the journal in the order in which its entries began."""
-    failed: defaultdict[tuple[str, int], list[Attempt]] = defaultdict(list)
+    failed: defaultdict[tuple[Kind, str, int], list[Attempt]] = defaultdict(list)
     for attempt in snapshot.attempts:
-        failed[attempt.name, attempt.count].append(attempt)
+        failed[attempt.kind, attempt.name, attempt.count].append(attempt)
     live = snapshot.instance.status not in FINAL
-    steps = [_describe_entry(entry, failed[entry.name, entry.count], live=live) for entry in snapshot.entries]
+    steps = [_describe_entry(entry, failed[entry.kind, entry.name, entry.count], live=live) for entry in snapshot.entries]
     if snapshot.instance.status is Status.TERMINATED:
         steps.append(TerminationItem(type="termination", trigger=TriggerItem(source=Source.UNKNOWN.value)))  # nobody records who did it
     return steps
@@ -73,13 +82,8 @@ def describe_steps(snapshot: Snapshot) -> list[AnyStepItem]:
 
 def describe_step(snapshot: Snapshot, name: str, kind: Kind, attempt: int | None = None) -> StepDetail:
     """Return one step with its whole output. Raises: NotFound (`step.not_found`)."""
-    for entry in snapshot.entries:
-        if entry.kind is kind and entry.target == name:
-            break
-    else:
-        message = f'instance "{snapshot.instance.id}" has no {kind.value} "{name}"; names carry a counter: charge-1'
-        raise NotFound(message, code="step.not_found")
-    failed = {row.number: row for row in snapshot.attempts if kind is Kind.STEP and (row.name, row.count) == (entry.name, entry.count)}
+    entry = _find(snapshot, name, kind)
+    failed = {row.number: row for row in snapshot.attempts if (row.kind, row.name, row.count) == (entry.kind, entry.name, entry.count)}
     if attempt in failed:
         return StepDetail(status="errored", error=_error(failed[attempt].error), output=None)
     if attempt is not None and attempt != entry.attempt:
@@ -87,9 +91,27 @@ def describe_step(snapshot: Snapshot, name: str, kind: Kind, attempt: int | None
     last = failed.get(entry.attempt)
     error = entry.error or (last.error if last is not None and entry.state is State.WAITING else None)
     detail = StepDetail(status=_STEP_STATUS[entry.kind, entry.state], error=_error(error), output=_value(entry))
-    if kind is Kind.EVENT:
+    if entry.kind is Kind.EVENT:
         detail["event_type"] = entry.event_type
+    if entry.kind is Kind.CHILD:
+        detail["child"] = child_of(entry)
     return detail
+
+
+def child_of(entry: Entry) -> ChildItem:
+    """Return which instance an entry has started."""
+    workflow, _, id = (entry.child or "").partition("/")  # names of workflows hold no slash, ids may
+    return ChildItem(workflow_name=workflow, instance_id=id)
+
+
+def _find(snapshot: Snapshot, name: str, kind: Kind) -> Entry:
+    """Return an entry by its name with counter. A workflow that was started counts as a step too, unless a step has that name."""
+    for wanted in (Kind.STEP, Kind.CHILD) if kind is Kind.STEP else (kind,):
+        for entry in snapshot.entries:
+            if entry.kind is wanted and entry.target == name:
+                return entry
+    message = f'instance "{snapshot.instance.id}" has no {kind.value} "{name}"; names carry a counter: charge-1'
+    raise NotFound(message, code="step.not_found")
 
 
 _STEP_STATUS: dict[tuple[Kind, State], Any] = {
@@ -97,7 +119,7 @@ _STEP_STATUS: dict[tuple[Kind, State], Any] = {
     for kind in Kind
     for state, word in {
         State.RUNNING: "running",
-        State.WAITING: "running" if kind is Kind.STEP else "waiting",
+        State.WAITING: "running" if kind in (Kind.STEP, Kind.ROLLBACK) else "waiting",
         State.DONE: "complete",
         State.FAILED: "errored",
     }.items()
@@ -113,7 +135,9 @@ def _schedule(schedule: Schedule) -> ScheduleItem:
 
 
 def _describe_entry(entry: Entry, failed: list[Attempt], *, live: bool) -> AnyStepItem:
-    if entry.kind is Kind.STEP:
+    if entry.kind is Kind.CHILD:
+        return _describe_child(entry)
+    if entry.kind in (Kind.STEP, Kind.ROLLBACK):
         return _describe_do(entry, failed, live=live)
     start, end = timestamp(entry.started_at), timestamp(entry.ended_at or entry.wake_at)
     finished, error = entry.state in (State.DONE, State.FAILED), _error(entry.error)
@@ -130,7 +154,7 @@ def _describe_entry(entry: Entry, failed: list[Attempt], *, live: bool) -> AnySt
 def _describe_do(entry: Entry, failed: list[Attempt], *, live: bool) -> StepItem:
     settled = entry.state in (State.DONE, State.FAILED)
     step = StepItem(
-        type="step",
+        type="step" if entry.kind is Kind.STEP else "rollback",
         name=entry.target,
         start=timestamp(entry.started_at),
         end=timestamp(entry.ended_at),
@@ -142,6 +166,28 @@ def _describe_do(entry: Entry, failed: list[Attempt], *, live: bool) -> StepItem
     if live and entry.state is State.WAITING and entry.wake_at is not None:
         step["retries_at"] = timestamp(entry.wake_at)
     return step
+
+
+def _describe_child(entry: Entry) -> StepItem:
+    success = None if entry.state is State.WAITING else entry.state is State.DONE
+    patience = entry.wake_at and (entry.wake_at - entry.started_at) // timedelta(milliseconds=1)
+    return StepItem(
+        type="step",
+        name=entry.target,
+        start=timestamp(entry.started_at),
+        end=timestamp(entry.ended_at),
+        success=success,
+        output=_text(entry),
+        config={"retries": {"limit": 0, "delay": 0, "backoff": "constant"}, "timeout": patience or "none"},
+        attempts=[_attempt(entry.started_at, entry.ended_at, success, entry.error)],
+        child=child_of(entry),
+    )
+
+
+def _rollback(rollback: Rollback | None) -> RollbackItem | None:
+    if rollback is None:
+        return None
+    return RollbackItem(outcome="complete" if rollback.complete else "failed", error=_error(rollback.error))
 
 
 def _attempts(entry: Entry, failed: list[Attempt]) -> list[AttemptItem]:
@@ -166,10 +212,16 @@ def _error(error: ErrorInfo | None) -> ErrorItem | None:
     return item
 
 
+def _hidden(entry: Entry) -> bool:
+    return entry.output is not None and entry.config is not None and entry.config.sensitive
+
+
 def _value(entry: Entry) -> Any:
+    if _hidden(entry):
+        return REDACTED
     return None if entry.output is None else plain(entry.output)
 
 
 def _text(entry: Entry) -> str | None:
     value = _value(entry)
-    return None if value is None else dump_plain(value).decode()
+    return value if value is None or _hidden(entry) else dump_plain(value).decode()

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from hub.api.operation import Call, Plain
-from hub.api.shapes import Health
+from hub.api.results import Health
 from hub.core.codec import dump_plain
 from hub.core.errors import Unavailable
 from hub.core.ports import Engine

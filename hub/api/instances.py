@@ -13,30 +13,15 @@ from hub.api.bulk import Terminations
 from hub.api.describe import describe_instance, describe_step
 from hub.api.envelope import Note, result_info, timestamp
 from hub.api.operation import Answer, Call
-from hub.api.shapes import (
-    CreateBody,
-    CreatedItem,
-    DeleteBatchBody,
-    DeletedBatch,
-    DeletedItem,
-    DeleteFault,
-    DescribeQuery,
-    Done,
-    EventSent,
-    InstanceItem,
-    InstanceListQuery,
-    JobState,
-    StatusBody,
-    StatusChange,
-    StepQuery,
-    TerminateAllQuery,
-)
+from hub.api.results import CreatedItem, DeletedBatch, DeletedItem, DeleteFault, Done, EventSent, InstanceItem, JobState, StatusChange
+from hub.api.shapes import CreateBody, DeleteBatchBody, DescribeQuery, InstanceListQuery, StatusBody, StepQuery, TerminateAllQuery
 from hub.api.workflows import Directory
 from hub.core.clock import Clock
 from hub.core.codec import parse_json
 from hub.core.errors import NotFound, Rejected
 from hub.core.model import FINAL, Instance, InstanceQuery, Kind, Source, Status
 from hub.core.ports import Created, CreateRequest, Engine
+from hub.core.retention import read_retention
 from hub.core.writes import Verb
 
 
@@ -88,7 +73,9 @@ class Instances:
     async def describe(self, call: Call[DescribeQuery, None]) -> Answer:
         """Return one instance with its steps; `latest` is the newest one."""
         snapshot = await self._engine.describe(call.workflow, call.instance)
-        return Answer(result=describe_instance(snapshot, descending=call.query.order == "desc", simple=call.query.simple))
+        parent = await self._parent_of(snapshot.instance)
+        result = describe_instance(snapshot, parent=parent, descending=call.query.order == "desc", simple=call.query.simple)
+        return Answer(result=result)
 
     async def step(self, call: Call[StepQuery, None]) -> Answer:
         """Return one step with its whole output."""
@@ -101,7 +88,9 @@ class Instances:
         if body.status == "restart":
             status = await self._engine.restart(call.workflow, call.instance, body.restart_point)
         else:
-            status = await self._engine.steer(call.workflow, call.instance, Verb(body.status))
+            status = await self._engine.steer(
+                call.workflow, call.instance, Verb(body.status), rollback=body.rollback, cascade=body.cascade
+            )
         return Answer(result=StatusChange(status=status.value, timestamp=timestamp(self._clock.now())))
 
     async def send_event(self, call: Call[None, Any]) -> Answer:
@@ -135,6 +124,13 @@ class Instances:
         started = self._terminations.start(call.workflow, wanted)
         return Answer(result=JobState(status="ok" if started else "already_running"))
 
+    async def _parent_of(self, instance: Instance) -> Instance | None:
+        """Return the instance that started another one, as long as it is kept."""
+        if instance.parent is None:
+            return None
+        page = await self._engine.find(InstanceQuery(key=instance.parent.key, limit=1))
+        return page.items[0] if page.items else None
+
     async def _try_delete(self, workflow: str, id: str) -> DeleteFault | None:
         try:
             await self._engine.delete(workflow, id)
@@ -144,7 +140,10 @@ class Instances:
 
 
 def _request(workflow: str, body: CreateBody) -> CreateRequest:
-    return CreateRequest(workflow=workflow, id=body.instance_id, params=_params(body.params), source=Source.API)
+    retention = None if body.instance_retention is None else read_retention(body.instance_retention.model_dump())
+    return CreateRequest(
+        workflow=workflow, id=body.instance_id, params=_params(body.params), source=Source.API, retention=retention
+    )
 
 
 def _params(value: Any) -> Any:

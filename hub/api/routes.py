@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from hub.api import shapes
+from hub.api import results, shapes
 from hub.api.health import METRICS_TYPE, Vitals
 from hub.api.instances import Instances
 from hub.api.operation import Operation, Scope
@@ -33,49 +33,50 @@ def _workflow_rows(workflows: Workflows) -> tuple[Operation, ...]:
     return (
         _read(
             "listWorkflows", _WORKFLOWS, workflows.list, "List the workflows, newest first.",
-            query=shapes.WorkflowListQuery, result=list[shapes.WorkflowItem], listing=True,
+            query=shapes.WorkflowListQuery, result=list[results.WorkflowItem], listing=True,
         ),
-        _read("getWorkflow", _WORKFLOW, workflows.get, "Read one workflow.", result=shapes.WorkflowItem, errors=_NO_WORKFLOW),
+        _read("getWorkflow", _WORKFLOW, workflows.get, "Read one workflow.", result=results.WorkflowItem, errors=_NO_WORKFLOW),
         _write(
             "deleteWorkflow", "DELETE", _WORKFLOW, workflows.delete, "Forget a workflow with its versions and instances.",
-            result=shapes.Done, errors=_NO_WORKFLOW,
+            result=results.Done, errors=_NO_WORKFLOW,
         ),
         _read(
             "listVersions", _WORKFLOW + "/versions", workflows.versions, "List the versions of a workflow, newest first.",
-            query=shapes.PageQuery, result=list[shapes.VersionItem], listing=True, errors=_NO_WORKFLOW,
+            query=shapes.PageQuery, result=list[results.VersionItem], listing=True, errors=_NO_WORKFLOW,
         ),
         _read(
             "getVersion", _WORKFLOW + "/versions/{version}", workflows.version, "Read one version of a workflow.",
-            result=shapes.VersionItem, errors=(*_NO_WORKFLOW, "version.not_found"),
+            result=results.VersionItem, errors=(*_NO_WORKFLOW, "version.not_found"),
         ),
     )  # fmt: skip
 
 
 def _collection_rows(instances: Instances) -> tuple[Operation, ...]:
     listing: dict[str, Any] = {
-        "query": shapes.InstanceListQuery, "result": list[shapes.InstanceItem], "listing": True, "errors": _NO_WORKFLOW,
+        "query": shapes.InstanceListQuery, "result": list[results.InstanceItem], "listing": True, "errors": _NO_WORKFLOW,
     }  # fmt: skip
     return (
         _read("listInstances", _INSTANCES, instances.list, "List the instances of a workflow, newest first.", **listing),
         _read("listInstancesSlash", _INSTANCES + "/", instances.list, "The same list; official clients ask with a slash.", **listing),
         _write(
             "createInstance", "POST", _INSTANCES, instances.create, "Create an instance; it is on disk when this answers.",
-            body=shapes.CreateBody, result=shapes.CreatedItem,
-            errors=(*_NO_WORKFLOW, "instance.invalid_id", "instance.already_exists"),
+            body=shapes.CreateBody, result=results.CreatedItem,
+            errors=(*_NO_WORKFLOW, "instance.invalid_id", "instance.invalid_retention", "instance.already_exists"),
         ),
         _write(
             "createInstances", "POST", _INSTANCES + "/batch", instances.create_batch,
             "Create 1 to 100 instances; one bad item fails all, a taken id is told in `messages`.",
-            body=shapes.CreateBatchBody, result=list[shapes.CreatedItem], errors=(*_NO_WORKFLOW, "instance.invalid_id"),
+            body=shapes.CreateBatchBody, result=list[results.CreatedItem],
+            errors=(*_NO_WORKFLOW, "instance.invalid_id", "instance.invalid_retention"),
         ),
         _write(
             "deleteInstances", "POST", _INSTANCES + "/batch/delete", instances.delete_batch, "Forget 1 to 100 instances.",
-            body=shapes.DeleteBatchBody, result=shapes.DeletedBatch, errors=_NO_WORKFLOW,
+            body=shapes.DeleteBatchBody, result=results.DeletedBatch, errors=_NO_WORKFLOW,
         ),
         _write(
             "terminateInstances", "PUT", _INSTANCES + "/terminate", instances.terminate_all,
             "Start terminating all instances, or those of a status, in the background.",
-            query=shapes.TerminateAllQuery, result=shapes.JobState, errors=_NO_WORKFLOW,
+            query=shapes.TerminateAllQuery, result=results.JobState, errors=_NO_WORKFLOW,
         ),
     )  # fmt: skip
 
@@ -85,23 +86,23 @@ def _instance_rows(instances: Instances) -> tuple[Operation, ...]:
     return (
         _read(
             "getInstance", _INSTANCE, instances.describe, "Read an instance with its steps; the id may be `latest`.",
-            query=shapes.DescribeQuery, result=shapes.InstanceDetail, errors=_NO_INSTANCE,
+            query=shapes.DescribeQuery, result=results.InstanceDetail, errors=_NO_INSTANCE,
         ),
         _write(
             "deleteInstance", "DELETE", _INSTANCE, instances.delete, "Forget an instance; a running one stops.",
-            result=shapes.Done, errors=_NO_INSTANCE,
+            result=results.Done, errors=_NO_INSTANCE,
         ),
         _read(
             "getStep", _INSTANCE + "/step", instances.step, "Read one step of an instance with its whole output.",
-            query=shapes.StepQuery, result=shapes.StepDetail, errors=(*_NO_INSTANCE, "step.not_found"),
+            query=shapes.StepQuery, result=results.StepDetail, errors=(*_NO_INSTANCE, "step.not_found"),
         ),
         _write(
             "editInstanceStatus", "PATCH", _INSTANCE + "/status", instances.edit_status, "Pause, resume, terminate or restart an instance.",
-            body=shapes.StatusBody, result=shapes.StatusChange, errors=(*_NO_INSTANCE, *cannot),
+            body=shapes.StatusBody, result=results.StatusChange, errors=(*_NO_INSTANCE, *cannot),
         ),
         _write(
             "sendEvent", "POST", _INSTANCE + "/events/{type}", instances.send_event, "Send an event; the body is its payload.",
-            body=Any, result=shapes.EventSent,
+            body=Any, result=results.EventSent,
             errors=(*_NO_INSTANCE, "workflow.invalid_event_type", "instance.cannot_send_event"),
         ),
     )  # fmt: skip
@@ -110,8 +111,8 @@ def _instance_rows(instances: Instances) -> tuple[Operation, ...]:
 def _open_rows(vitals: Vitals) -> tuple[Operation, ...]:
     """Return the rows that need no token. Each is listed here on purpose: none of them tells anything about an instance."""
     return (
-        _open("live", "/healthz", vitals.live, "Whether the process runs.", result=shapes.Health),
-        _open("ready", "/readyz", vitals.ready, "Whether the store answers.", result=shapes.Health, errors=("unavailable",)),
+        _open("live", "/healthz", vitals.live, "Whether the process runs.", result=results.Health),
+        _open("ready", "/readyz", vitals.ready, "Whether the store answers.", result=results.Health, errors=("unavailable",)),
         _open("metrics", "/metrics", vitals.metrics, "Metrics for Prometheus.", result=str, content_type=METRICS_TYPE),
         _open("openapi", "/openapi.json", vitals.openapi, "This document.", result=dict[str, Any]),
     )

@@ -1,17 +1,15 @@
-"""The shapes of REST requests and results, field by field as Cloudflare's API has them.
+"""The shapes of REST requests, field by field as Cloudflare's API has them: pydantic models, which check and feed the OpenAPI document.
 
-Requests are pydantic models (they check), results are TypedDicts (they cost nothing at run time); both feed the OpenAPI document. Unknown
-keys of a request are ignored, as the original does: official clients send keys that mean nothing here.
+Unknown keys of a request are ignored, as the original does: official clients send keys that mean nothing here.
 """
 
 from __future__ import annotations
 
 import re
 from datetime import UTC, datetime
-from typing import Annotated, Any, Literal, NotRequired, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
-from typing_extensions import TypedDict
 
 from hub.core.model import Kind, Status
 from hub.core.writes import RestartPoint
@@ -108,7 +106,9 @@ class StepQuery(BaseModel):
     """Which step of an instance."""
 
     name: str = Field(description="with its counter: charge-1")
-    type: Literal["step", "waitForEvent"] = "step"
+    type: Literal["step", "waitForEvent", "sleep", "rollback", "workflow"] = Field(
+        default="step", description="a step that runs a workflow is found as `step` and as `workflow`"
+    )
     attempt: int | None = Field(default=None, ge=1)
 
 
@@ -121,6 +121,13 @@ class TerminateAllQuery(BaseModel):
 # ---- request bodies
 
 
+class RetentionBody(BaseModel):
+    """How long an instance is kept after its end; an absent key means for ever. A number is milliseconds."""
+
+    success_retention: str | int | float | None = Field(default=None, examples=["7 days"])
+    error_retention: str | int | float | None = Field(default=None, examples=["30 days"])
+
+
 class CreateBody(BaseModel):
     """A new instance. `params` is any JSON value; a text that holds JSON is read as JSON, because the SDKs send it so."""
 
@@ -128,6 +135,7 @@ class CreateBody(BaseModel):
 
     instance_id: str | None = Field(default=None, validation_alias=AliasChoices("instance_id", "id"))
     params: Any = Field(default_factory=dict)
+    instance_retention: RetentionBody | None = Field(default=None, description="default: as the workflow says")
 
 
 CreateBatchBody = Annotated[list[CreateBody], Field(min_length=1, max_length=MAX_BATCH)]
@@ -138,7 +146,7 @@ class OriginBody(BaseModel):
 
     name: str
     count: int = Field(default=1, ge=1)
-    type: Literal["do", "step", "sleep", "waitForEvent"] | None = None
+    type: Literal["do", "step", "sleep", "waitForEvent", "workflow"] | None = None
 
 
 class StatusBody(BaseModel):
@@ -146,7 +154,8 @@ class StatusBody(BaseModel):
 
     status: Literal["pause", "resume", "terminate", "restart"]
     origin: OriginBody | None = Field(default=None, alias="from")
-    rollback: bool = False
+    rollback: bool = Field(default=False, description="terminate: run the rollback handlers first")
+    cascade: bool = Field(default=False, description="the same for the workflows that it has started and that have not ended")
 
     @property
     def restart_point(self) -> RestartPoint | None:
@@ -161,8 +170,10 @@ class StatusBody(BaseModel):
     def _consistent(self) -> Self:
         if self.origin is not None and self.status != "restart":
             raise ValueError("from: only a restart starts from a step")
-        if self.rollback:
-            raise ValueError("rollback: workflows here have no rollback handlers; terminate without it")
+        if self.rollback and self.status != "terminate":
+            raise ValueError("rollback: only a termination runs the rollback handlers")
+        if self.cascade and self.status == "restart":
+            raise ValueError("cascade: a restart does not reach the workflows that the instance has started")
         return self
 
 
@@ -173,212 +184,3 @@ class DeleteBatchBody(BaseModel):
     """The ids of the instances to forget."""
 
     instances: list[InstanceId] = Field(min_length=1, max_length=MAX_BATCH)
-
-
-# ---- results
-
-
-class WorkflowItem(TypedDict):
-    """A workflow with its instances counted by status."""
-
-    id: str
-    name: str
-    script_name: str
-    class_name: str
-    created_on: str
-    modified_on: str
-    triggered_on: str | None
-    instances: dict[str, int]
-
-
-class VersionItem(TypedDict):
-    """A version of a workflow's code."""
-
-    id: str
-    workflow_id: str
-    class_name: str
-    created_on: str
-    modified_on: str
-    has_dag: bool
-    language: Literal["python"]
-
-
-class CreatedItem(TypedDict):
-    """An instance that is on disk."""
-
-    id: str
-    status: str
-    version_id: str | None
-    workflow_id: str
-    trigger_source: str
-
-
-class InstanceItem(CreatedItem):
-    """An instance in a list."""
-
-    created_on: str
-    modified_on: str
-    started_on: str | None
-    ended_on: str | None
-
-
-class ErrorItem(TypedDict):
-    """An error as the journal keeps it; the stack is the author's own frames."""
-
-    name: str
-    message: str
-    stack: NotRequired[str]
-
-
-class AttemptItem(TypedDict):
-    """One attempt of a step; `success` and `end` are null while it runs."""
-
-    start: str
-    end: str | None
-    success: bool | None
-    error: ErrorItem | None
-
-
-class StepItem(TypedDict):
-    """A `step.do`. `output` is the JSON text of the whole value; `retries_at` is there between two attempts."""
-
-    type: Literal["step"]
-    name: str
-    start: str
-    end: str | None
-    success: bool | None
-    output: str | None
-    config: dict[str, Any]
-    attempts: list[AttemptItem]
-    retries_at: NotRequired[str]
-
-
-class SleepItem(TypedDict):
-    """A sleep; `end` is when it ends or ended."""
-
-    type: Literal["sleep"]
-    name: str
-    start: str
-    end: str | None
-    finished: bool
-    error: ErrorItem | None
-
-
-class WaitItem(TypedDict):
-    """A wait for an event; `end` is its deadline until it has ended."""
-
-    type: Literal["waitForEvent"]
-    name: str
-    start: str
-    end: str | None
-    finished: bool
-    error: ErrorItem | None
-    event_type: str | None
-    output: NotRequired[str | None]
-
-
-class TriggerItem(TypedDict):
-    """Which door something came through."""
-
-    source: str
-
-
-class TerminationItem(TypedDict):
-    """The last item of an instance that was terminated."""
-
-    type: Literal["termination"]
-    trigger: TriggerItem
-
-
-class ScheduleItem(TypedDict):
-    """The cron occurrence that created an instance; milliseconds since 1970."""
-
-    cron: str
-    scheduledTime: int
-
-
-AnyStepItem = StepItem | SleepItem | WaitItem | TerminationItem
-
-
-class InstanceDetail(TypedDict):
-    """An instance with its steps."""
-
-    id: str
-    status: str
-    params: Any
-    trigger: TriggerItem
-    versionId: str | None
-    queued: str
-    start: str | None
-    end: str | None
-    success: bool | None
-    output: Any
-    error: ErrorItem | None
-    rollback: None
-    step_count: int
-    schedule: NotRequired[ScheduleItem]
-    steps: NotRequired[list[AnyStepItem]]
-
-
-class StepDetail(TypedDict):
-    """One step with its whole output as a JSON value. `running` with an error means: between two attempts."""
-
-    status: Literal["running", "waiting", "complete", "errored"]
-    error: ErrorItem | None
-    output: Any
-    event_type: NotRequired[str | None]
-
-
-class StatusChange(TypedDict):
-    """The status after a verb."""
-
-    status: str
-    timestamp: str
-
-
-class EventSent(TypedDict):
-    """An event that is on disk."""
-
-    instanceId: str
-    timestamp: str
-
-
-class Done(TypedDict):
-    """Something was carried out."""
-
-    status: Literal["ok"]
-    success: bool
-
-
-class JobState(TypedDict):
-    """Whether a background job was started."""
-
-    status: Literal["ok", "already_running"]
-
-
-class DeletedItem(TypedDict):
-    """An instance that is gone."""
-
-    id: str
-
-
-class DeleteFault(TypedDict):
-    """An instance that could not be deleted, and why."""
-
-    id: str
-    code: int
-    message: str
-
-
-class DeletedBatch(TypedDict):
-    """The result of deleting several instances."""
-
-    deleted: list[DeletedItem]
-    errors: list[DeleteFault]
-
-
-class Health(TypedDict):
-    """Whether the hub works; `reason` when it does not."""
-
-    status: Literal["ok", "unavailable"]
-    reason: NotRequired[str]

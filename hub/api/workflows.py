@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from hub.api.envelope import result_info, timestamp
 from hub.api.operation import Answer, Call
-from hub.api.shapes import Done, PageQuery, VersionItem, WorkflowItem, WorkflowListQuery
+from hub.api.results import Done, VersionItem, WorkflowItem
+from hub.api.shapes import PageQuery, WorkflowListQuery
 from hub.core.errors import NotFound
 from hub.core.model import Status, Version, VersionQuery, WorkflowQuery, WorkflowRecord
 from hub.core.ports import Engine

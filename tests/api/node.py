@@ -15,6 +15,7 @@ import structlog
 
 from hub.api.server import ApiOptions, ApiServer
 from hub.core.clock import SystemClock
+from hub.core.errors import NonRetryableError
 from hub.core.model import Status
 from hub.core.ports import HttpHandler
 from hub.core.workflow import Env, WorkflowEntrypoint, WorkflowEvent, WorkflowStep
@@ -71,7 +72,29 @@ class Sleep(WorkflowEntrypoint):
         await step.sleep("nap", "1 hour")
 
 
-WORKFLOWS: dict[str, type[WorkflowEntrypoint]] = {"greet": Greet, "approve": Approve, "fail": Fail, "retry": Retry, "sleep": Sleep}
+class Book(WorkflowEntrypoint):
+    """Books, waits for the event `done`, and can be undone; a payload `{"broken": true}` breaks the handler."""
+
+    async def run(self, event: WorkflowEvent, step: WorkflowStep) -> Any:
+        def undo() -> None:
+            if event.payload.get("broken"):
+                raise NonRetryableError("cannot undo")
+
+        await step.do("book", lambda: "booked", rollback=undo)
+        await step.wait_for_event("end", type="done", timeout="1 hour")
+        raise NonRetryableError("too late")
+
+
+class Order(WorkflowEntrypoint):
+    """Runs `sleep` and waits for its end."""
+
+    async def run(self, event: WorkflowEvent, step: WorkflowStep) -> Any:
+        await step.run_workflow("rest", "sleep", {}, id=f"{event.instance_id}-rest")
+
+
+WORKFLOWS: dict[str, type[WorkflowEntrypoint]] = {
+    "greet": Greet, "approve": Approve, "fail": Fail, "retry": Retry, "sleep": Sleep, "book": Book, "order": Order,
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,7 +12,7 @@ import pytest
 from hub.api.describe import describe_instance, describe_step, describe_steps
 from hub.core.codec import encode
 from hub.core.errors import ErrorInfo, NotFound
-from hub.core.model import Attempt, Backoff, Entry, Instance, Kind, Schedule, Snapshot, Source, State, Status, StepConfig
+from hub.core.model import Attempt, Backoff, Entry, Instance, Kind, Rollback, Schedule, Snapshot, Source, State, Status, StepConfig
 
 T0 = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 BUSY = ErrorInfo(name="ValueError", message="busy", stack="line 1\nline 2")
@@ -58,6 +58,7 @@ def test_a_queued_instance_has_begun_and_ended_nothing() -> None:
         "params": {"a": 1},
         "trigger": {"source": "api"},
         "versionId": "v1",
+        "version_last_run_id": "v1",
         "queued": text(0),
         "start": None,
         "end": None,
@@ -244,6 +245,82 @@ def test_a_wait_whose_time_ran_out_is_finished_with_its_error() -> None:
     assert shown["error"]["name"] == "ValueError"
 
 
+# ---- rollback, children, and what stays hidden
+
+
+def test_a_rollback_tells_its_outcome_and_the_error_of_the_handler_that_failed() -> None:
+    well = describe_instance(Snapshot(instance=instance(status=Status.ERRORED, rollback=Rollback(complete=True))))
+    ill = describe_instance(Snapshot(instance=instance(status=Status.ERRORED, rollback=Rollback(complete=False, error=BUSY))))
+    assert well["rollback"] == {"outcome": "complete", "error": None}
+    assert ill["rollback"] == {"outcome": "failed", "error": {"name": "ValueError", "message": "busy", "stack": "line 1\nline 2"}}
+
+
+def test_a_rollback_handler_is_a_step_of_its_own_with_its_own_attempts() -> None:
+    undo = step(kind=Kind.ROLLBACK, ordinal=2, state=State.DONE, attempt=2, started_at=at(5), attempt_started_at=at(7), ended_at=at(8))
+    missed = replace(failed(1, 5, 6), kind=Kind.ROLLBACK)
+    entries = (step(state=State.FAILED, ended_at=at(2), error=BUSY), undo)
+    did, undid = describe_steps(Snapshot(instance=instance(status=Status.ERRORED), entries=entries, attempts=(missed,)))
+    assert (did["type"], undid["type"]) == ("step", "rollback")
+    assert [attempt["start"] for attempt in did["attempts"]] == [text(1)]  # type: ignore[typeddict-item]
+    assert [(a["start"], a["success"]) for a in undid["attempts"]] == [(text(5), False), (text(7), True)]  # type: ignore[typeddict-item]
+
+
+def test_a_workflow_that_was_started_is_a_step_that_names_the_instance() -> None:
+    entry = step(kind=Kind.CHILD, name="ship", state=State.WAITING, child="shipping/s/1", wake_at=at(31))
+    assert only_step(entry) == {
+        "type": "step",
+        "name": "ship-1",
+        "start": text(1),
+        "end": None,
+        "success": None,
+        "output": None,
+        "config": {"retries": {"limit": 0, "delay": 0, "backoff": "constant"}, "timeout": 30_000},
+        "attempts": [{"start": text(1), "end": None, "success": None, "error": None}],
+        "child": {"workflow_name": "shipping", "instance_id": "s/1"},
+    }
+
+
+def test_a_child_that_is_waited_for_without_end_has_no_timeout() -> None:
+    entry = step(kind=Kind.CHILD, state=State.FAILED, child="a/b", ended_at=at(2), error=BUSY)
+    shown = only_step(entry)
+    assert (shown["config"]["timeout"], shown["success"], shown["attempts"][0]["error"]["message"]) == ("none", False, "busy")
+
+
+def test_a_child_names_its_parent_as_long_as_that_is_kept() -> None:
+    parent = instance(key=2, workflow="orders", id="o-9")
+    assert describe_instance(Snapshot(instance=instance()), parent=parent)["parent"] == {"workflow_name": "orders", "instance_id": "o-9"}
+    assert "parent" not in describe_instance(Snapshot(instance=instance()))
+
+
+def test_the_version_that_ran_last_may_be_another_than_the_one_it_began_with() -> None:
+    shown = describe_instance(Snapshot(instance=instance(version="v1", version_ran="v2")))
+    assert (shown["versionId"], shown["version_last_run_id"]) == ("v1", "v2")
+
+
+def test_an_instance_that_stands_still_tells_why() -> None:
+    shown = describe_instance(Snapshot(instance=instance(status=Status.PAUSED, error=BUSY)))
+    assert (shown["status"], shown["success"]) == ("paused", None)
+    assert shown["error"]["message"] == "busy"  # type: ignore[index]
+
+
+@pytest.mark.parametrize("value", ["secret", None, {"card": "4711"}])
+def test_a_sensitive_output_is_shown_nowhere(value: Any) -> None:
+    entry = step(state=State.DONE, ended_at=at(2), output=encode(value), config=StepConfig(sensitive=True))
+    assert only_step(entry)["output"] == "[REDACTED]"
+    assert only_step(entry)["config"]["sensitive"] == "output"
+    assert describe_step(Snapshot(instance=instance(), entries=(entry,)), "charge-1", Kind.STEP)["output"] == "[REDACTED]"
+
+
+def test_a_sensitive_step_without_an_output_has_nothing_to_hide() -> None:
+    assert only_step(step(config=StepConfig(sensitive=True)))["output"] is None
+
+
+def test_a_delay_that_a_function_gives_is_dynamic() -> None:
+    assert only_step(step(config=StepConfig(dynamic=True, jitter=0.5)))["config"]["retries"] == {
+        "limit": 5, "delay": "[dynamic]", "backoff": "exponential", "jitter": 0.5,
+    }  # fmt: skip
+
+
 # ---- one step
 
 
@@ -288,6 +365,25 @@ def test_one_attempt_of_a_step_can_be_asked_for() -> None:
 def test_a_step_is_found_by_name_counter_and_type(name: str, kind: Kind) -> None:
     with pytest.raises(NotFound, match=name):
         describe_step(Snapshot(instance=instance(), entries=(step(),)), name, kind)
+
+
+def test_a_started_workflow_is_found_as_a_step_unless_a_step_has_its_name() -> None:
+    child = step(kind=Kind.CHILD, name="ship", state=State.DONE, child="shipping/s-1", output=encode(3), ordinal=2)
+    snapshot = Snapshot(instance=instance(), entries=(step(name="ship", state=State.RUNNING), child))
+    assert describe_step(snapshot, "ship-1", Kind.STEP)["status"] == "running"
+    alone = Snapshot(instance=instance(), entries=(child,))
+    for found in (describe_step(snapshot, "ship-1", Kind.CHILD), describe_step(alone, "ship-1", Kind.STEP)):
+        assert found == {
+            "status": "complete", "error": None, "output": 3, "child": {"workflow_name": "shipping", "instance_id": "s-1"},
+        }  # fmt: skip
+
+
+def test_an_attempt_of_a_rollback_handler_is_not_one_of_its_step() -> None:
+    undo = step(kind=Kind.ROLLBACK, ordinal=2, state=State.RUNNING, attempt=2)
+    missed = replace(failed(1, 5, 6), kind=Kind.ROLLBACK)
+    snapshot = Snapshot(instance=instance(), entries=(step(state=State.DONE, output=encode(1)), undo), attempts=(missed,))
+    assert describe_step(snapshot, "charge-1", Kind.STEP, attempt=1)["status"] == "complete"
+    assert describe_step(snapshot, "charge-1", Kind.ROLLBACK, attempt=1)["error"] is not None
 
 
 def test_a_wait_among_steps_of_the_same_name_is_told_apart() -> None:

@@ -66,7 +66,7 @@ async def test_a_large_integer_keeps_its_value(node: Node) -> None:
 
 
 async def test_keys_that_mean_nothing_here_are_ignored_as_the_original_does(node: Node) -> None:
-    body = {"instance_id": "a", "instance_retention": {"success_retention": "1 day"}, "location_hint": "weur"}
+    body = {"instance_id": "a", "location_hint": "weur"}
     assert (await node.post("/greet/instances", json=body)).result["id"] == "a"
 
 
@@ -332,7 +332,8 @@ async def test_a_restart_from_an_unknown_step_is_a_conflict(node: Node) -> None:
         ({"status": "restart", "from": {"count": 1}}, "from.name"),
         ({"status": "restart", "from": {"name": "x", "count": 0}}, "from.count"),
         ({"status": "restart", "from": {"name": "x", "type": "loop"}}, "from.type"),
-        ({"status": "terminate", "rollback": True}, "rollback"),
+        ({"status": "pause", "rollback": True}, "rollback"),
+        ({"status": "restart", "cascade": True}, "cascade"),
     ],
 )
 async def test_a_bad_status_body_names_the_field(node: Node, body: Any, place: str) -> None:
@@ -443,3 +444,14 @@ async def test_every_answer_is_compact_json_with_its_headers(node: Node) -> None
     assert reply.headers["cache-control"] == "no-store"
     assert reply.headers["x-content-type-options"] == "nosniff"
     assert json.loads(reply.raw) == reply.body
+
+
+# ---- retention
+
+
+@pytest.mark.parametrize("retention", [{"success_retention": "2 mins"}, {"error_retention": 0}, {"success_retention": -1}])
+async def test_a_wrong_retention_creates_nothing(node: Node, retention: Any) -> None:
+    refused = await node.post("/greet/instances", json={"instance_retention": retention})
+    assert refused.failure[:2] == (400, 10917)
+    assert "retention." in refused.failure[2]
+    assert (await node.get("/greet/instances")).result == []
