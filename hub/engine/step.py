@@ -103,6 +103,8 @@ class Step:
         self._services = operations.execution.services
         self._intake = intake
         self._decorated: dict[str, DecoratedStep] = {}
+        defaults = self._services.defaults
+        self._plain = Policy(None if defaults == _DOCUMENTED else defaults, None, None, None)  # of a step that says nothing
 
     def do(  # noqa: PLR0913  # the keywords that an author may give
         self,
@@ -119,18 +121,34 @@ class Step:
     ) -> Any:
         """Run a step, or decorate one; see `WorkflowStep.do`."""
         if callable(name):  # @step.do without parentheses
-            return self._decorate(None, name, _PLAIN, None, False)
+            return self._decorate(None, name, self._plain, None, False)
         body, config = _body_and_config(args, config)
+        policy = self._plain
+        silent = config is None and retries is None and timeout is None and sensitive is None
+        if not silent or rollback is not None or rollback_config is not None:
+            policy = self._policy(name, config, retries, timeout, sensitive, rollback, rollback_config)
+        if body is not None:
+            return self.run(_checked(name or ""), policy, body, {})
+        return lambda function: self._decorate(name, function, policy, depends, concurrent)
+
+    def _policy(  # as in `do`
+        self,
+        name: str | None,
+        config: Mapping[str, Any] | None,
+        retries: Retries | None,
+        timeout: Duration | None,
+        sensitive: str | None,
+        rollback: Callable[..., Any] | None,
+        rollback_config: Mapping[str, Any] | None,
+    ) -> Policy:
+        """Read what the author has said of a step. Raises: NonRetryableError with the step and the path of the key."""
         try:
             given = config if sensitive is None else {**(config or {}), "sensitive": sensitive}
             wanted, delay = self._config(given, retries=retries, timeout=timeout)
             undo, _ = self._config(rollback_config, what="rollback_config.")
         except ValueError as error:
             raise NonRetryableError(f'step "{name}": {error}') from None
-        policy = Policy(wanted, delay, rollback, undo)
-        if body is not None:
-            return self.run(_checked(name or ""), policy, body, {})
-        return lambda function: self._decorate(name, function, policy, depends, concurrent)
+        return Policy(wanted, delay, rollback, undo)
 
     async def run_workflow(
         self, name: str, workflow: str, params: Any = None, /, *, id: str | None = None, timeout: Duration | None = None
@@ -259,9 +277,6 @@ class Step:
             step.depends = list(depends)
         self._decorated[step.name] = step
         return step
-
-
-_PLAIN = Policy(None, None, None, None)
 
 
 def _body_and_config(

@@ -23,6 +23,22 @@ def reader(body: Callable[..., Any]) -> Callable[[bytes], Any]:
     annotation = getattr(body, "__annotations__", {}).get("return")
     if annotation in _PLAIN or (isinstance(annotation, str) and annotation in _PLAIN_NAMES):
         return codec.decode
+    module = getattr(body, "__globals__", None)
+    if not isinstance(annotation, str) or module is None:
+        return _read_hint(body)
+    known = _readers.get((id(module), annotation))
+    if known is None or known[0] is not module:  # the same number may be of another module after a reload
+        if len(_readers) >= _READERS:
+            _readers.clear()
+        known = _readers[id(module), annotation] = (module, _read_hint(body))
+    return known[1]
+
+
+_READERS = 1024  # more annotations than a project has; a program that makes up classes must not fill the memory
+_readers: dict[tuple[int, str], tuple[Any, Callable[[bytes], Any]]] = {}  # reading a hint compiles it: too dear for every step
+
+
+def _read_hint(body: Callable[..., Any]) -> Callable[[bytes], Any]:
     try:
         hint = typing.get_type_hints(body).get("return")
     except (NameError, TypeError, AttributeError):  # a class that only the type checker sees
