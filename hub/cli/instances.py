@@ -36,6 +36,7 @@ class Filter(StrEnum):
     COMPLETE = "complete"
     WAITING = "waiting"
     WAITING_FOR_PAUSE = "waitingForPause"
+    ROLLING_BACK = "rollingBack"
 
 
 class StepType(StrEnum):
@@ -44,6 +45,7 @@ class StepType(StrEnum):
     DO = "do"
     SLEEP = "sleep"
     WAIT_FOR_EVENT = "waitForEvent"
+    WORKFLOW = "workflow"
 
 
 @command(app, "list")
@@ -150,9 +152,16 @@ async def resume(call: Call, name: Name, id: Id) -> None:
 
 
 @command(app, "terminate")
-async def terminate(call: Call, name: Name, id: Id) -> None:
-    """Terminate an instance at once."""
-    await _change(call, name, id, {"status": "terminate"}, "🥷", "terminated")
+async def terminate(
+    call: Call,
+    name: Name,
+    id: Id,
+    rollback: Annotated[bool, typer.Option("--rollback", help="Run the rollback handlers of its steps first.")] = False,
+    cascade: Annotated[bool, typer.Option("--cascade", help="Terminate the workflows that it has started too.")] = False,
+) -> None:
+    """Terminate an instance at once, or after its rollback."""
+    wishes = {key: True for key, wanted in (("rollback", rollback), ("cascade", cascade)) if wanted}
+    await _change(call, name, id, {"status": "terminate", **wishes}, "🥷", "told to roll back and terminate" if rollback else "terminated")
 
 
 @command(app, "restart")
@@ -187,10 +196,16 @@ async def restart(
 async def delete(
     call: Call,
     name: Name,
-    ids: Annotated[list[str], typer.Argument(metavar="ID...", help="Ids of the instances, 100 at most.", show_default=False)],
+    ids: Annotated[list[str] | None, typer.Argument(metavar="[ID]...", help="Ids of the instances.", show_default=False)] = None,
+    filename: Annotated[
+        str | None, typer.Option("--filename", metavar="FILE", help="Read more ids from a file: a JSON array.", show_default=False)
+    ] = None,
     yes: Yes = False,
 ) -> None:
-    """Delete instances and all that is known of them."""
+    """Delete instances, 100 at most, and all that is known of them."""
+    from hub.cli import payloads
+
+    ids = payloads.ids(ids or [], filename)
     confirm(f'Delete {len(ids)} {"instance" if len(ids) == 1 else "instances"} of the workflow "{name}"?', yes)
     answer = await call.client.post(name, "instances", "batch", "delete", body=json.dumps({"instances": ids}))
     deleted, errors = answer.result["deleted"], answer.result["errors"]

@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from hub.cli import instances, project, workflows
+from hub.cli import instances, project, versions, workflows
 from hub.cli.exits import MEANINGS
 from hub.cli.options import Account, Token, Url, remember
 
@@ -50,5 +50,6 @@ def hub(
 
 
 workflows.app.add_typer(instances.app, name="instances")
+workflows.app.add_typer(versions.app, name="versions")
 app.add_typer(workflows.app, name="workflows")
 app.command("init")(project.init)

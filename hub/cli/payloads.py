@@ -14,6 +14,7 @@ from pathlib import Path
 
 from hub.cli.exits import Exit, Stop
 
+MAX_BATCH = 100  # of instances that are deleted by one request
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
 
 
@@ -41,6 +42,26 @@ def json_input(source: str) -> str:
         return json_text(path.read_bytes(), str(path))
     except OSError as error:
         raise Stop(f"--input: cannot read {path}: {error.strerror}", Exit.USAGE) from error
+
+
+def ids(typed: list[str], filename: str | None) -> list[str]:
+    """Return the ids of instances that were typed, and those in a file."""
+    wanted = typed if filename is None else [*typed, *_ids_of(Path(filename))]
+    if not wanted:
+        raise Stop("name the instances to delete: ID..., or --filename FILE with a JSON array of ids", Exit.USAGE)
+    if len(wanted) > MAX_BATCH:
+        raise Stop(f"{len(wanted)} instances are too many at once; {MAX_BATCH} at most, so delete them in parts", Exit.USAGE)
+    return wanted
+
+
+def _ids_of(path: Path) -> list[str]:
+    try:
+        found = json.loads(json_text(path.read_bytes(), str(path)))
+    except OSError as error:
+        raise Stop(f"--filename: cannot read {path}: {error.strerror}", Exit.USAGE) from error
+    if not isinstance(found, list) or not all(isinstance(id, str) for id in found):
+        raise Stop(f'--filename: {path} holds no list of ids; write it like ["order-1", "order-2"]', Exit.USAGE)
+    return found
 
 
 def as_params(text: str) -> str:

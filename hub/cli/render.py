@@ -65,6 +65,28 @@ def workflow(item: Json, version: Json | None) -> Iterator[RenderableType]:
         )
 
 
+def version_list(versions: Sequence[Json], page: int, viewer: Viewer) -> Iterator[RenderableType]:
+    """Show one page of a workflow's versions."""
+    yield Text(f"Showing {len(versions)} {'version' if len(versions) == 1 else 'versions'} from page {page}:")
+    rows: list[Row] = [
+        [Text(safe(str(item["id"])), style="bold"), safe(str(item["class_name"])), viewer.moment(item["created_on"])] for item in versions
+    ]
+    yield _table(["Version ID", "Class name", "Created"], rows)
+
+
+def version(name: str, item: Json) -> Iterator[RenderableType]:
+    """Show one version of a workflow."""
+    yield from _labelled(
+        [
+            ("Workflow Name", safe(name)),
+            ("Version Id", safe(str(item["id"]))),
+            ("Class Name", safe(str(item["class_name"]))),
+            ("Language", safe(str(item.get("language") or "unknown"))),
+            ("Created On", str(item["created_on"])),
+        ]
+    )
+
+
 # ---- instances
 
 
@@ -105,10 +127,14 @@ def _head(name: str, instance_id: str, item: Json, viewer: Viewer) -> Iterator[P
     yield "Instance Id", safe(instance_id)
     if item.get("versionId"):
         yield "Version Id", safe(str(item["versionId"]))
+    if item.get("version_last_run_id") not in (None, item.get("versionId")):
+        yield "Version Last Run", safe(str(item["version_last_run_id"]))
     yield "Status", _status(item.get("status"))
     source = (item.get("trigger") or {}).get("source")
     if source:
         yield "Trigger", TRIGGERS.get(source, UNKNOWN)
+    if item.get("parent"):
+        yield "Parent", _instance_name(item["parent"])
     if item.get("queued"):
         yield "Queued", viewer.moment(item["queued"])
     if item.get("success") is not None:
@@ -119,6 +145,18 @@ def _head(name: str, instance_id: str, item: Json, viewer: Viewer) -> Iterator[P
         yield "Last Successful Step", safe(last)
     if item.get("error"):
         yield "Error", _error(item["error"])
+    if item.get("rollback"):
+        yield "Rollback", _rollback(item["rollback"])
+
+
+def _instance_name(item: Json) -> str:
+    return safe(f"{item.get('workflow_name')} {item.get('instance_id')}")
+
+
+def _rollback(rollback: Json) -> Text:
+    if rollback.get("outcome") == "complete":
+        return Text("✅ Complete", style="green")
+    return Text("❌ Failed: ", style="red").append_text(_error(rollback.get("error") or {}))
 
 
 def _step(step: Json, viewer: Viewer, *, output: bool, limit: int) -> Iterator[Pair]:
@@ -128,7 +166,9 @@ def _step(step: Json, viewer: Viewer, *, output: bool, limit: int) -> Iterator[P
         yield "Trigger", safe(str((step.get("trigger") or {}).get("source") or "unknown"))
         return
     yield "Name", Text(safe(str(step.get("name"))), style="bold")
-    yield "Type", STEP_TYPES.get(str(kind), UNKNOWN)
+    yield "Type", STEP_TYPES.get("workflow" if step.get("child") else str(kind), UNKNOWN)
+    if step.get("child"):
+        yield "Instance", _instance_name(step["child"])
     yield from _times(step, viewer)
     if kind in ("step", "rollback"):
         yield "Success", _success(step.get("success"))
@@ -137,7 +177,7 @@ def _step(step: Json, viewer: Viewer, *, output: bool, limit: int) -> Iterator[P
             yield "Retries At", retry
     elif step.get("error"):
         yield "Error", _error(step["error"])
-    if output and "output" in step:
+    if output and "output" in step and kind != "rollback":
         yield "Output", _output(step["output"], limit)
 
 
@@ -160,7 +200,8 @@ def _retries_at(step: Json, viewer: Viewer) -> str | None:
 
 
 def _last_success(steps: Iterable[Json]) -> str | None:
-    done = [step for step in steps if step.get("success") is True or (step.get("type") == "sleep" and step.get("finished"))]
+    forward = [step for step in steps if step.get("type") != "rollback"]
+    done = [step for step in forward if step.get("success") is True or (step.get("type") == "sleep" and step.get("finished"))]
     return str(done[-1].get("name")) if done else None
 
 

@@ -18,10 +18,12 @@ STATUSES = {
     "complete": "✅ Completed",
     "waiting": "⏰ Waiting",
     "waitingForPause": "⏱️ Waiting for Pause",
+    "rollingBack": "🔙 Rolling Back",
 }
 TRIGGERS = {"api": "🌎 API", "binding": "🔗 Binding", "event": "📩 Event", "cron": "⌛ Cron"}
 STEP_TYPES = {
     "step": "🎯 Step",
+    "workflow": "🧩 Workflow",
     "sleep": "💤 Sleeping",
     "waitForEvent": "👀 Waiting for event",
     "termination": "🚫 Termination",
@@ -38,6 +40,7 @@ STYLES = {
     "complete": "green",
     "waiting": "yellow",
     "waitingForPause": "yellow",
+    "rollingBack": "yellow",
 }
 
 _MINUTES = {"hour": 60, "day": 1_440, "month": 43_200, "year": 525_600}

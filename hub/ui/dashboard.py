@@ -11,7 +11,7 @@ from urllib.parse import unquote, urlsplit
 
 from hub.core.clock import Clock
 from hub.core.errors import HubError, NotFound, Rejected, Unavailable
-from hub.core.model import HttpReply, HttpRequest, InstanceQuery, Status, WorkflowQuery
+from hub.core.model import HttpReply, HttpRequest, Instance, InstanceQuery, Status, WorkflowQuery
 from hub.core.ports import Engine
 from hub.ui import pages
 from hub.ui.pieces import ROOT
@@ -59,10 +59,17 @@ class Dashboard:
             case ["workflows", name]:
                 return _html(200, await self._instances(name, query))
             case ["workflows", name, "instances", id]:
-                return _html(200, pages.instance(await self._engine.describe(name, id), self._clock.now()))
+                snapshot = await self._engine.describe(name, id)
+                return _html(200, pages.instance(snapshot, self._clock.now(), await self._parent_of(snapshot.instance)))
             case ["static", name] if name in _ASSETS:
                 return HttpReply(status=200, body=_asset(name), headers={**_HEADERS, "content-type": _ASSETS[name]})
         raise NotFound("The dashboard has no such page.")
+
+    async def _parent_of(self, instance: Instance) -> Instance | None:
+        if instance.parent is None:
+            return None
+        page = await self._engine.find(InstanceQuery(key=instance.parent.key, limit=1))
+        return page.items[0] if page.items else None
 
     async def _instances(self, name: str, query: dict[str, str]) -> bytes:
         record = await self._engine.workflow(name)

@@ -11,7 +11,10 @@ from hub.ui.markup import Child, Markup, joined, tag
 from hub.ui.pieces import NOTHING, STATUS_WORDS, address, badge, between, facts, failure, moment, table, value
 
 MAX_STEPS = 500  # on one page; a loop of thousands of steps would make a browser slow
-_KIND_WORDS = {Kind.STEP: "Step", Kind.SLEEP: "Sleep", Kind.EVENT: "Wait for event"}
+_KIND_WORDS = {
+    Kind.STEP: "Step", Kind.SLEEP: "Sleep", Kind.EVENT: "Wait for event", Kind.CHILD: "Workflow", Kind.ROLLBACK: "Rollback",
+}  # fmt: skip
+_TRIED = frozenset({Kind.STEP, Kind.ROLLBACK})  # what has attempts
 
 Crumb = tuple[str, str | None]  # text and address; the last one is where we are
 
@@ -67,21 +70,22 @@ def instances(record: WorkflowRecord, page: Page[Instance], status: Status | Non
     return document(record.name, [("Workflows", address()), (record.name, None)], content)
 
 
-def instance(snapshot: Snapshot, now: datetime) -> bytes:
-    """Return one instance with its steps and their attempts."""
+def instance(snapshot: Snapshot, now: datetime, parent: Instance | None = None) -> bytes:
+    """Return one instance with its steps and their attempts; `parent` is the instance that started it."""
     head = snapshot.instance
     crumbs: list[Crumb] = [("Workflows", address()), (head.workflow, address("workflows", head.workflow)), (head.id, None)]
-    attempts: defaultdict[tuple[str, int], list[Attempt]] = defaultdict(list)
+    attempts: defaultdict[tuple[Kind, str, int], list[Attempt]] = defaultdict(list)
     for attempt in snapshot.attempts:
-        attempts[attempt.name, attempt.count].append(attempt)
+        attempts[attempt.kind, attempt.name, attempt.count].append(attempt)
     shown = snapshot.entries[-MAX_STEPS:]
     span = _span(head, shown, now)
-    steps: list[Child] = [_step(entry, attempts[entry.name, entry.count], span, head) for entry in shown]
+    steps: list[Child] = [_step(entry, attempts[entry.kind, entry.name, entry.count], span, head) for entry in shown]
     if len(shown) < len(snapshot.entries):
         steps.insert(0, tag("p", f"The last {MAX_STEPS} of {len(snapshot.entries)} steps.", class_="note"))
     content = [
-        _head(head),
+        _head(head, parent),
         failure(head.error),
+        failure(head.rollback.error) if head.rollback is not None else None,
         tag("section", tag("h2", "Input"), value(head.params)),
         tag("section", tag("h2", "Output"), value(head.output)) if head.output is not None else None,
         tag("section", tag("h2", f"Steps ({len(snapshot.entries)})"), steps or tag("p", "None has begun yet.", class_="note")),
@@ -126,11 +130,12 @@ def _pager(name: str, status: Status | None, cursor: str | None, *, first: bool)
     return tag("div", newest, " ", older, class_="pager")
 
 
-def _head(head: Instance) -> Markup:
+def _head(head: Instance, parent: Instance | None) -> Markup:
     pairs: list[tuple[str, Child]] = [
         ("Status", badge(head.status)),
         ("Trigger", [head.source.value, f" · {head.trigger}" if head.trigger else None]),
         ("Version", tag("code", head.version or NOTHING)),
+        *_rare(head, parent),
         ("Queued", moment(head.created_at)),
         ("Started", moment(head.started_at)),
         ("Ended", moment(head.ended_at)),
@@ -143,6 +148,37 @@ def _head(head: Instance) -> Markup:
     return facts(pairs)
 
 
+def _rare(head: Instance, parent: Instance | None) -> list[tuple[str, Child]]:
+    """Return what most instances have not."""
+    pairs: list[tuple[str, Child]] = []
+    if head.version_ran not in (None, head.version):
+        pairs.append(("Version that ran last", tag("code", head.version_ran)))
+    if parent is not None:
+        pairs.append(("Started by", _link(parent.workflow, parent.id)))
+    if head.rollback is not None:
+        pairs.append(("Rollback", "Complete" if head.rollback.complete else "Failed"))
+    return pairs
+
+
+def _link(workflow: str, id: str) -> Markup:
+    return tag("a", f"{workflow} {id}", href=address("workflows", workflow, "instances", id))
+
+
+def _child(entry: Entry) -> Child:
+    if entry.child is None:
+        return None
+    workflow, _, id = entry.child.partition("/")  # names of workflows hold no slash, ids may
+    return tag("p", "instance ", _link(workflow, id), class_="times")
+
+
+def _output(entry: Entry) -> Child:
+    if entry.output is None or entry.kind in (Kind.SLEEP, Kind.ROLLBACK):
+        return None
+    if entry.config is not None and entry.config.sensitive:
+        return tag("p", "The output is hidden: the step is sensitive.", class_="note")
+    return value(entry.output)
+
+
 def _step(entry: Entry, failed: list[Attempt], span: tuple[datetime, datetime], head: Instance) -> Markup:
     state, word = _state(entry, live=head.status not in FINAL)
     waits = entry.state is State.WAITING and head.status not in FINAL and entry.wake_at is not None
@@ -153,11 +189,12 @@ def _step(entry: Entry, failed: list[Attempt], span: tuple[datetime, datetime], 
         tag("h3", [[part, " "] for part in title]),
         line,
         tag("p", "goes on ", moment(entry.wake_at), class_="times") if waits else None,
-        tag("p", "event type ", tag("code", entry.event_type), class_="times") if entry.event_type else None,
+        tag("p", "event type ", tag("code", entry.event_type), class_="times") if entry.kind is Kind.EVENT else None,
+        _child(entry),
         _bar(entry, span),
         _attempts(entry, failed),
-        failure(entry.error) if entry.kind is not Kind.STEP else None,
-        value(entry.output) if entry.output is not None and entry.kind is not Kind.SLEEP else None,
+        failure(entry.error) if entry.kind not in _TRIED else None,
+        _output(entry),
     )
 
 
@@ -171,7 +208,7 @@ def _state(entry: Entry, *, live: bool) -> tuple[str, str]:
         return "terminated", "Stopped"
     if entry.state is State.RUNNING:
         return "running", "Running"
-    return "waiting", "Between two attempts" if entry.kind is Kind.STEP else "Waiting"
+    return "waiting", "Between two attempts" if entry.kind in _TRIED else "Waiting"
 
 
 def _attempts(entry: Entry, failed: list[Attempt]) -> Child:
@@ -179,7 +216,7 @@ def _attempts(entry: Entry, failed: list[Attempt]) -> Child:
     rows: list[list[Child]] = [
         [row.number, moment(row.started_at), between(row.started_at, row.ended_at), failure(row.error)] for row in failed
     ]
-    if entry.kind is Kind.STEP and entry.state is not State.WAITING and all(row.number != entry.attempt for row in failed):
+    if entry.kind in _TRIED and entry.state is not State.WAITING and all(row.number != entry.attempt for row in failed):
         result = failure(entry.error) or {State.DONE: "succeeded", State.RUNNING: "running"}.get(entry.state)
         started = entry.attempt_started_at or entry.started_at
         rows.append([entry.attempt, moment(started), between(started, entry.ended_at), result])

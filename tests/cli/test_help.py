@@ -28,7 +28,8 @@ _HEAVY = (
 )
 _COMMANDS = [
     *(["init"], ["serve"], ["dev"], ["workflows"], ["workflows", "list"], ["workflows", "describe"], ["workflows", "delete"]),
-    *(["workflows", "trigger"], ["workflows", "instances"]),
+    *(["workflows", "trigger"], ["workflows", "instances"], ["workflows", "versions"]),
+    *(["workflows", "versions", verb] for verb in ("list", "describe")),
     *(["workflows", "instances", verb] for verb in ("list", "describe", "pause", "resume", "terminate", "restart", "send-event", "delete")),
 ]
 

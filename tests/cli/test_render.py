@@ -60,7 +60,7 @@ def check(text: str, name: str) -> None:
     assert text == golden.read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("name", ["complete", "waiting", "errored", "terminated"])
+@pytest.mark.parametrize("name", ["complete", "waiting", "errored", "terminated", "undone"])
 def test_describe_prints_the_golden_text(name: str) -> None:
     check(plain(describe(name)), f"{name}.txt")
 

@@ -46,6 +46,39 @@ async def test_describe_prints_the_workflow_and_its_latest_version(recorded_hub:
     assert outcome.out == (GOLDEN / "workflow.txt").read_text(encoding="utf-8")
 
 
+async def test_versions_are_listed(recorded_hub: RecordedHub) -> None:
+    recorded_hub.answer("GET", "/starter/versions?page=1", recorded("versions"))
+
+    outcome = await call("workflows", "versions", "list", "starter", env=recorded_hub.env)
+
+    assert outcome.code == 0
+    assert "Showing 1 version from page 1:" in outcome.out
+    assert "0d9f2c3a5b7e4f6182a4c6e8f0b1d3e5" in outcome.out
+
+
+@pytest.mark.parametrize(("argv", "address"), [((), "/starter/versions?per_page=1"), (("v1",), "/starter/versions/v1")])
+async def test_a_version_is_described_the_latest_one_unless_told(recorded_hub: RecordedHub, argv: tuple[str, ...], address: str) -> None:
+    recorded_hub.answer("GET", address, recorded("versions")[0] if argv else recorded("versions"))
+
+    outcome = await call("workflows", "versions", "describe", "starter", *argv, env=recorded_hub.env)
+
+    assert outcome.out.splitlines() == [
+        "Workflow Name:  starter",
+        "Version Id:     0d9f2c3a5b7e4f6182a4c6e8f0b1d3e5",
+        "Class Name:     Starter",
+        "Language:       python",
+        "Created On:     2026-11-21T11:00:00.000Z",
+    ]
+
+
+async def test_a_workflow_without_versions_has_no_latest_one(recorded_hub: RecordedHub) -> None:
+    recorded_hub.answer("GET", "/starter/versions?per_page=1", [])
+
+    outcome = await call("workflows", "versions", "describe", "starter", env=recorded_hub.env)
+
+    assert (outcome.code, outcome.err) == (4, 'error: there are no versions of workflow "starter"\n')
+
+
 async def test_instances_list_sends_every_filter(recorded_hub: RecordedHub) -> None:
     query = "?page=2&per_page=5&status=waiting&date_start=2026-01-01T00:00:00.000Z&date_end=2026-01-31T23:59:59.999Z"
     recorded_hub.answer("GET", f"/starter/instances{query}", recorded("instances"))
@@ -164,6 +197,25 @@ async def test_a_verb_steers_the_newest_instance_and_names_it(recorded_hub: Reco
     assert json.loads(recorded_hub.heard[1].body) == {"status": verb}
 
 
+@pytest.mark.parametrize(
+    ("flags", "sent", "told"),
+    [
+        (["--rollback"], {"rollback": True}, "told to roll back and terminate"),
+        (["--cascade"], {"cascade": True}, "terminated"),
+        (["--cascade", "--rollback"], {"rollback": True, "cascade": True}, "told to roll back and terminate"),
+    ],
+)
+async def test_terminate_undoes_first_and_takes_the_children_along(
+    recorded_hub: RecordedHub, flags: list[str], sent: dict[str, bool], told: str
+) -> None:
+    recorded_hub.answer("PATCH", "/starter/instances/i/status", {"status": "rollingBack"})
+
+    outcome = await call("workflows", "instances", "terminate", "starter", "i", *flags, env=recorded_hub.env)
+
+    assert outcome.out == f'🥷 The instance "i" from starter was {told} successfully\n'
+    assert json.loads(recorded_hub.heard[0].body) == {"status": "terminate", **sent}
+
+
 async def test_restart_begins_at_a_step(recorded_hub: RecordedHub) -> None:
     recorded_hub.answer("PATCH", "/starter/instances/i/status", {"status": "queued"})
 
@@ -197,6 +249,16 @@ async def test_deleting_some_instances_tells_which_and_why_not_the_others(record
     assert outcome.code == 4
     assert outcome.out == '🗑️  Deleted workflow instances from "starter": "a", "c"\n'
     assert outcome.err == "error: 1 of 3 could not be deleted:\n  - b: (instance.not_found) there is no such instance\n"
+
+
+async def test_the_ids_to_delete_also_come_from_a_file(recorded_hub: RecordedHub, tmp_path: Path) -> None:
+    recorded_hub.answer("POST", "/starter/instances/batch/delete", {"deleted": [], "errors": []})
+    (tmp_path / "ids.json").write_text('["b", "c"]', encoding="utf-8")
+
+    outcome = await call("workflows", "instances", "delete", "starter", "a", "--filename", str(tmp_path / "ids.json"), env=recorded_hub.env)
+
+    assert outcome.code == 0
+    assert json.loads(recorded_hub.heard[0].body) == {"instances": ["a", "b", "c"]}
 
 
 async def test_deleting_a_workflow_asks_nobody_in_a_script(recorded_hub: RecordedHub) -> None:
@@ -323,7 +385,11 @@ async def test_another_server_at_the_address_is_not_taken_for_a_hub(recorded_hub
         (["instances", "list", "w", "--date-start", "2026-03-01", "--date-end", "2026-02-01"], "must not be after --date-end"),
         (["list", "--page", "0"], "'--page'"),
         (["list", "--url", "localhost:8787"], '--url: "localhost:8787" is not an address of a hub'),
-        (["instances", "delete", "w"], "Missing argument 'ID...'"),
+        (["instances", "delete", "w"], "name the instances to delete: ID..., or --filename FILE"),
+        (["instances", "delete", "w", *map(str, range(101))], "101 instances are too many at once; 100 at most"),
+        (["instances", "delete", "w", "--filename", "/no/such/file"], "--filename: cannot read /no/such/file: No such file"),
+        (["instances", "delete", "w", "--filename", "pyproject.toml"], "pyproject.toml is not valid JSON"),
+        (["instances", "delete", "w", "--filename", "tests/cli/recorded/complete.json"], "complete.json holds no list of ids"),
     ],
 )
 async def test_a_slip_of_the_finger_costs_no_request(argv: list[str], message: str) -> None:

@@ -10,7 +10,21 @@ import pytest
 
 from hub.core.codec import encode
 from hub.core.errors import ErrorInfo
-from hub.core.model import Attempt, Entry, Instance, Kind, Page, Schedule, Snapshot, Source, State, Status, WorkflowRecord
+from hub.core.model import (
+    Attempt,
+    Entry,
+    Instance,
+    Kind,
+    Page,
+    Rollback,
+    Schedule,
+    Snapshot,
+    Source,
+    State,
+    Status,
+    StepConfig,
+    WorkflowRecord,
+)
 from hub.ui import pages
 from hub.ui.pieces import MAX_VALUE_CHARS, address, duration
 from tests.ui.test_markup import NASTY, Reader, read
@@ -50,19 +64,22 @@ def everywhere(text: str) -> list[bytes]:
     """Put a text into every place that a user can fill."""
     error = ErrorInfo(name=text, message=text, stack=text)
     entries = tuple(
-        step(kind=kind, name=text, ordinal=n, state=state, output=encode({text: text}), error=error, event_type=text, wake_at=at(9))
+        step(
+            kind=kind, name=text, ordinal=n, state=state, output=encode({text: text}), error=error, event_type=text, wake_at=at(9),
+            child=f"w/{text}",
+        )
         for n, (kind, state) in enumerate((kind, state) for kind in Kind for state in State)
-    )
+    )  # fmt: skip
     attempt = Attempt(name=text, count=1, number=1, started_at=T0, ended_at=T0, error=error)
     head = instance(
         workflow=text, id=text, version=text, trigger=text, schedule=Schedule(cron=text, scheduled_at=T0), params=encode(text),
-        output=encode([text]), error=error,
+        output=encode([text]), error=error, version_ran=f"{text}2", rollback=Rollback(complete=False, error=error),
     )  # fmt: skip
     named = record(name=text, class_name=text, counts={Status.QUEUED: 2})
     return [
         pages.workflows(Page(items=(named,))),
         pages.instances(named, Page(items=(head,), cursor=text), Status.QUEUED, first=False),
-        pages.instance(Snapshot(instance=head, entries=entries, attempts=(attempt,)), NOW),
+        pages.instance(Snapshot(instance=head, entries=entries, attempts=(attempt,)), NOW, head),
         pages.problem(text, text),
     ]
 
@@ -219,3 +236,33 @@ def test_a_huge_value_is_cut_and_says_so() -> None:
 )  # fmt: skip
 def test_a_duration_is_shown_in_its_two_largest_units(seconds: float, shown: str) -> None:
     assert duration(timedelta(seconds=seconds)) == shown
+
+
+def test_a_sensitive_output_is_not_on_the_page() -> None:
+    entry = step(output=encode({"card": "4711"}), config=StepConfig(sensitive=True))
+    page = seen(pages.instance(Snapshot(instance=instance(), entries=(entry,)), NOW))
+    assert "4711" not in page.text
+    assert "hidden" in page.text
+
+
+def test_parent_and_child_link_to_each_other() -> None:
+    parent = instance(workflow="shop", id="s/1")
+    entry = step(kind=Kind.CHILD, state=State.WAITING, child="shipping/a/b", event_type="workflow:charge:1")
+    page = pages.instance(Snapshot(instance=instance(), entries=(entry,)), NOW, parent)
+    assert {"/dashboard/workflows/shop/instances/s%2F1", "/dashboard/workflows/shipping/instances/a%2Fb"} <= set(links(page))
+    assert "workflow:charge:1" not in seen(page).text
+
+
+def test_a_rollback_shows_its_outcome_and_the_attempts_of_its_handlers() -> None:
+    error = ErrorInfo(name="ValueError", message="cannot undo")
+    undo = step(kind=Kind.ROLLBACK, state=State.FAILED, attempt=2, attempt_started_at=at(4), ended_at=at(5), error=error, ordinal=2)
+    missed = Attempt(name="charge", count=1, number=1, started_at=at(2), ended_at=at(3), error=error, kind=Kind.ROLLBACK)
+    head = instance(status=Status.ERRORED, ended_at=at(6), rollback=Rollback(complete=False, error=error))
+    page = seen(pages.instance(Snapshot(instance=head, entries=(step(), undo), attempts=(missed,)), NOW))
+    assert "Rollback Failed" in " ".join(page.text.split())
+    assert page.text.count("cannot undo") == 3
+
+
+def test_the_version_that_ran_last_is_shown_when_it_is_another() -> None:
+    assert "v2" in seen(pages.instance(Snapshot(instance=instance(version="v1", version_ran="v2")), NOW)).text
+    assert "ran last" not in seen(pages.instance(Snapshot(instance=instance(version="v1", version_ran="v1")), NOW)).text
