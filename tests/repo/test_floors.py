@@ -57,7 +57,6 @@ OWNERS = {
     "uvloop": ["hub.serve"],
     "watchfiles": ["hub.serve"],
     "prometheus_client": ["hub.engine"],
-    "opentelemetry": ["hub.engine"],
     "structlog": ["hub.app", "hub.api", "hub.cli"],
     "pydantic": ["hub.schema", "hub.settings", "hub.plugins", "hub.mistakes", "hub.api", "hub.engine", "triggers", "connectors"],
     "pydantic_core": ["hub.mistakes"],
