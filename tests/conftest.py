@@ -15,6 +15,10 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+settings.register_profile("hub", deadline=None, suppress_health_check=[HealthCheck.too_slow])  # a busy machine is no failure
+settings.load_profile("hub")
 
 _TURNS = 20  # of the event loop: what was cancelled or closed at the end of a test may finish
 _JOIN_S = 5.0  # a thread that was told to end has so long

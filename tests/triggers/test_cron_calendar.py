@@ -68,7 +68,7 @@ def test_hourly_job_ticks_once_an_elapsed_hour_across_both_clock_changes() -> No
         assert {later - earlier for earlier, later in pairwise(times)} == {timedelta(hours=1)}
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.sampled_from(CRONS), st.sampled_from(ZONES), YEAR_2026, YEAR_2026)
 def test_last_between_is_the_last_of_all_occurrences_between(cron: str, zone: str, one: datetime, other: datetime) -> None:
     after, upto = min(one, other), min(max(one, other), min(one, other) + timedelta(days=1))
@@ -77,7 +77,7 @@ def test_last_between_is_the_last_of_all_occurrences_between(cron: str, zone: st
     assert calendar.last_between(after, upto) == (every[-1] if every else None)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.sampled_from(CRONS), st.sampled_from(ZONES), YEAR_2026)
 def test_occurrences_increase_and_do_not_depend_on_where_one_starts(cron: str, zone: str, start: datetime) -> None:
     calendar = Calendar(cron, ZoneInfo(zone))
