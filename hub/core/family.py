@@ -27,7 +27,7 @@ def write_end(status: Status, output: bytes | None = None, error: ErrorInfo | No
     """Return the payload of that event."""
     text = output.decode() if output is not None else None
     told = {"name": error.name, "message": error.message, "stack": error.stack} if error is not None else None
-    return codec.encode({"status": str(status), "output": text, "error": told})
+    return codec.encode({"status": str(status), "output": text, "error": told and {key: _unicode(part) for key, part in told.items()}})
 
 
 def read_end(payload: bytes) -> ChildEnd:
@@ -38,3 +38,8 @@ def read_end(payload: bytes) -> ChildEnd:
         return ChildEnd(status=status, output=(told["output"] or "null").encode())
     error = ErrorInfo(**told["error"]) if told["error"] else ErrorInfo(name=status.capitalize(), message=f"the child was {status}")
     return ChildEnd(status=status, error=error)
+
+
+def _unicode(text: str | None) -> str | None:
+    """Write half a surrogate pair, which no JSON can carry, as its escape: an error must travel whatever its message is."""
+    return None if text is None else text.encode(errors="backslashreplace").decode()

@@ -64,7 +64,10 @@ class StartWait:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StartChild:
-    """Create another instance and the entry that waits for its end, both or none. CONFLICT = the child's id is taken."""
+    """Create another instance and the entry that waits for its end, both or none.
+
+    CONFLICT = the child's id is taken; MISSING with a `reason` = there is no such workflow. The outcome names the parent.
+    """
 
     instance: int
     token: int
@@ -228,4 +231,4 @@ class Outcome:
     id: str | None = None  # of the instance, also of the one that a duplicate names; of the stored version for RegisterWorkflow
     status: Status | None = None  # of the instance after the write
     wish: Wish = Wish.NONE
-    reason: str | None = None  # of POISON: for people
+    reason: str | None = None  # for people: why POISON, why no child was started

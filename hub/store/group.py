@@ -10,11 +10,14 @@ the group around them, and the store runs the parts one after the other in one t
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import datetime
 from typing import Any, ClassVar, cast
 
+from hub.core.errors import ErrorInfo
+from hub.core.family import write_end
 from hub.core.lifecycle import Head, decide
-from hub.core.model import Entry, Status
+from hub.core.model import Entry, Kind, Status
 from hub.core.writes import (
     Begin,
     CreateInstance,
@@ -26,8 +29,10 @@ from hub.core.writes import (
     Park,
     RegisterWorkflow,
     Restart,
+    RollBack,
     SendEvent,
     SettleStep,
+    StartChild,
     StartWait,
     Steer,
     Verdict,
@@ -38,9 +43,10 @@ from hub.store.rows import Row
 
 SOMETHING_DUE = 0  # the signal that is no key: keys start at 1
 
-Planned = CreateInstance | Begin | SettleStep | FailAttempt | StartWait | Park | Finish | SendEvent | Steer
+Planned = CreateInstance | Begin | SettleStep | FailAttempt | StartWait | StartChild | RollBack | Park | Finish | SendEvent | Steer
 Alone = Restart | DeleteInstance | RegisterWorkflow | DeleteWorkflow
 _ALONE = frozenset({Restart, DeleteInstance, RegisterWorkflow, DeleteWorkflow})
+_DELETED = ErrorInfo(name="Deleted", message="the child was deleted")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,9 +60,15 @@ class Existing:
 
 @dataclass(slots=True, kw_only=True)
 class Known:
-    """What the database says about the things that a group names; loaded inside its transaction."""
+    """What the database says about the things that a group names; loaded inside its transaction.
+
+    `awaited` names the entry of the parent's journal that waits for a child, by the child's key: the parent's key and the entry's inbox
+    type. It holds no child whose parent does not wait for it (any more): the parent had no more patience, or has been restarted and has
+    started another child under the same inbox type, to which the end of the old one means nothing.
+    """
 
     heads: dict[int, Head]
+    awaited: dict[int, tuple[int, str]]
     workflows: dict[str, int]  # key by name
     deliveries: dict[tuple[str, str], Existing]  # by trigger and dedupe key
     taken: dict[tuple[str, str], Existing]  # by workflow name and id
@@ -76,7 +88,8 @@ class Rows:
     consumed: list[Row] = field(default_factory=list)
     shifts: list[Row] = field(default_factory=list)  # by how many microseconds the timers of an instance move
     heads: list[Row] = field(default_factory=list)
-    results: list[Row] = field(default_factory=list)  # heads whose output or error changes too
+    ends: list[Row] = field(default_factory=list)  # heads that were terminated
+    results: list[Row] = field(default_factory=list)  # heads whose result changes too
 
 
 def parts(writes: Sequence[Write]) -> Iterator[list[Planned] | Alone]:
@@ -113,6 +126,8 @@ class Group:
         """Plan one write and return its outcome, valid once the rows are on disk."""
         if isinstance(write, CreateInstance):
             return self._create(write)
+        if isinstance(write, StartChild):
+            return self._start_child(write)
         head = self._known.heads.get(write.instance)
         paused_at = None if head is None else head.paused_at
         verdict = decide(head, write)
@@ -128,6 +143,8 @@ class Group:
             head = self._known.heads[key]
             if head.result_changed:
                 self.rows.results.append(rows.result_row(head))
+            elif head.final and head.changed:
+                self.rows.ends.append(rows.end_row(head))
             elif head.changed:
                 self.rows.heads.append(rows.head_row(head))
 
@@ -156,6 +173,44 @@ class Group:
             self.touched.add(SOMETHING_DUE)
         return answer(Verdict.APPLIED, key, head)
 
+    def _start_child(self, write: StartChild) -> Outcome:
+        head = self._known.heads.get(write.instance)
+        verdict = decide(head, write)
+        if verdict is not Verdict.APPLIED or head is None:
+            return answer(verdict, write.instance, head)
+        new = write.new
+        child = self._create(CreateInstance(new=new))
+        if child.verdict is Verdict.MISSING:
+            return replace(answer(Verdict.MISSING, head.key, head), reason=f'there is no workflow "{new.workflow}"')
+        if child.verdict is not Verdict.APPLIED or child.instance is None:
+            taken = f'an instance "{new.id}" of workflow "{new.workflow}" exists already'
+            return replace(answer(Verdict.CONFLICT, head.key, head), reason=taken)
+        self.rows.steps.append(rows.entry_row(head.key, write.entry))
+        self._known.awaited[child.instance] = (head.key, write.entry.event_type or "")
+        return answer(verdict, head.key, head)
+
+    def delete(self, key: int) -> Outcome:
+        """Plan what the deletion of an instance tells its parent; the rows are the store's to delete, after those of this plan."""
+        head = self._known.heads.get(key)
+        outcome = answer(Verdict.APPLIED, key, head)
+        verdict = decide(head, DeleteInstance(instance=key))
+        if verdict is not Verdict.APPLIED or head is None:
+            return answer(verdict, key, head)
+        if not head.final:
+            # A deletion carries no time; that of the child's last change is never in the future, so the parent is due at once.
+            self._tell_parent(head, head.modified_at, write_end(Status.TERMINATED, error=_DELETED))
+        return outcome
+
+    def _tell_parent(self, child: Head, at: datetime, end: bytes) -> None:
+        """Send the end of a child to its parent, if the parent waits for it.
+
+        A child that is restarted after its end may tell it a second time while the parent has not yet consumed the first: that event is
+        never taken, because the entry that it belongs to settles once, and its type is of no other entry.
+        """
+        place = self._known.awaited.pop(child.key, None)
+        if place is not None:
+            self.add(SendEvent(instance=place[0], type=place[1], payload=end, at=at))
+
     def _collides(self, verdict: Verdict, with_: Existing) -> Outcome:
         head = self._known.heads.get(with_.key)
         return Outcome(verdict=verdict, instance=with_.key, id=with_.id, status=with_.status if head is None else head.status)
@@ -167,6 +222,9 @@ class Group:
         self.rows.steps.append(rows.entry_row(head.key, write.entry))
         if write.consumes is not None:
             self.rows.consumed.append((head.key, write.consumes))
+        if write.entry.kind is Kind.CHILD:  # it waits no longer
+            place, awaited = (head.key, write.entry.event_type), self._known.awaited
+            self._known.awaited = {child: waiter for child, waiter in awaited.items() if waiter != place}
 
     def _fail(self, write: FailAttempt, head: Head) -> None:
         self.rows.steps.append(rows.entry_row(head.key, write.entry))
@@ -180,6 +238,10 @@ class Group:
         self._wake(write, head)
 
     def _finish(self, write: Finish, head: Head) -> None:
+        if head.parent is not None:
+            self._tell_parent(head, write.at, write_end(write.status, write.output, write.error))
+
+    def _roll_back(self, write: RollBack, head: Head) -> None:
         """Add nothing: the head tells it all."""
 
     def _send(self, write: SendEvent, head: Head) -> None:
@@ -190,6 +252,8 @@ class Group:
     def _steer(self, write: Steer, head: Head) -> None:
         self.touched.add(head.key)
         self._wake(write, head)
+        if head.parent is not None and head.final:
+            self._tell_parent(head, write.at, write_end(head.status))
 
     def _entries(self, head: Head, entries: Sequence[Entry]) -> None:
         self.rows.steps.extend([rows.entry_row(head.key, entry) for entry in entries])
@@ -204,6 +268,7 @@ class Group:
         SettleStep: _settle,
         FailAttempt: _fail,
         StartWait: _wait,
+        RollBack: _roll_back,
         Park: _park,
         Finish: _finish,
         SendEvent: _send,

@@ -9,38 +9,39 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
-from functools import lru_cache
 from typing import Any
 
 from hub.core.errors import ErrorInfo
 from hub.core.lifecycle import Head
 from hub.core.model import (
+    FOR_EVER,
     Attempt,
-    Backoff,
     Entry,
     InboxEvent,
     Instance,
     Kind,
     NewInstance,
+    Parent,
+    Retention,
+    Rollback,
     Schedule,
     Snapshot,
     Source,
     State,
     Status,
-    StepConfig,
     Version,
     Wish,
     WorkflowRecord,
 )
+from hub.core.retry import dump_config, load_config
 
 Row = tuple[Any, ...]
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 _STATUS = {status.value: status for status in Status}  # a look-up is several times faster than calling the enumeration
+_PLAIN = [None] * 6  # what a head has in the columns that only rollbacks, children and retention fill
 _WISH: dict[str | None, Wish] = {None: Wish.NONE, **{wish.value: wish for wish in Wish}}
-_RARELY = ("jitter", "dynamic", "sensitive")  # parts of a policy that are left out while they are off
-_CONFIGS = 256  # distinct retry policies kept ready; a project has a handful
 
 
 def micros(at: datetime) -> int:
@@ -63,6 +64,16 @@ def moment_or_none(stored: int | None) -> datetime | None:
     return None if stored is None else _EPOCH + timedelta(microseconds=stored)
 
 
+def length_or_null(duration: timedelta | None) -> int | None:
+    """Return an optional duration as it is stored, in microseconds."""
+    return None if duration is None else duration // _MICROSECOND
+
+
+def length_or_none(stored: int | None) -> timedelta | None:
+    """Return an optional stored duration."""
+    return None if stored is None else timedelta(microseconds=stored)
+
+
 # ---- values that lie in one column as JSON
 
 
@@ -70,7 +81,7 @@ def error_text(error: ErrorInfo | None) -> str | None:
     """Return an error as it is stored; ASCII, so that even half a surrogate pair in a message can be kept."""
     if error is None:
         return None
-    return json.dumps({"name": error.name, "message": error.message, "stack": error.stack})
+    return json.dumps(_error_form(error))
 
 
 def error_of(text: str | None) -> ErrorInfo | None:
@@ -78,35 +89,23 @@ def error_of(text: str | None) -> ErrorInfo | None:
     return None if text is None else ErrorInfo(**json.loads(text))
 
 
-@lru_cache(_CONFIGS)
-def config_text(config: StepConfig | None) -> str | None:
-    """Return a retry policy as it is stored."""
-    if config is None:
+def rollback_text(rollback: Rollback | None) -> str | None:
+    """Return the end of a rollback as it is stored."""
+    if rollback is None:
         return None
-    return json.dumps(
-        {
-            "limit": config.limit,
-            "delay_us": config.delay // _MICROSECOND,
-            "backoff": config.backoff.value,
-            "timeout_us": config.timeout // _MICROSECOND,
-            **{name: getattr(config, name) for name in _RARELY if getattr(config, name)},
-        }
-    )
+    return json.dumps({"complete": rollback.complete, "error": rollback.error and _error_form(rollback.error)})
 
 
-@lru_cache(_CONFIGS)
-def config_of(text: str | None) -> StepConfig | None:
-    """Return a stored retry policy."""
+def rollback_of(text: str | None) -> Rollback | None:
+    """Return the stored end of a rollback."""
     if text is None:
         return None
     kept = json.loads(text)
-    return StepConfig(
-        limit=kept["limit"],
-        delay=timedelta(microseconds=kept["delay_us"]),
-        backoff=Backoff(kept["backoff"]),
-        timeout=timedelta(microseconds=kept["timeout_us"]),
-        **{name: kept[name] for name in _RARELY if name in kept},
-    )
+    return Rollback(complete=kept["complete"], error=kept["error"] and ErrorInfo(**kept["error"]))
+
+
+def _error_form(error: ErrorInfo) -> dict[str, str | None]:
+    return {"name": error.name, "message": error.message, "stack": error.stack}
 
 
 # ---- instances
@@ -114,7 +113,7 @@ def config_of(text: str | None) -> StepConfig | None:
 
 def instance_row(new: NewInstance, *, key: int, workflow: int, head: Head) -> Row:
     """Return the row of a new instance; `head` is its state at birth."""
-    schedule = new.schedule
+    schedule, parent, keep = new.schedule, new.parent, new.retention
     return (
         key,
         workflow,
@@ -131,6 +130,10 @@ def instance_row(new: NewInstance, *, key: int, workflow: int, head: Head) -> Ro
         new.dedupe_key,
         None if schedule is None else schedule.cron,
         None if schedule is None else micros(schedule.scheduled_at),
+        None if parent is None else parent.key,
+        None if parent is None else parent.inbox_type,
+        length_or_null(keep.success),
+        length_or_null(keep.error),
         new.params,
     )
 
@@ -150,13 +153,18 @@ def born(new: NewInstance, *, key: int, node: int | None) -> Head:
         started_at=None,
         ended_at=None,
         modified_at=new.created_at,
+        parent=new.parent,
+        retention=new.retention,
     )
 
 
 def head_of(row: Row) -> Head:
     """Return a stored head; columns as in `statements.HEADS`."""
-    key, id, status, node, token, wish, inbox_seq, wake_at, paused_at, started_at, ended_at, modified_at, recoveries = row
-    return Head(
+    (
+        key, id, status, node, token, wish, inbox_seq, wake_at, paused_at, started_at, ended_at, modified_at, recoveries,
+        version_ran, *rare,
+    ) = row  # fmt: skip
+    head = Head(
         key=key,
         id=id,
         status=_STATUS[status],
@@ -170,7 +178,22 @@ def head_of(row: Row) -> Head:
         ended_at=moment_or_none(ended_at),
         modified_at=moment(modified_at),
         recoveries=recoveries,
+        version_ran=version_ran,
     )
+    if rare != _PLAIN:
+        expires_at, ends_as, parent, inbox_type, success, error = rare
+        head.expires_at = moment_or_none(expires_at)
+        head.ends_as = None if ends_as is None else _STATUS[ends_as]
+        head.parent, head.retention = _parent(parent, inbox_type), _retention(success, error)
+    return head
+
+
+def _parent(key: int | None, inbox_type: str) -> Parent | None:
+    return None if key is None else Parent(key=key, inbox_type=inbox_type)
+
+
+def _retention(success: int | None, error: int | None) -> Retention:
+    return FOR_EVER if success is None and error is None else Retention(success=length_or_none(success), error=length_or_none(error))
 
 
 def head_row(head: Head) -> Row:
@@ -186,22 +209,29 @@ def head_row(head: Head) -> Row:
         micros_or_null(head.ended_at),
         micros(head.modified_at),
         head.recoveries,
+        head.version_ran,
         head.key,
     )
 
 
 def result_row(head: Head) -> Row:
-    """Return the result columns of a head before those of `head_row`; as in `statements.UPDATE_RESULT`."""
-    return (head.output, error_text(head.error), *head_row(head))
+    """Return the result columns of a head before those of `end_row`; as in `statements.UPDATE_RESULT`."""
+    return (head.output, error_text(head.error), rollback_text(head.rollback), *end_row(head))
+
+
+def end_row(head: Head) -> Row:
+    """Return what the end of an instance changes, before the columns of `head_row`; as in `statements.UPDATE_END`."""
+    return (micros_or_null(head.expires_at), None if head.ends_as is None else head.ends_as.value, *head_row(head))
 
 
 def instance_of(row: Row) -> Instance:
-    """Return a stored instance; columns as in `statements.INSTANCE`, the last three (params, output, error) may be absent."""
+    """Return a stored instance; columns as in `statements.INSTANCE`, the last four, from `params` on, may be absent."""
     (
         key, workflow, id, status, created_at, modified_at, started_at, ended_at, paused_at, wake_at, node, token, wish,
-        inbox_seq, recoveries, version, source, trigger, cron, scheduled_at, *large,
+        inbox_seq, recoveries, version, source, trigger, cron, scheduled_at, version_ran, parent, inbox_type, success, error_keep,
+        ends_as, *large,
     ) = row  # fmt: skip
-    params, output, error = large or (b"null", None, None)
+    params, output, error, rollback = large or (b"null", None, None, None)
     return Instance(
         key=key,
         workflow=workflow,
@@ -225,6 +255,11 @@ def instance_of(row: Row) -> Instance:
         params=params,
         output=output,
         error=error_of(error),
+        version_ran=version_ran,
+        parent=_parent(parent, inbox_type),
+        retention=_retention(success, error_keep),
+        ends_as=None if ends_as is None else _STATUS[ends_as],
+        rollback=rollback_of(rollback),
     )
 
 
@@ -245,8 +280,9 @@ def entry_row(instance: int, entry: Entry) -> Row:
         None if entry.attempt == 1 else entry.attempt,
         micros_or_null(entry.attempt_started_at),
         micros_or_null(entry.wake_at),
-        config_text(entry.config),
+        None if entry.config is None else dump_config(entry.config),
         entry.event_type,
+        entry.child,
         entry.output,
         error_text(entry.error),
     )
@@ -256,7 +292,7 @@ def entry_of(row: Row) -> Entry:
     """Return a stored journal entry; columns as in `entry_row`."""
     (
         _, kind, name, count, ordinal, state, started_at, ended_at, attempt, attempt_started_at, wake_at, config,
-        event_type, output, error,
+        event_type, child, output, error,
     ) = row  # fmt: skip
     return Entry(
         kind=Kind(kind),
@@ -269,8 +305,9 @@ def entry_of(row: Row) -> Entry:
         attempt=1 if attempt is None else attempt,
         attempt_started_at=moment_or_none(attempt_started_at),
         wake_at=moment_or_none(wake_at),
-        config=config_of(config),
+        config=None if config is None else load_config(config),
         event_type=event_type,
+        child=child,
         output=output,
         error=error_of(error),
     )
@@ -279,13 +316,14 @@ def entry_of(row: Row) -> Entry:
 def attempt_row(instance: int, attempt: Attempt) -> Row:
     """Return the row of a failed attempt."""
     began, ended = micros(attempt.started_at), micros(attempt.ended_at)
-    return (instance, attempt.name, attempt.count, attempt.number, began, ended, error_text(attempt.error))
+    return (instance, attempt.kind.value, attempt.name, attempt.count, attempt.number, began, ended, error_text(attempt.error))
 
 
 def attempt_of(row: Row) -> Attempt:
     """Return a stored failed attempt; columns as in `attempt_row`."""
-    _, name, count, number, started_at, ended_at, error = row
+    _, kind, name, count, number, started_at, ended_at, error = row
     return Attempt(
+        kind=Kind(kind),
         name=name,
         count=count,
         number=number,

@@ -16,13 +16,17 @@ from itertools import count
 from typing import Any
 
 from hub.core.lifecycle import Head, decide
-from hub.core.model import Snapshot, Status
+from hub.core.model import NewInstance, Snapshot, Status
 from hub.core.writes import (
     CreateInstance,
+    DeleteInstance,
     DeleteWorkflow,
+    Finish,
     Outcome,
     RegisterWorkflow,
     Restart,
+    StartChild,
+    Steer,
     Verdict,
     Write,
 )
@@ -107,25 +111,39 @@ def _apply(db: sqlite3.Connection, writes: Sequence[Write]) -> tuple[list[Outcom
 
 
 def _known(db: sqlite3.Connection, writes: Sequence[Planned]) -> Known:
-    known = Known(heads={}, workflows={}, deliveries={}, taken={}, keys=iter(()))
     changed: set[int] = set()
-    creates = False
+    ending: set[int] = set()
+    created: list[NewInstance] = []
     for write in writes:
-        if isinstance(write, CreateInstance):
-            creates = True
-            _look_up(db, write, known)
-        else:
+        kind = type(write)
+        if isinstance(write, CreateInstance | StartChild):
+            created.append(write.new)
+        if not isinstance(write, CreateInstance):
             changed.add(write.instance)
-    known.heads = _heads(db, changed)
-    if creates:
+            if kind is Finish or kind is Steer:
+                ending.add(write.instance)
+    known = _known_heads(db, changed, ending)
+    for new in created:
+        _look_up(db, new, known)
+    if created:
         last = db.execute(sql.LAST_KEY).fetchone()
         known.keys = count(1 if last is None else last[0] + 1)
     return known
 
 
-def _look_up(db: sqlite3.Connection, write: CreateInstance, known: Known) -> None:
+def _known_heads(db: sqlite3.Connection, changed: Iterable[int], ending: Iterable[int]) -> Known:
+    """Load the heads that a group changes, and those of the parents that wait for one of them, which may be `ending`."""
+    heads = _heads(db, changed)
+    known = Known(heads=heads, awaited={}, workflows={}, deliveries={}, taken={}, keys=iter(()))
+    children = [key for key in ending if key in heads and heads[key].parent is not None]
+    if children:
+        known.awaited = {key: (parent, type) for key, parent, type in db.execute(sql.AWAITED, (json.dumps(children),))}
+        heads |= _heads(db, {parent for parent, _ in known.awaited.values()} - heads.keys())
+    return known
+
+
+def _look_up(db: sqlite3.Connection, new: NewInstance, known: Known) -> None:
     """Find what a new instance could collide with; a statement each costs as little as a set of them, there is no network."""
-    new = write.new
     if new.workflow not in known.workflows:
         row = db.execute(sql.WORKFLOW_KEY, (new.workflow,)).fetchone()
         if row is not None:
@@ -161,6 +179,7 @@ def _run(db: sqlite3.Connection, planned: Rows) -> None:
         (sql.CONSUME_EVENT, planned.consumed),
         (sql.SHIFT_TIMERS, planned.shifts),
         (sql.UPDATE_HEAD, planned.heads),
+        (sql.UPDATE_END, planned.ends),
         (sql.UPDATE_RESULT, planned.results),
     ):
         if values:
@@ -175,18 +194,24 @@ def _apply_alone(db: sqlite3.Connection, write: Alone) -> tuple[Outcome, Signall
         return _register(db, write), set()
     if isinstance(write, DeleteWorkflow):
         return _delete_workflow(db, write)
-    head = _heads(db, [write.instance]).get(write.instance)
     if isinstance(write, Restart):
-        return _restart(db, write, head)
-    outcome = answer(Verdict.APPLIED, write.instance, head)
-    verdict = decide(head, write)
-    if verdict is not Verdict.APPLIED:
-        return answer(verdict, write.instance, head), set()
+        return _restart(db, write)
+    return _delete(db, write)
+
+
+def _delete(db: sqlite3.Connection, write: DeleteInstance) -> tuple[Outcome, Signalled]:
+    group = Group(_known_heads(db, [write.instance], [write.instance]))
+    outcome = group.delete(write.instance)
+    if outcome.verdict is not Verdict.APPLIED:
+        return outcome, set()
+    group.finish()
+    _run(db, group.rows)
     _forget(db, [write.instance])
-    return outcome, {write.instance}
+    return outcome, {write.instance, *group.touched}
 
 
-def _restart(db: sqlite3.Connection, write: Restart, head: Head | None) -> tuple[Outcome, Signalled]:
+def _restart(db: sqlite3.Connection, write: Restart) -> tuple[Outcome, Signalled]:
+    head = _heads(db, [write.instance]).get(write.instance)
     since: int | None = None
     if head is not None and write.origin is not None:
         kind = None if write.origin.kind is None else write.origin.kind.value
@@ -228,10 +253,16 @@ def _delete_workflow(db: sqlite3.Connection, write: DeleteWorkflow) -> tuple[Out
     if found is None:
         return Outcome(verdict=Verdict.MISSING), set()
     keys = [key for (key,) in db.execute(sql.INSTANCES_OF_WORKFLOW, found)]
+    children = [key for (key,) in db.execute(sql.LIVE_CHILDREN_OF_WORKFLOW, found)]
+    group = Group(_known_heads(db, children, children))
+    for child in children:
+        group.delete(child)
+    group.finish()
+    _run(db, group.rows)
     _forget(db, keys)
     db.execute(sql.DELETE_VERSIONS, found)
     db.execute(sql.DELETE_WORKFLOW, found)
-    return Outcome(verdict=Verdict.APPLIED), set(keys)
+    return Outcome(verdict=Verdict.APPLIED), {*keys, *group.touched}
 
 
 def _forget(db: sqlite3.Connection, keys: Sequence[int]) -> None:

@@ -13,15 +13,24 @@ IN_KEYS = "IN (SELECT value FROM json_each(?))"
 # ---- heads
 
 HEADS = f"""
-SELECT key, id, status, node, token, wish, inbox_seq, wake_at, paused_at, started_at, ended_at, modified_at, recoveries
+SELECT key, id, status, node, token, wish, inbox_seq, wake_at, paused_at, started_at, ended_at, modified_at, recoveries, version_ran,
+expires_at, ends_as, parent, parent_inbox_type, success_retention, error_retention
 FROM instance WHERE key {IN_KEYS}
 """
 _SET_HEAD = """
-status = ?, node = ?, wish = ?, inbox_seq = ?, wake_at = ?, paused_at = ?, started_at = ?, ended_at = ?, modified_at = ?, recoveries = ?
-WHERE key = ?
+status = ?, node = ?, wish = ?, inbox_seq = ?, wake_at = ?, paused_at = ?, started_at = ?, ended_at = ?, modified_at = ?, recoveries = ?,
+version_ran = ? WHERE key = ?
 """
 UPDATE_HEAD = f"UPDATE instance SET {_SET_HEAD}"
-UPDATE_RESULT = f"UPDATE instance SET output = ?, error = ?, {_SET_HEAD}"
+_SET_END = f"expires_at = ?, ends_as = ?, {_SET_HEAD}"
+UPDATE_END = f"UPDATE instance SET {_SET_END}"
+UPDATE_RESULT = f"UPDATE instance SET output = ?, error = ?, rollback = ?, {_SET_END}"
+
+AWAITED = f"""
+SELECT i.key, i.parent, i.parent_inbox_type FROM instance i JOIN workflow w ON w.key = i.workflow
+JOIN step s ON s.instance = i.parent AND s.kind = 'workflow' AND s.event_type = i.parent_inbox_type
+WHERE i.key {IN_KEYS} AND s.state = 'waiting' AND s.child = w.name || '/' || i.id
+"""
 
 # ---- creating
 
@@ -35,26 +44,27 @@ WHERE d.trigger = ? AND d.key = ?
 TAKEN = "SELECT key, id, status FROM instance WHERE workflow = ? AND id = ?"
 INSERT_INSTANCE = """
 INSERT INTO instance (key, workflow, id, status, created_at, modified_at, wake_at, node, token, version, source, trigger, dedupe_key,
-schedule_cron, scheduled_at, params) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+schedule_cron, scheduled_at, parent, parent_inbox_type, success_retention, error_retention, params)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
 INSERT_DELIVERY = "INSERT INTO delivery (trigger, key, instance, at) VALUES (?, ?, ?, ?)"
 
 # ---- the journal
 
 _STEP = """instance, kind, name, count, ordinal, state, started_at, ended_at, attempt, attempt_started_at, wake_at, config, event_type,
-output, error"""
+child, output, error"""
 UPSERT_STEP = f"""
-INSERT INTO step ({_STEP}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+INSERT INTO step ({_STEP}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (instance, kind, name, count) DO UPDATE SET ordinal = excluded.ordinal, state = excluded.state,
 started_at = excluded.started_at, ended_at = excluded.ended_at, attempt = excluded.attempt,
 attempt_started_at = excluded.attempt_started_at, wake_at = excluded.wake_at, config = excluded.config,
-event_type = excluded.event_type, output = excluded.output, error = excluded.error
+event_type = excluded.event_type, child = excluded.child, output = excluded.output, error = excluded.error
 WHERE step.state NOT IN ('done', 'failed')
 """
-_ATTEMPT = "instance, name, count, number, started_at, ended_at, error"
+_ATTEMPT = "instance, kind, name, count, number, started_at, ended_at, error"
 UPSERT_ATTEMPT = f"""
-INSERT INTO attempt ({_ATTEMPT}) VALUES (?, ?, ?, ?, ?, ?, ?)
-ON CONFLICT (instance, name, count, number) DO UPDATE SET
+INSERT INTO attempt ({_ATTEMPT}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT (instance, kind, name, count, number) DO UPDATE SET
 started_at = excluded.started_at, ended_at = excluded.ended_at, error = excluded.error
 """
 INSERT_EVENT = "INSERT INTO inbox (instance, seq, type, payload, sent_at) VALUES (?, ?, ?, ?, ?)"
@@ -65,7 +75,7 @@ SHIFT_TIMERS = "UPDATE step SET wake_at = wake_at + ? WHERE instance = ? AND sta
 
 ORIGIN = "SELECT min(ordinal) FROM step WHERE instance = ? AND name = ? AND count = ? AND kind = coalesce(?, kind)"
 FORGET_ATTEMPTS_SINCE = """
-DELETE FROM attempt WHERE instance = ?1 AND EXISTS (SELECT 1 FROM step s WHERE s.instance = ?1 AND s.kind = 'step'
+DELETE FROM attempt WHERE instance = ?1 AND EXISTS (SELECT 1 FROM step s WHERE s.instance = ?1 AND s.kind = attempt.kind
 AND s.name = attempt.name AND s.count = attempt.count AND s.ordinal >= ?2)
 """
 FORGET_STEPS_SINCE = "DELETE FROM step WHERE instance = ? AND ordinal >= ?"
@@ -82,6 +92,7 @@ WHERE i.key {IN_KEYS} AND delivery.trigger = i.trigger AND delivery.key = i.dedu
 DELETE_CHILDREN = tuple(f"DELETE FROM {table} WHERE instance {IN_KEYS}" for table in ("step", "attempt", "inbox"))
 DELETE_INSTANCES = f"DELETE FROM instance WHERE key {IN_KEYS}"
 INSTANCES_OF_WORKFLOW = "SELECT key FROM instance WHERE workflow = ?"
+LIVE_CHILDREN_OF_WORKFLOW = "SELECT key FROM instance WHERE workflow = ? AND parent IS NOT NULL AND ended_at IS NULL ORDER BY key"
 DELETE_VERSIONS = "DELETE FROM version WHERE workflow = ?"
 DELETE_WORKFLOW = "DELETE FROM workflow WHERE key = ?"
 PRUNABLE = "SELECT key FROM instance WHERE ended_at < ? ORDER BY key LIMIT ?"
@@ -116,8 +127,8 @@ WHERE ended_at IS NULL AND node IN (SELECT value FROM json_each(?2)) AND wish = 
 ORPHANS = f"SELECT key FROM instance WHERE ended_at IS NULL AND node {IN_KEYS} ORDER BY key LIMIT ?"
 DUE = "SELECT key FROM instance WHERE ended_at IS NULL AND node IS NULL AND wake_at <= ? ORDER BY wake_at, key LIMIT ?"
 CLAIM = f"""
-UPDATE instance SET recoveries = recoveries + (node IS NOT NULL), node = ?, token = token + 1, wake_at = NULL, modified_at = ?,
-status = CASE WHEN started_at IS NULL THEN 'queued' ELSE 'running' END WHERE key {IN_KEYS}
+UPDATE instance SET recoveries = recoveries + (node IS NOT NULL), node = ?, token = token + 1, wish = NULL, wake_at = NULL, modified_at = ?,
+status = CASE WHEN status = 'rollingBack' THEN status WHEN started_at IS NULL THEN 'queued' ELSE 'running' END WHERE key {IN_KEYS}
 """
 NEXT_DUE = "SELECT min(wake_at) FROM instance WHERE ended_at IS NULL AND node IS NULL AND wake_at IS NOT NULL"
 
@@ -125,12 +136,13 @@ NEXT_DUE = "SELECT min(wake_at) FROM instance WHERE ended_at IS NULL AND node IS
 
 _HEAD = """
 SELECT i.key, w.name, i.id, i.status, i.created_at, i.modified_at, i.started_at, i.ended_at, i.paused_at, i.wake_at, i.node, i.token,
-i.wish, i.inbox_seq, i.recoveries, i.version, i.source, i.trigger, i.schedule_cron, i.scheduled_at"""
+i.wish, i.inbox_seq, i.recoveries, i.version, i.source, i.trigger, i.schedule_cron, i.scheduled_at,
+i.version_ran, i.parent, i.parent_inbox_type, i.success_retention, i.error_retention, i.ends_as"""
 _FROM = " FROM instance i JOIN workflow w ON w.key = i.workflow"
-_INSTANCE = f"{_HEAD}, i.params, i.output, i.error{_FROM}"
+_INSTANCE = f"{_HEAD}, i.params, i.output, i.error, i.rollback{_FROM}"
 INSTANCES = f"{_INSTANCE} WHERE i.key {IN_KEYS}"
 STEPS = f"SELECT {_STEP} FROM step WHERE instance {IN_KEYS} ORDER BY instance, ordinal"
-ATTEMPTS = f"SELECT {_ATTEMPT} FROM attempt WHERE instance {IN_KEYS} ORDER BY instance, ended_at, name, count, number"
+ATTEMPTS = f"SELECT {_ATTEMPT} FROM attempt WHERE instance {IN_KEYS} ORDER BY instance, ended_at, kind, name, count, number"
 INBOX = f"SELECT instance, seq, type, payload, sent_at FROM inbox WHERE instance {IN_KEYS} ORDER BY instance, seq"
 INBOX_AFTER = "SELECT instance, seq, type, payload, sent_at FROM inbox WHERE instance = ? AND seq > ? ORDER BY seq LIMIT ?"
 COUNTS = """
@@ -177,6 +189,8 @@ def _conditions(query: InstanceQuery, *, listing: bool) -> tuple[list[str], list
     if query.statuses:
         statuses = sorted(status.value for status in query.statuses)
         found.append((f"i.status IN ({', '.join('?' * len(statuses))})", [*statuses]))
+    if query.parent is not None:
+        found.append(("i.parent = ?", [query.parent]))
     if query.created_from is not None:
         found.append(("i.created_at >= ?", [micros(query.created_from)]))
     if query.created_to is not None:

@@ -23,6 +23,11 @@ END
 """.strip()
 
 
+def _where(condition: str) -> dict[str, Any]:
+    """Return what makes an index hold only the rows that meet a condition."""
+    return {"sqlite_where": text(condition), "postgresql_where": text(condition)}
+
+
 class WorkflowTable(SQLModel, table=True):
     """A workflow by name. `id` is what clients see."""
 
@@ -65,15 +70,17 @@ class InstanceTable(SQLModel, table=True):
 
     The live index serves the claim, the take-over from a dead node and the next due time; an instance leaves it when it ends. The status
     index serves counts and lists by status; it costs a write some percent, and a million instances are counted ten times faster. The
-    large columns are last: a list of heads never reads their pages.
+    other two hold only children and instances that will expire. The large columns are last: a list of heads never reads their pages.
     """
 
     __tablename__ = "instance"
     __table_args__: ClassVar[Any] = (
         CheckConstraint("length(id) > 0", name="instance_id_not_empty"),
         UniqueConstraint("workflow", "id", name="instance_workflow_id"),
-        Index("instance_live", "node", "wake_at", sqlite_where=text("ended_at IS NULL"), postgresql_where=text("ended_at IS NULL")),
+        Index("instance_live", "node", "wake_at", **_where("ended_at IS NULL")),
         Index("instance_status", "workflow", "status"),
+        Index("instance_parent", "parent", **_where("parent IS NOT NULL")),
+        Index("instance_expires", "expires_at", **_where("expires_at IS NOT NULL")),
         {"sqlite_autoincrement": True},
     )
 
@@ -98,9 +105,17 @@ class InstanceTable(SQLModel, table=True):
     dedupe_key: str | None = Field(default=None, sa_type=Text)
     schedule_cron: str | None = Field(default=None, sa_type=Text)
     scheduled_at: int | None = Field(default=None, sa_type=BigInteger)
+    version_ran: str | None = Field(default=None, sa_type=Text)
+    parent: int | None = Field(default=None, sa_type=_NUMBER)
+    parent_inbox_type: str | None = Field(default=None, sa_type=Text)
+    success_retention: int | None = Field(default=None, sa_type=BigInteger)
+    error_retention: int | None = Field(default=None, sa_type=BigInteger)
+    expires_at: int | None = Field(default=None, sa_type=BigInteger)
+    ends_as: str | None = Field(default=None, sa_type=Text)
     params: bytes = Field(sa_type=LargeBinary)
     output: bytes | None = Field(default=None, sa_type=LargeBinary)
     error: str | None = Field(default=None, sa_type=Text)
+    rollback: str | None = Field(default=None, sa_type=Text)
 
 
 class StepTable(SQLModel, table=True):
@@ -122,17 +137,19 @@ class StepTable(SQLModel, table=True):
     wake_at: int | None = Field(default=None, sa_type=BigInteger)
     config: str | None = Field(default=None, sa_type=Text)
     event_type: str | None = Field(default=None, sa_type=Text)
+    child: str | None = Field(default=None, sa_type=Text)
     output: bytes | None = Field(default=None, sa_type=LargeBinary)
     error: str | None = Field(default=None, sa_type=Text)
 
 
 class AttemptTable(SQLModel, table=True):
-    """One failed attempt of a step."""
+    """One failed attempt of a step or of its rollback handler."""
 
     __tablename__ = "attempt"
     __table_args__: ClassVar[Any] = {"sqlite_with_rowid": False}
 
     instance: int = Field(primary_key=True, sa_type=BigInteger)
+    kind: str = Field(primary_key=True, sa_type=Text)
     name: str = Field(primary_key=True, sa_type=Text)
     count: int = Field(primary_key=True, sa_type=Integer)
     number: int = Field(primary_key=True, sa_type=Integer)
@@ -163,7 +180,7 @@ class DeliveryTable(SQLModel, table=True):
 
     __tablename__ = "delivery"
     __table_args__: ClassVar[Any] = (
-        Index("delivery_orphan", "at", sqlite_where=text("deleted_id IS NOT NULL"), postgresql_where=text("deleted_id IS NOT NULL")),
+        Index("delivery_orphan", "at", **_where("deleted_id IS NOT NULL")),
         {"sqlite_with_rowid": False},
     )
 

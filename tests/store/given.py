@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from hub.core.errors import ErrorInfo
-from hub.core.model import Attempt, Entry, Instance, InstanceQuery, Kind, NewInstance, Snapshot, State, Status, Version
+from hub.core.family import inbox_type
+from hub.core.model import Attempt, Entry, Instance, InstanceQuery, Kind, NewInstance, Parent, Snapshot, State, Status, Version
 from hub.core.ports import Store
 from hub.core.writes import (
     CreateInstance,
@@ -21,6 +22,7 @@ from hub.core.writes import (
     RegisterWorkflow,
     SendEvent,
     SettleStep,
+    StartChild,
     Steer,
     Verb,
     Verdict,
@@ -83,9 +85,22 @@ def send(instance: int, type: str = "approved", payload: bytes = b"1", when: dat
     return SendEvent(instance=instance, type=type, payload=payload, at=when or at(5))
 
 
-def steer(instance: int, verb: Verb, when: datetime | None = None) -> Steer:
+def steer(instance: int, verb: Verb, when: datetime | None = None, *, rollback: bool = False) -> Steer:
     """Return the write of an operator's verb."""
-    return Steer(instance=instance, verb=verb, at=when or at(6))
+    return Steer(instance=instance, verb=verb, at=when or at(6), rollback=rollback)
+
+
+def call(id: str = "child", *, name: str = "call", ordinal: int = 1, **fields: Any) -> Entry:
+    """Return the journal entry of a parent that waits for the end of a child."""
+    waits = {"kind": Kind.CHILD, "count": 1, "state": State.WAITING, "started_at": at(1), "child": f"orders/{id}"}
+    return Entry(**{"name": name, "ordinal": ordinal, "event_type": inbox_type(name, 1), **waits, **fields})
+
+
+def start_child(parent: int, id: str = "child", *, token: int = 1, entry: Entry | None = None, **fields: Any) -> StartChild:
+    """Return the write with which an instance starts another one."""
+    waits = entry or call(id)
+    bound = Parent(key=parent, inbox_type=waits.event_type or "")
+    return StartChild(instance=parent, token=token, entry=waits, new=new(id, **{"parent": bound, "created_at": at(2), **fields}))
 
 
 @dataclass(frozen=True, slots=True)

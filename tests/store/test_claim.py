@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+from hub.core.lifecycle import TERMINATED
 from hub.core.model import InboxQuery, State, Status, Wish
-from hub.core.writes import Begin, CreateInstance, Verb, Verdict
-from tests.store.given import LEASE, World, at, entry, fail, new, park, send, settle, steer, waiting
+from hub.core.writes import Begin, CreateInstance, RollBack, Verb, Verdict
+from tests.store.given import ERROR, LEASE, World, at, entry, fail, new, park, send, settle, steer, waiting
 
 
 async def second_node(world: World, when: float = 0) -> int:
@@ -139,6 +140,31 @@ async def test_an_orphan_that_was_to_pause_is_paused_instead_of_claimed(world: W
     assert (head.wake_at, head.recoveries) == (None, 1)
     assert await world.verdicts(settle(key, token=1)) == [Verdict.FENCED]
     assert (await world.do(steer(key, Verb.RESUME, at(13)))).status is Status.QUEUED
+
+
+async def test_an_orphan_that_was_to_roll_back_is_claimed_rolling_back(world: World) -> None:
+    key = await world.born()
+    await world.verdicts(Begin(instance=key, token=1, at=at(1)), steer(key, Verb.TERMINATE, rollback=True))
+    assert (await world.head(key)).wish is Wish.ROLL_BACK
+    other = await second_node(world, 5)
+
+    (snapshot,) = await world.store.claim(other, 9, at(10))
+
+    head = snapshot.instance
+    assert (head.status, head.wish, head.ends_as, head.recoveries) == (Status.ROLLING_BACK, Wish.NONE, Status.TERMINATED, 1)
+    assert (head.error, head.token, head.node) == (TERMINATED, 2, other)
+    assert head == await world.head(key)
+
+
+async def test_an_instance_that_rolls_back_is_still_rolling_back_when_claimed(world: World) -> None:
+    key = await world.born()
+    await world.do(RollBack(instance=key, token=1, at=at(2), error=ERROR))
+    await world.do(park(key, at(4), status=Status.ROLLING_BACK))
+
+    (snapshot,) = await world.store.claim(world.node, 9, at(4))
+
+    head = snapshot.instance
+    assert (head.status, head.ends_as, head.error) == (Status.ROLLING_BACK, Status.ERRORED, ERROR)
 
 
 async def test_final_and_paused_instances_are_never_claimed(world: World) -> None:

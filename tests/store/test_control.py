@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
-from hub.core.model import InboxEvent, InboxQuery, InstanceQuery, Kind, State, Status, VersionQuery, Wish, WorkflowQuery
-from hub.core.writes import DeleteInstance, DeleteWorkflow, Outcome, Restart, RestartPoint, Verb, Verdict
-from tests.store.given import World, at, entry, fail, finish, park, send, settle, steer, waiting
+from hub.core.lifecycle import TERMINATED
+from hub.core.model import InboxEvent, InboxQuery, InstanceQuery, Kind, Rollback, State, Status, VersionQuery, Wish, WorkflowQuery
+from hub.core.writes import DeleteInstance, DeleteWorkflow, Outcome, Restart, RestartPoint, RollBack, Verb, Verdict
+from tests.store.given import ERROR, World, at, entry, fail, finish, park, send, settle, steer, waiting
 
 # ---- pause, resume, terminate
 
@@ -94,6 +97,70 @@ async def test_terminate_ends_a_paused_instance_without_moving_its_timers(world:
     snapshot = await world.snapshot(key)
     assert (snapshot.instance.status, snapshot.instance.paused_at) == (Status.TERMINATED, None)
     assert snapshot.entries[0].wake_at == at(60)
+
+
+@pytest.mark.parametrize("state", ["queued", "waiting", "paused"])
+async def test_an_unclaimed_instance_that_is_to_roll_back_is_due_at_once_and_told(world: World, state: str) -> None:
+    key = await world.create(start_at=at(60)) if state == "queued" else await world.parked(at(60))
+    if state == "paused":
+        await world.do(steer(key, Verb.PAUSE))
+    signals = world.store.signals()
+
+    outcome = await world.do(steer(key, Verb.TERMINATE, at(7), rollback=True))
+
+    assert (outcome.verdict, outcome.status, outcome.wish) == (Verdict.APPLIED, Status.ROLLING_BACK, Wish.NONE)
+    assert {await anext(signals), await anext(signals)} == {key, 0}
+    (claimed,) = await world.store.claim(world.node, 9, at(7))
+    head = claimed.instance
+    assert (head.status, head.ends_as, head.error, head.paused_at) == (Status.ROLLING_BACK, Status.TERMINATED, TERMINATED, None)
+
+
+async def test_every_outcome_of_an_executing_instance_carries_the_wish_to_roll_back(world: World) -> None:
+    key = await world.born()
+    await world.do(steer(key, Verb.TERMINATE, rollback=True))
+
+    outcome = await world.do(settle(key))
+
+    assert (outcome.status, outcome.wish) == (Status.ROLLING_BACK, Wish.ROLL_BACK)
+
+
+@pytest.mark.parametrize("rollback", [Rollback(complete=True), Rollback(complete=False, error=ERROR)], ids=["complete", "failed"])
+async def test_the_end_of_a_rollback_is_kept_beside_the_error(world: World, rollback: Rollback) -> None:
+    key = await world.born()
+    await world.do(RollBack(instance=key, token=1, at=at(2), error=ERROR))
+
+    await world.do(finish(key, status=Status.ERRORED, output=None, error=ERROR, rollback=rollback))
+
+    head = await world.head(key)
+    assert (head.status, head.ends_as, head.error, head.rollback) == (Status.ERRORED, None, ERROR, rollback)
+
+
+async def test_a_plain_termination_ends_a_rollback(world: World) -> None:
+    key = await world.born()
+
+    await world.verdicts(RollBack(instance=key, token=1, at=at(2), error=ERROR), steer(key, Verb.TERMINATE))
+
+    head = await world.head(key)
+    assert (head.status, head.ends_as) == (Status.TERMINATED, None)
+
+
+async def test_a_restart_forgets_the_rollback(world: World) -> None:
+    key = await world.born()
+    undone = entry(kind=Kind.ROLLBACK, ordinal=2)
+    failed = fail(key, ordinal=2)
+    await world.verdicts(
+        settle(key),
+        RollBack(instance=key, token=1, at=at(2), error=ERROR),
+        replace(failed, entry=replace(failed.entry, kind=Kind.ROLLBACK), attempt=replace(failed.attempt, kind=Kind.ROLLBACK)),
+        settle(key, undone),
+        finish(key, status=Status.ERRORED, error=ERROR, rollback=Rollback(complete=True)),
+        Restart(instance=key, at=at(20), origin=RestartPoint(name="charge")),
+    )
+
+    snapshot = await world.snapshot(key)
+    head = snapshot.instance
+    assert (head.status, head.rollback, head.ends_as, head.error) == (Status.QUEUED, None, None, None)
+    assert (snapshot.entries, snapshot.attempts) == ((), ())
 
 
 # ---- events

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
 
-from hub.core.model import InstanceQuery, Schedule, Source, Status, VersionQuery, WorkflowQuery
+from hub.core.model import InstanceQuery, Parent, Retention, Schedule, Source, Status, VersionQuery, WorkflowQuery
 from hub.core.writes import CreateInstance, DeleteInstance, DeleteWorkflow, Outcome, Verdict
 from tests.store.given import World, at, finish, new, settle
 
@@ -23,11 +25,14 @@ async def test_every_field_of_a_new_instance_is_kept(world: World) -> None:
     schedule = Schedule(cron="*/5 * * * *", scheduled_at=at(-0.000_001))
     fields = {"params": b"\x00\xff[1]", "source": Source.CRON, "version": "v7", "trigger": "nightly", "dedupe_key": "k"}
 
-    head = await world.head(await world.create("ünï-1", schedule=schedule, **fields))
+    family = {"parent": Parent(key=77, inbox_type="workflow:call:1"), "retention": Retention(error=timedelta(microseconds=3))}
+    head = await world.head(await world.create("ünï-1", schedule=schedule, **fields, **family))
 
     assert (head.workflow, head.id, head.params, head.source) == ("orders", "ünï-1", b"\x00\xff[1]", Source.CRON)
     assert (head.version, head.trigger, head.schedule) == ("v7", "nightly", schedule)
     assert (head.output, head.error, head.recoveries, head.inbox_seq) == (None, None, 0, 0)
+    assert {"parent": head.parent, "retention": head.retention} == family
+    assert (head.ends_as, head.rollback, head.version_ran) == (None, None, None)
 
 
 async def test_an_instance_with_a_start_time_is_due_then(world: World) -> None:

@@ -9,8 +9,8 @@ from datetime import timedelta
 import pytest
 
 from hub.core.model import Attempt, Backoff, Entry, InboxQuery, Kind, State, Status, StepConfig
-from hub.core.writes import Begin, DeleteInstance, Outcome, Restart, StartWait, Steer, Verb, Verdict, Write
-from tests.store.given import ERROR, World, at, entry, fail, finish, park, send, settle, steer, waiting
+from hub.core.writes import Begin, DeleteInstance, Outcome, Restart, RollBack, StartWait, Steer, Verb, Verdict, Write
+from tests.store.given import ERROR, World, at, call, entry, fail, finish, park, send, settle, start_child, steer, waiting
 
 POLICY = StepConfig(limit=0, delay=timedelta(microseconds=1), backoff=Backoff.LINEAR, timeout=timedelta(days=365))
 
@@ -24,6 +24,8 @@ FENCED_WRITES: dict[str, Callable[[int, int], Write]] = {
     "settle": lambda key, token: settle(key, entry("late"), token=token, consumes=1),
     "fail": lambda key, token: fail(key, name="late", token=token),
     "wait": lambda key, token: StartWait(instance=key, token=token, entry=waiting("late", until=at(9))),
+    "start child": lambda key, token: start_child(key, token=token),
+    "roll back": lambda key, token: RollBack(instance=key, token=token, at=at(4), error=ERROR),
     "park": lambda key, token: park(key, at(9), token=token, entries=(waiting("late", until=at(9)),)),
     "finish": lambda key, token: finish(key, token=token),
 }
@@ -100,6 +102,21 @@ async def test_begin_tells_that_the_instance_runs_and_keeps_the_first_start(worl
     assert (head.status, head.started_at, head.modified_at) == (Status.RUNNING, at(2), at(50))
 
 
+@pytest.mark.parametrize("how", ["begin", "park", "finish"])
+async def test_the_version_that_ran_last_is_kept(world: World, how: str) -> None:
+    key = await world.born(version="v1")
+    runs: dict[str, Write] = {
+        "begin": replace(begin(key), version="v2"),
+        "park": park(key, None, version="v2"),
+        "finish": finish(key, version="v2"),
+    }
+
+    await world.do(runs[how])
+
+    head = await world.head(key)
+    assert (head.version, head.version_ran) == ("v1", "v2")
+
+
 async def test_begin_keeps_the_attempts_under_way(world: World) -> None:
     key = await world.born()
     under_way = entry(state=State.RUNNING, ended_at=None, output=None, attempt=3, attempt_started_at=at(2))
@@ -118,6 +135,8 @@ async def test_begin_keeps_the_attempts_under_way(world: World) -> None:
         entry("nothing", output=None, config=StepConfig()),
         entry("rare", config=StepConfig(jitter=0.25, dynamic=True, sensitive=True)),
         waiting("rest", until=at(86400 * 365)),
+        call(ordinal=7),
+        entry("undone", kind=Kind.ROLLBACK, config=POLICY),
         Entry(kind=Kind.EVENT, name="ok", count=2, ordinal=3, state=State.DONE, started_at=at(1), event_type="a-b", output=b"\x80"),
     ],
     ids=lambda kept: kept.target,
@@ -154,6 +173,19 @@ async def test_a_failed_attempt_is_kept_beside_its_entry(world: World) -> None:
     assert snapshot.attempts == tuple(
         Attempt(name="charge", count=1, number=number, started_at=at(number), ended_at=at(number + 0.5), error=ERROR) for number in (1, 2)
     )
+
+
+async def test_attempts_of_a_step_and_of_its_rollback_are_kept_apart(world: World) -> None:
+    key = await world.born()
+    undone = fail(key, 1, ordinal=2)
+    undone = replace(undone, entry=replace(undone.entry, kind=Kind.ROLLBACK), attempt=replace(undone.attempt, kind=Kind.ROLLBACK))
+
+    await world.verdicts(fail(key, 1), undone)
+
+    snapshot = await world.snapshot(key)
+    assert {(kept.kind, kept.name) for kept in snapshot.entries} == {(Kind.STEP, "charge"), (Kind.ROLLBACK, "charge")}
+    assert {attempt.kind for attempt in snapshot.attempts} == {Kind.STEP, Kind.ROLLBACK}
+    assert undone.attempt in snapshot.attempts
 
 
 async def test_failed_attempts_of_parallel_steps_come_back_in_order_of_time(world: World) -> None:

@@ -6,11 +6,12 @@ import asyncio
 import random
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
-from hub.core.model import InstanceQuery, Kind, Status, Version, WorkflowQuery
+from hub.core.model import InstanceQuery, Kind, Retention, Rollback, State, Status, Version, WorkflowQuery
 from hub.core.ports import Store
 from hub.core.writes import (
     Begin,
@@ -20,6 +21,7 @@ from hub.core.writes import (
     RegisterWorkflow,
     Restart,
     RestartPoint,
+    RollBack,
     StartWait,
     Steer,
     Verb,
@@ -27,7 +29,7 @@ from hub.core.writes import (
     Write,
 )
 from hub.store import store_for
-from tests.store.given import LEASE, World, at, entry, fail, finish, new, park, send, settle, steer, waiting
+from tests.store.given import ERROR, LEASE, World, at, call, entry, fail, finish, new, park, send, settle, start_child, steer, waiting
 
 # ---- order
 
@@ -95,19 +97,31 @@ def any_write(dice: random.Random, node: int) -> Write:
     key, token, second = dice.randint(1, 4), dice.randint(1, 2), dice.randint(0, 30)
     step = entry(dice.choice("abc"), ordinal=dice.randint(1, 5))
     rest = waiting(dice.choice("ab"), until=at(second + 9), ordinal=dice.randint(1, 5), kind=dice.choice([Kind.SLEEP, Kind.EVENT]))
+    child = f"i{dice.randint(1, 4)}"
+    waits = call(child, name=dice.choice("ab"), ordinal=dice.randint(1, 5))
     writes: list[Write] = [
         CreateInstance(
-            new=new(f"i{dice.randint(1, 4)}", created_at=at(second), trigger="hook", dedupe_key=dice.choice([None, "d1", "d2"])),
+            new=new(
+                f"i{dice.randint(1, 4)}",
+                created_at=at(second),
+                trigger="hook",
+                dedupe_key=dice.choice([None, "d1", "d2"]),
+                retention=Retention(success=timedelta(seconds=dice.randint(1, 9))),
+            ),
             node=dice.choice([None, node]),
         ),
+        start_child(key, child, token=token, entry=waits, created_at=at(second)),
+        start_child(key, child, token=token, entry=waits, created_at=at(second)),
+        settle(key, replace(waits, state=State.DONE), token=token, consumes=1),
+        RollBack(instance=key, token=token, at=at(second), error=ERROR),
         Begin(instance=key, token=token, at=at(second), started=(step,)),
         settle(key, step, token=token, consumes=dice.choice([None, 1, 2])),
         fail(key, dice.randint(1, 2), name=dice.choice("abc"), token=token),
         StartWait(instance=key, token=token, entry=rest),
         park(key, dice.choice([None, at(second + 9)]), token=token, seen=dice.randint(0, 2), entries=(rest,), at=at(second)),
-        finish(key, token=token, at=at(second)),
+        finish(key, token=token, at=at(second), rollback=dice.choice([None, Rollback(complete=False, error=ERROR)])),
         send(key, when=at(second)),
-        Steer(instance=key, verb=dice.choice(list(Verb)), at=at(second)),
+        Steer(instance=key, verb=dice.choice(list(Verb)), at=at(second), rollback=dice.choice([True, False])),
         Restart(instance=key, at=at(second), origin=dice.choice([None, RestartPoint(name=dice.choice("abc"))])),
         DeleteInstance(instance=key),
     ]
@@ -144,6 +158,7 @@ def poisons(key: int) -> dict[str, Write]:
         "an empty id": CreateInstance(new=new("")),
         "a time without zone": Steer(instance=key, verb=Verb.PAUSE, at=at(1).replace(tzinfo=None)),
         "no bytes": send(key, payload=object()),  # type: ignore[arg-type]
+        "a child without an id": start_child(key, ""),
         "an id that is no new one": CreateInstance(new=new("taken", generated_id=True)),
     }
 

@@ -79,9 +79,17 @@ def _instances() -> None:
         sa.Column("dedupe_key", sa.Text),
         sa.Column("schedule_cron", sa.Text),
         sa.Column("scheduled_at", sa.BigInteger),
+        sa.Column("version_ran", sa.Text),
+        sa.Column("parent", _NUMBER),
+        sa.Column("parent_inbox_type", sa.Text),
+        sa.Column("success_retention", sa.BigInteger),
+        sa.Column("error_retention", sa.BigInteger),
+        sa.Column("expires_at", sa.BigInteger),
+        sa.Column("ends_as", sa.Text),
         sa.Column("params", sa.LargeBinary, nullable=False),
         sa.Column("output", sa.LargeBinary),
         sa.Column("error", sa.Text),
+        sa.Column("rollback", sa.Text),
         sa.CheckConstraint("length(id) > 0", name="instance_id_not_empty"),
         sa.UniqueConstraint("workflow", "id", name="instance_workflow_id"),
         sqlite_autoincrement=True,
@@ -89,6 +97,9 @@ def _instances() -> None:
     live = sa.text("ended_at IS NULL")
     op.create_index("instance_live", "instance", ["node", "wake_at"], sqlite_where=live, postgresql_where=live)
     op.create_index("instance_status", "instance", ["workflow", "status"])
+    for name, column in (("instance_parent", "parent"), ("instance_expires", "expires_at")):
+        given = sa.text(f"{column} IS NOT NULL")
+        op.create_index(name, "instance", [column], sqlite_where=given, postgresql_where=given)
     if op.get_bind().dialect.name == "sqlite":
         op.execute(_FINAL_STATUS.strip())
 
@@ -109,6 +120,7 @@ def _journal() -> None:
         sa.Column("wake_at", sa.BigInteger),
         sa.Column("config", sa.Text),
         sa.Column("event_type", sa.Text),
+        sa.Column("child", sa.Text),
         sa.Column("output", sa.LargeBinary),
         sa.Column("error", sa.Text),
         sqlite_with_rowid=False,
@@ -116,6 +128,7 @@ def _journal() -> None:
     op.create_table(
         "attempt",
         sa.Column("instance", sa.BigInteger, primary_key=True, nullable=False),
+        sa.Column("kind", sa.Text, primary_key=True, nullable=False),
         sa.Column("name", sa.Text, primary_key=True, nullable=False),
         sa.Column("count", sa.Integer, primary_key=True, nullable=False),
         sa.Column("number", sa.Integer, primary_key=True, nullable=False),
