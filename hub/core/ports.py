@@ -177,8 +177,11 @@ class Store(Protocol):
         """How many instances there are in each status."""
         ...
 
-    async def prune(self, before: datetime, limit: int) -> int:
-        """Delete up to `limit` final instances that ended before a time; return how many. Safe to repeat."""
+    async def prune(self, now: datetime, limit: int) -> int:
+        """Delete up to `limit` instances whose retention has ended; return how many. Safe to repeat.
+
+        What triggers have delivered stays known for `retention.DELIVERY_KEPT`, also when the instance is gone.
+        """
         ...
 
     def signals(self) -> AsyncIterator[int]:

@@ -1,4 +1,4 @@
-"""Reading how long instances are kept after their end."""
+"""How long instances are kept after their end, and their deliveries after them."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from typing import Any
 from hub.core.duration import parse_duration
 from hub.core.errors import Rejected
 from hub.core.model import Retention
+
+DELIVERY_KEPT = timedelta(days=30)  # no source repeats an event later: queues hold a message for two weeks, webhooks give up in days
 
 _SUCCESS = ("success_retention", "successRetention")
 _ERROR = ("error_retention", "errorRetention")

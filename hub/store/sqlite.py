@@ -116,10 +116,9 @@ class SqliteStore:
         """Claim due instances and those of dead nodes; see `Store.claim`."""
         return await self._write(partial(write.claim, node=node, limit=limit, now=now))
 
-    async def prune(self, before: datetime, limit: int) -> int:
-        """Delete final instances that ended before a time, and deliveries as old whose instance is gone; return how many instances."""
-        candidates = await self._read(partial(read.prunable, before=before, limit=limit))
-        return await self._write(partial(write.prune, candidates=candidates, before=before, limit=limit))
+    async def prune(self, now: datetime, limit: int) -> int:
+        """Delete instances whose retention has ended; see `Store.prune`."""
+        return await self._write(partial(write.prune, now=now, limit=limit))
 
     # ---- reading
 

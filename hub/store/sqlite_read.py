@@ -47,11 +47,6 @@ def counts(db: sqlite3.Connection) -> dict[Status, int]:
     return {Status(status): number for status, number in db.execute(sql.COUNTS)}
 
 
-def prunable(db: sqlite3.Connection, before: datetime, limit: int) -> list[int]:
-    """Return keys of instances that ended before a time, oldest first."""
-    return [key for (key,) in db.execute(sql.PRUNABLE, (rows.micros(before), limit))]
-
-
 def find_instances(db: sqlite3.Connection, query: InstanceQuery) -> Page[Instance]:
     """Read one page of instances."""
     after = None if query.cursor is None else _key_of(query.cursor)

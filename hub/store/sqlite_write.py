@@ -17,6 +17,7 @@ from typing import Any
 
 from hub.core.lifecycle import Head, decide
 from hub.core.model import NewInstance, Snapshot, Status
+from hub.core.retention import DELIVERY_KEPT
 from hub.core.writes import (
     CreateInstance,
     DeleteInstance,
@@ -314,11 +315,11 @@ def claim(db: sqlite3.Connection, node: int, limit: int, now: datetime) -> list[
     return [claimed[key] for key in keys]
 
 
-def prune(db: sqlite3.Connection, candidates: Sequence[int], before: datetime, limit: int) -> int:
-    """Delete those candidates that are still final and old, and what is as old of deliveries without an instance."""
-    at = rows.micros(before)
+def prune(db: sqlite3.Connection, now: datetime, limit: int) -> int:
+    """Delete instances whose retention has ended, and deliveries without an instance that no source repeats any more."""
+    limit = max(limit, 0)  # to SQLite a negative limit is none
     with transaction(db):
-        keys = [key for (key,) in db.execute(sql.STILL_PRUNABLE, (json.dumps(candidates), at))]
+        keys = [key for (key,) in db.execute(sql.EXPIRED, (rows.micros(now), limit))]
         _forget(db, keys)
-        db.execute(sql.PRUNE_ORPHANS, (at, limit + len(keys)))  # those of the deleted instances, and of what was deleted by hand before
+        db.execute(sql.PRUNE_ORPHANS, (rows.micros(now - DELIVERY_KEPT), limit))
     return len(keys)
