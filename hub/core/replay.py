@@ -172,6 +172,10 @@ class Replay:
         self._keep(event)
         return None
 
+    def put_back(self, event: InboxEvent) -> None:
+        """Keep an event whose waiter had given up before it could be told."""
+        self._keep(event)
+
     def expire(self, entry: Entry) -> None:
         """Forget a waiter whose time is over."""
         waiters = self._waiters.get(entry.event_type or "")

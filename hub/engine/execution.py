@@ -48,6 +48,7 @@ class Execution:
         self._steps = sum(entry.kind is Kind.STEP for entry in snapshot.entries)
         self._waits = Waits(services.clock, self._look)
         self._running: set[Running] = set()
+        self._committing = 0  # writes that a part of the program awaits
         self._gated: list[asyncio.Future[None]] = []
         self._held: list[tuple[Entry, asyncio.Future[None]]] = []  # new entries while the program has not caught up with its journal
         self._leaving: Status | None = None
@@ -111,8 +112,8 @@ class Execution:
     def deliver(self, event: InboxEvent) -> None:
         """Hand over an event that came while the instance is in memory."""
         take = self.replay.deliver(event)
-        if take is not None:
-            self._waits.end(take)
+        if take is not None and not self._waits.end(take):
+            self.replay.put_back(event)
 
     def begin(self, started: tuple[Entry, ...]) -> None:
         """Tell the store, without waiting, that the instance runs and which attempts are under way."""
@@ -161,9 +162,7 @@ class Execution:
         """Take note that an attempt is over and what is to be stored of it is on disk."""
         running.live = False
         self._running.discard(running)
-        self._moves += 1
-        if self._waits or self._leaving is not None or self._unwinding:
-            self._look()
+        self._moved()
 
     async def wait(self, entry: Entry, fresh: bool) -> Take | None:
         """Return the event that ends a wait, or None when its time has come; perhaps in another execution."""
@@ -175,11 +174,16 @@ class Execution:
             return await future
         finally:
             self._waits.remove(entry)
-            self._moves += 1
+            self._moved()
 
     async def commit(self, write: Write, *, also: frozenset[Verdict] = frozenset()) -> Outcome:
         """Commit a write and heed its outcome; verdicts in `also` are the caller's business."""
-        outcome = await self.services.committer.submit(write)
+        self._committing += 1
+        try:
+            outcome = await self.services.committer.submit(write)
+        finally:
+            self._committing -= 1
+            self._moved()
         if outcome.verdict not in also and not self._heed(outcome):
             raise asyncio.CancelledError
         return outcome
@@ -278,6 +282,12 @@ class Execution:
 
     # ---- staying and parking
 
+    def _moved(self) -> None:
+        """Take note that a part of the program goes on, and look what is left when it stands still again."""
+        self._moves += 1
+        if self._waits or self._leaving is not None or self._unwinding:
+            self._look()
+
     def _look(self) -> None:
         """Ask for an examination in the next turn of the loop; many requests are one."""
         if not self._looking and not self.over:
@@ -290,7 +300,7 @@ class Execution:
         if self.ending:
             return
         quiet = not self._strands or moves == self._moves
-        if self._running:
+        if self._running or self._committing or self._waits.ended:
             self._stay_in_memory()
         elif self._leaving is Status.QUEUED and self._waits and not self._gated:
             self._park(Status.WAITING, self._waits.earliest())

@@ -52,11 +52,18 @@ class Waits:
         """Forget a wait that has ended."""
         self._waits.pop(entry_id(entry), None)
 
-    def end(self, take: Take) -> None:
-        """End the wait that an event satisfies."""
+    @property
+    def ended(self) -> bool:
+        """Whether a wait is over whose part of the program has not gone on yet."""
+        return any(wait.future.done() for wait in self._waits.values())
+
+    def end(self, take: Take) -> bool:
+        """End the wait that an event satisfies; False = its time had come first."""
         wait = self._waits.get(entry_id(take.entry))
-        if wait is not None and not wait.future.done():
-            wait.future.set_result(take)
+        if wait is None or wait.future.done():
+            return False
+        wait.future.set_result(take)
+        return True
 
     def take_fresh(self) -> tuple[Entry, ...]:
         """Return the entries that are not on disk yet; the caller writes them."""
