@@ -32,8 +32,8 @@ from hub.core.codec import dump_plain, plain
 from hub.core.errors import ErrorInfo, NotFound
 from hub.core.model import FINAL, Attempt, Entry, Instance, Kind, Rollback, Schedule, Snapshot, Source, State, Status, StepConfig
 from hub.core.retry import describe_config
+from hub.core.stream import REDACTED
 
-REDACTED = "[REDACTED]"
 _DEFAULTS = StepConfig()
 
 
