@@ -45,7 +45,6 @@ class Execution:
         self.over = False
         self.parked_until: datetime | None = None  # when a parked instance is due again
         self._started_at = head.started_at or services.clock.now()
-        self._steps = sum(entry.kind is Kind.STEP for entry in snapshot.entries)
         self._waits = Waits(services.clock, self._look)
         self._running: set[Running] = set()
         self._committing = 0  # writes that a part of the program awaits
@@ -191,11 +190,6 @@ class Execution:
     def write_behind(self, write: Write) -> None:
         """Submit a write that nobody waits for; later writes commit after it."""
         self.services.committer.submit(write).add_done_callback(self._observe)
-
-    def count_step(self) -> int:
-        """Count one more step and return how many there are."""
-        self._steps += 1
-        return self._steps
 
     def now(self) -> datetime:
         """Return the wall clock."""

@@ -65,6 +65,7 @@ class Operations:
         self._execution = execution
         self._instance = execution.snapshot.instance
         self._rehearsal = execution.services.rehearsal
+        self._steps = sum(entry.kind is Kind.STEP for entry in execution.snapshot.entries)
         self._stored_bytes = sum(len(entry.output or b"") for entry in execution.snapshot.entries)
 
     @property
@@ -250,7 +251,8 @@ class Operations:
 
     def _count_step(self) -> None:
         limit = self._execution.services.steps
-        if self._execution.count_step() > limit:
+        self._steps += 1
+        if self._steps > limit:
             raise NonRetryableError(f"the limit of {limit:,} steps an instance has been reached (limits.steps)")
 
 
