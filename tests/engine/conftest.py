@@ -37,6 +37,7 @@ class Hub:
         self.clock = VirtualClock()
         self.path = path
         self.options = options
+        self.digest = "1"  # of the programs' code
         self.programs: dict[str, Program] = {}
         self.engine: EmbeddedEngine = self._new()
 
@@ -79,7 +80,7 @@ class Hub:
             cls = type("Program", (WorkflowEntrypoint,), {"run": lambda _self, event, step: program(event, step)})
             return lambda: cls(None, None)
 
-        definitions = [Definition(name, name, "test", "1", maker(program)) for name, program in self.programs.items()]
+        definitions = [Definition(name, name, "test", self.digest, maker(program)) for name, program in self.programs.items()]
         store = store_for(f"sqlite:///{self.path}/hub.sqlite")
         return EmbeddedEngine(store, self.clock, structlog.get_logger(), definitions, self.options)
 
