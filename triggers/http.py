@@ -1,7 +1,7 @@
 """Webhooks. Owns how an HTTP request becomes a `TriggerEvent` and how its receipt becomes an answer.
 
-Knows no server: it gets exact bytes and returns an `HttpReply`. Invariant: no 2xx leaves this module before `emit` has returned,
-so whoever was told "accepted" finds the instance on disk.
+Knows no server: it gets exact bytes and returns an `HttpReply`; a refusal is an error of the hub's tree, which the server words for all
+addresses alike. Invariant: no 2xx leaves this module before `emit` has returned, so whoever was told "accepted" finds the instance on disk.
 """
 
 from __future__ import annotations
@@ -32,12 +32,6 @@ _TEXT_CHARSETS = ("utf-8", "us-ascii", "iso-8859-1", "windows-1252", "utf-16")  
 _MAX_FORM_FIELDS = 1000
 _SECRET_HEADER = re.compile(r"authorization|cookie|token|secret|password|api-?key")
 _MAX_HEADER_CHARS = 4096  # of all kept headers together
-_STATUS_BY_CODE = {
-    "payload.malformed": 400,
-    "payload.dedupe_key": 400,
-    "payload.too_large": 413,
-    "payload.unsupported_type": 415,
-}
 
 
 class HttpConfig(BaseModel):
@@ -113,17 +107,13 @@ class HttpTrigger:
         await self._idle.wait()
 
     async def _receive(self, ctx: TriggerContext, request: HttpRequest) -> HttpReply:
+        """Answer 202 for an event that is on disk. Raises: Rejected (never send it again), Unavailable (send it again)."""
         if self._stopped:  # routed just before the path was taken away
-            return unavailable(Unavailable("the hub is stopping: send it again"))
+            raise Unavailable("the hub is stopping: send it again")
         self._in_flight += 1
         self._idle.clear()
         try:
-            receipt = await ctx.emit(read_event(self._config, request))
-            return accepted(ctx, receipt)
-        except Rejected as error:
-            return refused(error)
-        except Unavailable as error:
-            return unavailable(error)
+            return accepted(ctx, await ctx.emit(read_event(self._config, request)))
         finally:
             self._in_flight -= 1
             if self._in_flight == 0:
@@ -160,7 +150,7 @@ def read_payload(content_type: str, body: bytes) -> Any:
 def _read_form(body: bytes) -> dict[str, str | list[str]]:
     """Return the fields of a form; a name that comes more than once has a list."""
     if body.lstrip()[:1] in (b"{", b"["):  # forms write these as %7B and %5B; `curl -d` without a header does this
-        raise _unsupported("the body looks like JSON, but its content type says form")
+        raise _unsupported("the body looks like JSON, but its content type says form; send it as content-type: application/json")
     try:
         pairs = parse_qsl(body.decode(), keep_blank_values=True, errors="strict", max_num_fields=_MAX_FORM_FIELDS)
     except UnicodeDecodeError:
@@ -231,20 +221,4 @@ def accepted(ctx: TriggerContext, receipt: Receipt) -> HttpReply:
         body["duplicate"] = True  # without a status: the first one may have ended long ago
     if receipt.status is ReceiptStatus.FILTERED:
         body |= {"filtered": True, "reason": receipt.reason}
-    return _reply(202, body)
-
-
-def refused(error: Rejected) -> HttpReply:
-    """Return the 4xx that tells a sender not to send this again."""
-    status = _STATUS_BY_CODE.get(error.code, 422)
-    headers = {"accept-post": ", ".join(ACCEPTED_TYPES)} if status == 415 else {}
-    return _reply(status, {"error": {"code": error.code, "message": error.message}}, headers)
-
-
-def unavailable(error: Unavailable) -> HttpReply:
-    """Return the 503 that asks a sender to send again: nothing was kept."""
-    return _reply(503, {"error": {"code": error.code, "message": error.message}}, {"retry-after": "1"})
-
-
-def _reply(status: int, body: Mapping[str, Any], headers: Mapping[str, str] | None = None) -> HttpReply:
-    return HttpReply(status=status, body=dump_plain(body), headers={"content-type": "application/json", **(headers or {})})
+    return HttpReply(status=202, body=dump_plain(body), headers={"content-type": "application/json"})

@@ -22,7 +22,8 @@ _UTF8 = frozenset({"utf-8", "utf8", "us-ascii"})
 
 async def read(request: web.Request, limit_bytes: int) -> bytes:
     """Return the whole body. Raises: PayloadTooLarge as soon as that is certain, Rejected when the client breaks off."""
-    too_large = PayloadTooLarge(f"the body is larger than {limit_bytes} bytes")
+    cure = "store large data elsewhere and send a reference to it"
+    too_large = PayloadTooLarge(f"the body is larger than the {limit_bytes:,} bytes that are accepted here; {cure}")
     if request.content_length is not None and request.content_length > limit_bytes:
         raise too_large
     if not request.body_exists:

@@ -11,7 +11,7 @@ from aiohttp import web
 from multidict import CIMultiDict
 
 from hub.api import body, responses
-from hub.core.errors import NotFound
+from hub.core.errors import HubError, NotFound
 from hub.core.model import HttpReply, HttpRequest
 from hub.core.ports import HttpHandler, RouteLookup
 
@@ -36,7 +36,7 @@ class Gateway:
         """Hand a request to the trigger that serves its path."""
         route = self._routes.match(request.path)
         if route is None:
-            raise NotFound(f"no trigger listens at {request.path}", code="route.unknown")
+            raise NotFound(f"no trigger listens at {request.path}; [[triggers]] in hub.toml declare the webhooks", code="route.unknown")
         if request.method not in route.methods:
             return responses.method_not_allowed(request, route.methods)
         return _to_response(await route.handler(await _to_request(request, route.max_body_bytes)))
@@ -48,10 +48,16 @@ class Gateway:
         return _to_response(await self._pages(await _to_request(request, 0)))
 
     async def fetch(self, request: web.Request) -> web.StreamResponse:
-        """Hand a request to the project's fetch handler."""
+        """Hand a request to the project's fetch handler; what it raises, or answers wrongly, is the project's mistake and told as that."""
         if self._fetch is None:
             raise NotFound(f"there is nothing at {request.path}; {_ADDRESSES}", code="route.unknown")
-        return _to_response(await self._fetch(await _to_request(request, self._max_body_bytes)))
+        asked = await _to_request(request, self._max_body_bytes)
+        try:
+            return _to_response(await self._fetch(asked))
+        except HubError:  # of a binding, such as an id that is taken: it has its own answer
+            raise
+        except Exception as error:
+            raise responses.FetchFailed from error
 
 
 _ADDRESSES = (

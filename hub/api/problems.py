@@ -16,6 +16,7 @@ from hub.core.errors import Conflict, HubError, NotFound, PayloadTooLarge, Rejec
 
 RETRY_AFTER_S = 5  # long enough for a busy disk or a database fail-over to pass, short enough for a webhook sender's deadline
 _MAX_FAULTS = 3  # of one validation; more would hide the first
+_JSON_WORDS = {"model_type": "must be an object", "dict_type": "must be an object", "list_type": "must be a list"}  # not Python's
 
 # The numbers up to 10415 are Cloudflare's own; those from 10900 are ours and never change their meaning.
 _TABLE: dict[str, tuple[int, int]] = {
@@ -31,10 +32,12 @@ _TABLE: dict[str, tuple[int, int]] = {
     "rejected": (400, 10900),
     "body": (400, 10901),
     "payload.malformed": (400, 10901),
+    "payload.dedupe_key": (400, 10901),
     "query": (400, 10902),
     "query.cursor": (400, 10902),
     "query.invalid": (400, 10902),
     "content_type": (415, 10903),
+    "payload.unsupported_type": (415, 10903),
     "payload.too_large": (413, 10904),
     "instance.invalid_id": (400, 10905),
     "workflow.invalid_name": (400, 10906),
@@ -81,10 +84,10 @@ def of(error: HubError) -> Problem:
     return Problem(status=status, number=number, message=worded(error.code, error.message), headers=_headers(status))
 
 
-def unexpected(request_id: str) -> Problem:
+def unexpected(request_id: str, what: str = "the hub met an unexpected error") -> Problem:
     """Answer an error that nobody foresaw; everything about it is in the log under that id."""
     status, number = _TABLE["internal_server"]
-    message = worded("internal_server", f"the hub met an unexpected error; its log tells more under request id {request_id}")
+    message = worded("internal_server", f"{what}; the hub's log tells more under request id {request_id}")
     return Problem(status=status, number=number, message=message, headers={"x-request-id": request_id})
 
 
@@ -107,7 +110,7 @@ def worded(words: str, message: str) -> str:
 def invalid(error: ValidationError, code: str) -> Rejected:
     """Turn the faults of a body or a query into an error that names each field."""
     faults = error.errors(include_url=False, include_context=False, include_input=False)
-    told = [f"{_place(fault['loc'])}{_lower_first(fault['msg'])}" for fault in faults[:_MAX_FAULTS]]
+    told = [_place(fault["loc"]) + (_JSON_WORDS.get(fault["type"]) or _lower_first(fault["msg"])) for fault in faults[:_MAX_FAULTS]]
     if len(faults) > _MAX_FAULTS:
         told.append(f"and {len(faults) - _MAX_FAULTS} more")
     return Rejected("; ".join(told), code=code)

@@ -13,12 +13,16 @@ from aiohttp import web
 from hub.api import envelope, problems
 from hub.api.operation import Answer, Plain
 from hub.api.problems import Problem
-from hub.core.errors import HubError
+from hub.core.errors import HubError, describe
 from hub.core.ports import Log
 
 WebHandler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 _ALWAYS = {"x-content-type-options": "nosniff", "cache-control": "no-store"}
+
+
+class FetchFailed(Exception):
+    """The project's fetch handler raised the cause of this error, or answered what cannot be sent."""
 
 
 def of_answer(answer: Answer | Plain) -> web.Response:
@@ -48,12 +52,19 @@ def guarded(handle: WebHandler, log: Log) -> WebHandler:
 
 
 def _of_error(error: Exception, request: web.Request, log: Log) -> web.Response:
-    """Send an error: one of the hub's own as what it is, any other as 500 with a request id, with its trace only in the log."""
+    """Send an error: one of the hub's own as what it is, any other as 500 with a request id, with its trace only in the log.
+
+    A failure of the project's fetch handler is logged with the author's own frames, as those of steps are.
+    """
     if isinstance(error, HubError):
         problem = problems.of(error)
         if problem.status < 500 or problem.status == 503:
             return of_problem(problem)
     request_id = uuid4().hex
+    if isinstance(error, FetchFailed) and error.__cause__ is not None:
+        told = describe(error.__cause__)
+        log.error("fetch.failed", request_id=request_id, method=request.method, path=request.path, exception=told.stack)
+        return of_problem(problems.unexpected(request_id, "the project's fetch handler failed"))
     log.error("request.failed", request_id=request_id, method=request.method, path=request.path, exc_info=error)
     return of_problem(problems.unexpected(request_id))
 

@@ -146,17 +146,34 @@ async def test_a_request_to_the_fetch_handler_is_bounded(site: Node, recorder: R
     assert recorder.requests == []
 
 
-@pytest.mark.parametrize("path", ["/", "/hooks/in"])
-async def test_an_exception_is_500_with_its_trace_only_in_the_log(site: Node, recorder: Recorder, path: str) -> None:
+async def test_an_exception_of_a_webhook_is_500_with_its_trace_only_in_the_log(site: Node, recorder: Recorder) -> None:
     recorder.error = RuntimeError("password=hunter2")
     with capture_logs() as logs:
-        reply = await site.call("POST", path)
+        reply = await site.call("POST", "/hooks/in")
     status, number, message = reply.failure
     assert (status, number) == (500, 10001)
     assert b"hunter2" not in reply.raw
     assert b"Traceback" not in reply.raw
     (entry,) = [log for log in logs if log["event"] == "request.failed"]
     assert entry["exc_info"] is recorder.error
+    assert entry["request_id"] == reply.headers["x-request-id"]
+    assert entry["request_id"] in message
+
+
+async def test_an_exception_of_the_fetch_handler_is_told_as_the_projects_with_its_own_frames_in_the_log(
+    site: Node, recorder: Recorder
+) -> None:
+    recorder.error = RuntimeError("password=hunter2")
+    with capture_logs() as logs:
+        reply = await site.call("POST", "/some/where")
+    status, number, message = reply.failure
+    assert (status, number) == (500, 10001)
+    assert message.startswith("(internal_server) the project's fetch handler failed; ")
+    assert b"hunter2" not in reply.raw
+    (entry,) = logs
+    assert (entry["event"], entry["path"]) == ("fetch.failed", "/some/where")
+    assert entry["exception"].endswith("RuntimeError: password=hunter2")
+    assert "/hub/api/" not in entry["exception"]
     assert entry["request_id"] == reply.headers["x-request-id"]
     assert entry["request_id"] in message
 
