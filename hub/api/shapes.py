@@ -20,6 +20,7 @@ ADDRESSABLE_ID = r"^[a-zA-Z0-9, */#_-]+$"  # also ids that a cron schedule made
 MAX_ADDRESSABLE_ID = 271
 
 _STATUS_WORDS = frozenset(status.value for status in Status)
+_CREATE_KEYS = frozenset({"id", "instance_id", "instance_retention", "location_hint", "params"})  # of the official clients
 _DATE_ONLY = re.compile(r"\d{4}-\d{2}-\d{2}")
 
 
@@ -136,6 +137,14 @@ class CreateBody(BaseModel):
     instance_id: str | None = Field(default=None, validation_alias=AliasChoices("instance_id", "id"))
     params: Any = Field(default_factory=dict)
     instance_retention: RetentionBody | None = Field(default=None, description="default: as the workflow says")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _refuse_a_bare_payload(cls, body: object) -> object:
+        """Refuse an object without any key of this body: it is the payload itself, and would be dropped in silence."""
+        if isinstance(body, dict) and body and not _CREATE_KEYS & body.keys():
+            raise ValueError(f'"{next(iter(body))[:60]}" is no key of this body; what the instance shall get belongs under "params"')
+        return body
 
 
 CreateBatchBody = Annotated[list[CreateBody], Field(min_length=1, max_length=MAX_BATCH)]

@@ -99,8 +99,8 @@ async def test_a_compressed_body_is_415(node: Node) -> None:
 @pytest.mark.parametrize(
     ("body", "message"),
     [
-        ([], "input should be a valid dictionary or instance of CreateBody"),
-        ("text", "input should be a valid dictionary or instance of CreateBody"),
+        ([], "must be an object"),
+        ("text", "must be an object"),
         ({"instance_id": 5}, "instance_id: input should be a valid string"),
         ({"instance_id": ["a"]}, "instance_id: input should be a valid string"),
     ],
@@ -108,6 +108,21 @@ async def test_a_compressed_body_is_415(node: Node) -> None:
 async def test_a_wrong_type_names_the_field(node: Node, body: Any, message: str) -> None:
     assert (await node.post("/greet/instances", json=body)).failure == (400, 10901, f"(body) {message}")
     await nothing_was_created(node)
+
+
+async def test_a_payload_that_is_not_under_params_is_refused_and_not_dropped(node: Node) -> None:
+    status, number, message = (await node.post("/greet/instances", json={"hello": "world"})).failure
+    assert (status, number) == (400, 10901)
+    assert message == '(body) "hello" is no key of this body; what the instance shall get belongs under "params"'
+    assert (await node.post("/greet/instances/batch", json=[{"params": 1}, {"hello": 1}])).failure[:2] == (400, 10901)
+    await nothing_was_created(node)
+
+
+async def test_keys_of_the_official_clients_that_mean_nothing_here_are_ignored(node: Node) -> None:
+    answer = await node.post("/greet/instances", json={"location_hint": "weur"})
+    assert answer.result["status"] == "queued"
+    answer = await node.post("/greet/instances", json={"instance_id": "a", "whatever": 1})
+    assert answer.result["id"] == "a"
 
 
 @pytest.mark.parametrize("id", ["", "-a", "a b", "a.b", "a/b", "é", "x" * 101, "batch", "terminate", "latest", "a\n"])
@@ -179,7 +194,7 @@ async def test_a_body_of_exactly_the_limit_is_taken(small: Node) -> None:
 async def test_a_body_above_the_limit_is_413(small: Node) -> None:
     status, number, message = (await small.post("/greet/instances", data=padded(1001), headers=JSON)).failure
     assert (status, number) == (413, 10904)
-    assert "1000 bytes" in message
+    assert "1,000 bytes" in message
     await nothing_was_created(small)
 
 
