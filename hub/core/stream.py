@@ -8,7 +8,7 @@ difference: whatever must have happened before it and has not been told yet is t
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -53,7 +53,8 @@ TYPES = frozenset(
 class HistoryEvent:
     """What one commit did to an instance: a new `status`, an `entry` as it was left, or a failed `attempt` of an entry.
 
-    `rev` is the item's own number within the instance, in order of commit; it goes on growing over restarts.
+    `rev` is the item's own number within the instance, in order of commit; it goes on growing over restarts. With `began` it is the first
+    record of an entry, which may have come further since: only its beginning is told here.
     """
 
     rev: int
@@ -61,6 +62,7 @@ class HistoryEvent:
     status: Status | None = None
     entry: Entry | None = None
     attempt: Attempt | None = None  # together with its entry
+    began: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,7 +147,7 @@ class Stream:
             yield from self._status_lines(head, item.status, item.at)
         if item.entry is not None:
             yield from self._start(head, item.entry.started_at)
-            yield from self._entry_lines(item.entry, item.attempt)
+            yield from self._entry_lines(_beginning(item.entry) if item.began else item.entry, item.attempt)
 
     # ---- the instance
 
@@ -192,6 +194,11 @@ class Stream:
         prefix = "rollback_" if entry.kind is Kind.ROLLBACK else ""
         for type, at, fields in _step_lines(entry, failed, told, fresh=fresh):
             yield prefix + type, at, {"stepName": entry.target, **fields}
+
+
+def _beginning(entry: Entry) -> Entry:
+    """Return an entry as it was when it was recorded first."""
+    return replace(entry, state=State.RUNNING, attempt=1, attempt_started_at=None, ended_at=None, output=None, error=None)
 
 
 def _wait_lines(entry: Entry, told: _Told, *, fresh: bool) -> Iterator[_Line]:

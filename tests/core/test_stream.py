@@ -299,6 +299,22 @@ def test_what_a_store_has_forgotten_of_an_entry_is_told_late_but_told() -> None:
     assert sorted(types(list(Stream().tell(ENDED, kept)))) == sorted(types(story(*WHOLE, of=ENDED)))
 
 
+@pytest.mark.parametrize(
+    ("last", "end"),
+    [
+        (entry(attempt=2, attempt_started_at=at(16), ended_at=at(17)), ["attempt_started", "attempt_completed", "step_completed"]),
+        (entry(Kind.SLEEP, wake_at=at(60)), ["sleep_completed"]),
+        (entry(Kind.EVENT, event_type="go"), ["wait_completed"]),
+        (entry(Kind.CHILD, child="a/b"), ["attempt_completed", "step_completed"]),
+    ],
+)
+def test_the_beginning_of_an_entry_tells_nothing_of_its_end(last: Entry, end: list[str]) -> None:
+    """A store keeps the number of the beginning and the last state: whoever came in between must still hear of the end."""
+    items = [HistoryEvent(rev=1, at=at(2), entry=last, began=True), HistoryEvent(rev=9, at=at(17), entry=last)]
+    beginning = list(Stream().tell(head(), items[:1]))
+    assert types(list(Stream(cursor=beginning[-1].id).tell(head(), items))) == end
+
+
 def test_only_the_wanted_types_are_told() -> None:
     wanted = frozenset({"step_completed", "sleep_started"})
     assert types(story(*WHOLE, of=ENDED, stream=Stream(filter=wanted))) == ["step_completed", "sleep_started"]
