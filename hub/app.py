@@ -16,17 +16,19 @@ import structlog
 
 from hub.api.server import ApiOptions, ApiServer
 from hub.core.clock import Clock, SystemClock
+from hub.core.errors import ConfigError
 from hub.core.model import HttpReply, HttpRequest, StepConfig
-from hub.core.ports import HttpHandler, Log
+from hub.core.ports import Connector, HttpHandler, Log
 from hub.core.web import Request, Response
 from hub.core.workflow import Env, WorkerEntrypoint, WorkflowEntrypoint
 from hub.engine.binding import WorkflowBinding
 from hub.engine.embedded import Definition, EmbeddedEngine
 from hub.engine.hosting import Hosting, TriggerSpec
 from hub.engine.runner import RunnerOptions
+from hub.mistakes import in_file
 from hub.plugins import connector_class, parse_options, trigger_class
 from hub.project import Project, load_project
-from hub.settings import Settings
+from hub.settings import FILE, Settings
 from hub.store import store_for
 from hub.ui.dashboard import Dashboard
 
@@ -68,15 +70,12 @@ class App:
 
     async def _start(self) -> None:
         settings = self.settings
-        project = load_project(settings.project, settings.main, [workflow.class_name for workflow in settings.workflows])
-        connectors = {
-            spec.binding: make_plugin(connector_class(spec.kind), spec.options, f"connectors.{spec.binding}")
-            for spec in settings.connectors
-        }
-        triggers = [
-            TriggerSpec(spec.name, spec.workflow, make_plugin(trigger_class(spec.kind), spec.options, f"triggers.{spec.name}"))
-            for spec in settings.triggers
-        ]
+        try:
+            project = load_project(settings.project, settings.main, [workflow.class_name for workflow in settings.workflows])
+            connectors = _connectors(settings)
+            triggers = _triggers(settings)
+        except ConfigError as error:
+            raise in_file(error, settings.project / FILE) from error.__cause__
         bindings: dict[str, Any] = dict(connectors)
         env = Env(bindings)
         engine = EmbeddedEngine(
@@ -112,6 +111,20 @@ class App:
         await hosting.start()
         self._stack.push_async_callback(hosting.stop)
         self._api, self._fetch = api, fetch
+
+
+def _connectors(settings: Settings) -> dict[str, Connector]:
+    """Make the connectors, by binding. Raises: ConfigError with the path of the key."""
+    places = ((f"connectors.{n}", spec) for n, spec in enumerate(settings.connectors))
+    return {spec.binding: make_plugin(connector_class(spec.kind, place), spec.options, place) for place, spec in places}
+
+
+def _triggers(settings: Settings) -> list[TriggerSpec]:
+    """Make the triggers. Raises: ConfigError with the path of the key."""
+    places = zip(settings.trigger_places, settings.triggers, strict=True)
+    return [
+        TriggerSpec(spec.name, spec.workflow, make_plugin(trigger_class(spec.kind, place), spec.options, place)) for place, spec in places
+    ]
 
 
 def make_plugin(kind: type[Any], options: dict[str, Any], path: str) -> Any:

@@ -10,6 +10,7 @@ import dataclasses
 import difflib
 import typing
 from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 from types import UnionType
 from typing import Any
 
@@ -41,6 +42,13 @@ def mistake(problem: str, path: str, origin: str = "") -> ConfigError:
     error = ConfigError(problem, path=": ".join(part for part in (origin, path) if part))
     error.path = path
     return error
+
+
+def in_file(error: ConfigError, file: Path) -> ConfigError:
+    """Return an error that was found behind a file's keys with the file put before its message."""
+    told = ConfigError(f"{file}: {error.message}")
+    told.path = error.path
+    return told
 
 
 def nearest(word: str, known: Iterable[str]) -> str:

@@ -24,15 +24,15 @@ CONNECTORS = "hub.connectors"
 _PARTS = {TRIGGERS: ("Config", "start", "stop"), CONNECTORS: ("Config", "open", "close", "ping")}
 
 
-def trigger_class(kind: str) -> type[Trigger]:
-    """Return the class of a kind of trigger. Raises: ConfigError (unknown kind, broken plug-in)."""
-    found: type[Trigger] = plugin_class(TRIGGERS, kind)
+def trigger_class(kind: str, place: str = "triggers") -> type[Trigger]:
+    """Return the class of a kind of trigger, named at a place of the file. Raises: ConfigError (unknown kind, broken plug-in)."""
+    found: type[Trigger] = plugin_class(TRIGGERS, kind, place)
     return found
 
 
-def connector_class(kind: str) -> type[Connector]:
-    """Return the class of a kind of connector. Raises: ConfigError (unknown kind, broken plug-in)."""
-    found: type[Connector] = plugin_class(CONNECTORS, kind)
+def connector_class(kind: str, place: str = "connectors") -> type[Connector]:
+    """Return the class of a kind of connector, named at a place of the file. Raises: ConfigError (unknown kind, broken plug-in)."""
+    found: type[Connector] = plugin_class(CONNECTORS, kind, place)
     return found
 
 
@@ -49,9 +49,9 @@ def parse_options(cls: type[Any], options: Mapping[str, Any], path: str) -> Any:
         raise from_validation(error, cls.Config, prefix=path) from None
 
 
-def plugin_class(group: str, kind: str) -> Any:
-    """Return the class of a kind in a group. Raises: ConfigError (unknown kind, broken plug-in)."""
-    path = group.removeprefix("hub.")
+def plugin_class(group: str, kind: str, place: str = "") -> Any:
+    """Return the class of a kind in a group. Raises: ConfigError (unknown kind, broken plug-in) with the path of the key `kind`."""
+    path = f"{place or group.removeprefix('hub.')}.kind"
     if ":" in kind:
         found = _loaded(lambda: _import(kind), kind, path)
     else:

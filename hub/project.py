@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import importlib
 import importlib.util
+import inspect
 import sys
 import traceback
 from collections.abc import Iterator, Sequence
@@ -40,7 +41,7 @@ def load_project(folder: Path, main: str, class_names: Sequence[str]) -> Project
         sys.path.insert(0, str(folder.resolve()))
     module = _import(path)
     classes = {name: value for name, value in vars(module).items() if isinstance(value, type)}
-    workflows = {name: _workflow_class(classes, name, path) for name in class_names}
+    workflows = {name: _workflow_class(classes, name, path, f"workflows.{n}.class_name") for n, name in enumerate(class_names)}
     digests = {name: digest(sys.modules[cls.__module__], folder) for name, cls in workflows.items()}
     return Project(workflows=workflows, worker=_worker_class(classes, path), digests=digests)
 
@@ -99,17 +100,17 @@ def _short_traceback(error: BaseException, folder: Path) -> str:
     return "".join(trace.format(chain=False)).rstrip()
 
 
-def _workflow_class(classes: dict[str, type], name: str, path: Path) -> type[WorkflowEntrypoint]:
+def _workflow_class(classes: dict[str, type], name: str, path: Path, key: str) -> type[WorkflowEntrypoint]:
     found = classes.get(name)
     if found is None:
         candidates = [key for key, value in classes.items() if issubclass(value, WorkflowEntrypoint) and value is not WorkflowEntrypoint]
         near = difflib.get_close_matches(name, candidates, 1)
         hint = f'; did you mean "{near[0]}"?' if near else f"; it has: {', '.join(candidates) or 'no workflow class'}"
-        raise ConfigError(f'{path.name} has no class "{name}"{hint}', path="workflows.class_name")
+        raise ConfigError(f'{path.name} has no class "{name}"{hint}', path=key)
     if not issubclass(found, WorkflowEntrypoint):
-        raise ConfigError(f'"{name}" in {path.name} must be a subclass of hub.WorkflowEntrypoint', path="workflows.class_name")
-    if found.run is WorkflowEntrypoint.run:
-        raise ConfigError(f'"{name}" in {path.name} needs `async def run(self, event, step)`', path="workflows.class_name")
+        raise ConfigError(f'"{name}" in {path.name} must be a subclass of hub.WorkflowEntrypoint', path=key)
+    if found.run is WorkflowEntrypoint.run or not inspect.iscoroutinefunction(inspect.unwrap(found.run)):
+        raise ConfigError(f'"{name}" in {path.name} needs `async def run(self, event, step)`', path=key)
     return found
 
 

@@ -278,6 +278,12 @@ class Settings:
             error=_or_none(common.error if own.error_retention is None else own.error_retention),
         )
 
+    @property
+    def trigger_places(self) -> tuple[str, ...]:
+        """Where each trigger stands in the file: in its own table, or in the schedules of its workflow."""
+        scheduled = [f"workflows.{n}.schedules" for n, workflow in enumerate(self.workflows) for _ in workflow.schedules]
+        return (*(f"triggers.{n}" for n in range(len(self.triggers) - len(scheduled))), *scheduled)
+
     def expanded_vars(self, hub_url: str) -> dict[str, Any]:
         """Return `vars` with the hub's own address filled in."""
 

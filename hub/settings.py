@@ -175,7 +175,7 @@ def _with_options(table: Any, own: type) -> Any:
 
 
 def _with_schedules(settings: Settings) -> Settings:
-    """Turn the schedules of workflows into cron triggers."""
+    """Turn the schedules of workflows into cron triggers, behind the declared ones."""
     taken = {trigger.name for trigger in settings.triggers}
     added = []
     for workflow in settings.workflows:

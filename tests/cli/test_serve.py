@@ -95,17 +95,25 @@ async def test_logs_in_a_pipe_are_json_and_apart_from_the_addresses(tmp_path: Pa
 @pytest.mark.parametrize(
     ("settings", "code", "message"),
     [
-        (SETTINGS.replace("class_name", "clas_name"), CODE, "did you mean class_name?"),
-        (SETTINGS.replace('"Orders"', '"Order"'), CODE, 'did you mean "Orders"?'),
-        (SETTINGS.replace("0 0 1 1 *", "every day"), CODE, "cron expression"),
+        (SETTINGS.replace("class_name", "clas_name"), CODE, "workflows.0.clas_name: unknown key; did you mean class_name?"),
+        (SETTINGS.replace('"Orders"', '"Order"'), CODE, 'workflows.0.class_name: flows.py has no class "Order"; did you mean "Orders"?'),
+        (SETTINGS.replace('kind = "cron"', 'kind = "corn"'), CODE, 'triggers.1.kind: unknown kind "corn"; did you mean cron?'),
+        (SETTINGS.replace("0 0 1 1 *", "every day"), CODE, "triggers.1.cron: 'every day' has 2 fields; a cron expression has 5"),
+        (
+            SETTINGS.replace('class_name = "Orders"', 'class_name = "Orders"\nschedules = "0 0 32 * *"'),
+            CODE,
+            "workflows.0.schedules.cron: '0 0 32 * *'",
+        ),
+        (SETTINGS, CODE + "\nOrders.run = lambda self, event, step: None", '"Orders" in flows.py needs `async def run('),
         ("name = [", CODE, "not valid TOML"),
     ],
 )
 async def test_a_wrong_project_is_told_in_one_paragraph(tmp_path: Path, settings: str, code: str, message: str) -> None:
-    outcome = await run("serve", str(make_project(tmp_path / "p", settings=settings, code=code)), "--port", "0")
+    project = make_project(tmp_path / "p", settings=settings, code=code)
+    outcome = await run("serve", str(project), "--port", "0")
 
     assert (outcome.code, outcome.out) == (2, "")
-    assert outcome.err.startswith("error: ")
+    assert outcome.err.startswith(f"error: {project}/hub.toml: ")
     assert message in outcome.err
     assert "Traceback" not in outcome.err
 
