@@ -33,6 +33,7 @@ class Waits:
         self._due: list[tuple[datetime, int, _Wait]] = []  # a heap; ended waits are removed lazily
         self._fresh: list[_Wait] = []
         self._count = 0
+        self._ended = 0  # waits that are over and not removed yet
         self._timer: asyncio.TimerHandle | None = None
 
     def __bool__(self) -> bool:
@@ -50,12 +51,14 @@ class Waits:
 
     def remove(self, entry: Entry) -> None:
         """Forget a wait that has ended."""
-        self._waits.pop(entry_id(entry), None)
+        wait = self._waits.pop(entry_id(entry), None)
+        if wait is not None and wait.future.done() and not wait.future.cancelled():
+            self._ended -= 1
 
     @property
     def ended(self) -> bool:
         """Whether a wait is over whose part of the program has not gone on yet."""
-        return any(wait.future.done() for wait in self._waits.values())
+        return self._ended > 0
 
     def end(self, take: Take) -> bool:
         """End the wait that an event satisfies; False = its time had come first."""
@@ -63,6 +66,7 @@ class Waits:
         if wait is None or wait.future.done():
             return False
         wait.future.set_result(take)
+        self._ended += 1
         return True
 
     def take_fresh(self) -> tuple[Entry, ...]:
@@ -103,4 +107,5 @@ class Waits:
             future = heapq.heappop(self._due)[2].future
             if not future.done():
                 future.set_result(None)
+                self._ended += 1
         self._woken()
