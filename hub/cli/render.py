@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from rich import box
-from rich.console import RenderableType
+from rich.console import Console, ConsoleOptions, RenderableType
 from rich.table import Table
 from rich.text import Text
 
@@ -23,6 +23,7 @@ Pair = tuple[str, str | Text]
 Row = list[str | Text]
 
 _CUT = "[...output truncated]"
+_UNBOUNDED = 100_000  # columns: to learn how wide a table would like to be
 
 
 # ---- workflows
@@ -41,7 +42,7 @@ def workflow_list(workflows: Sequence[Json], page: int, viewer: Viewer) -> Itera
         ]
         for item in workflows
     ]
-    yield _table(["Name", "Script name", "Class name", "Created", "Modified"], rows)
+    yield _Listing(["Name", "Script name", "Class name", "Created", "Modified"], rows)
 
 
 def workflow(item: Json, version: Json | None) -> Iterator[RenderableType]:
@@ -103,7 +104,7 @@ def instance_list(instances: Sequence[Json], page: int, viewer: Viewer) -> Itera
         ]
         for item in instances
     ]
-    yield _table(["Instance ID", "Version", "Created", "Modified", "Status"], rows)
+    yield _Listing(["Instance ID", "Version", "Created", "Modified", "Status"], rows, spare="Version")
 
 
 def instance(name: str, instance_id: str, item: Json, viewer: Viewer, *, output: bool, limit: int) -> Iterator[RenderableType]:
@@ -279,3 +280,24 @@ def _table(columns: Sequence[str], rows: Iterable[Row]) -> Table:
     for row in rows:
         table.add_row(*row)
     return table
+
+
+class _Listing:
+    """A list whose ids can be copied from any terminal: a table with whole cells, else without its spare column, else line by line."""
+
+    def __init__(self, columns: Sequence[str], rows: Sequence[Row], *, spare: str | None = None) -> None:
+        self._columns = columns
+        self._rows = rows
+        self._spare = spare
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[RenderableType]:
+        unbounded = options.update(max_width=_UNBOUNDED)
+        for left_out in dict.fromkeys((None, self._spare)):
+            kept = [n for n, column in enumerate(self._columns) if column != left_out]
+            table = _table([self._columns[n] for n in kept], [[row[n] for n in kept] for row in self._rows])
+            if console.measure(table, options=unbounded).maximum <= options.max_width:
+                yield table
+                return
+        for row in self._rows:
+            yield Text("")
+            yield from _labelled(zip(self._columns, row, strict=True))

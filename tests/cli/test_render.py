@@ -102,14 +102,24 @@ def test_a_table_in_a_pipe_is_never_wrapped_or_cut() -> None:
     assert "long " * 399 + "long" in text
 
 
-def test_a_terminal_shows_every_character_of_a_cell_that_does_not_fit() -> None:
-    item = recorded("instances")[:1]
-    item[0]["id"] = "".join(f"{number:03}" for number in range(30))
+@pytest.mark.parametrize(("width", "table", "version"), [(160, True, True), (120, True, False), (80, False, True)])
+def test_an_id_in_a_list_is_never_broken(width: int, table: bool, version: bool) -> None:
+    items = recorded("instances")
 
-    text = coloured(render.instance_list(item, 1, VIEWER), width=70)
+    text = Text.from_ansi(coloured(render.instance_list(items, 1, VIEWER), width)).plain
 
-    column = "".join(line.split("│")[1].strip() for line in Text.from_ansi(text).plain.splitlines() if line.startswith("│"))
-    assert column == "Instance ID" + item[0]["id"]
+    assert all(item["id"] in text for item in items)
+    assert ("┌" in text) == table
+    assert ("Version" in text) == version
+    assert max(len(line) for line in text.splitlines()) <= width
+
+
+def test_a_list_on_a_narrow_terminal_is_told_line_by_line() -> None:
+    text = Text.from_ansi(coloured(render.workflow_list(recorded("workflows")[:1], 1, VIEWER), width=40)).plain
+
+    assert [line.partition(":")[0] for line in text.splitlines()] == [
+        *("Showing 1 workflow from page 1", "", "Name", "Script name", "Class name", "Created", "Modified")
+    ]
 
 
 def test_recorded_text_cannot_drive_the_terminal() -> None:

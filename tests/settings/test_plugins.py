@@ -39,7 +39,7 @@ def test_a_class_can_be_named_by_its_place() -> None:
 
 
 def test_an_unknown_kind_is_told_with_the_nearest_one_and_all_installed() -> None:
-    with pytest.raises(ConfigError, match=r'^triggers\.2\.kind: unknown kind "htp"; did you mean http\? \(installed: .*cron, http') as caught:
+    with pytest.raises(ConfigError, match=r'^triggers\.2\.kind: unknown kind "htp"; did you mean http\? \(installed: .*http') as caught:
         trigger_class("htp", "triggers.2")
     assert caught.value.path == "triggers.2.kind"
     with pytest.raises(ConfigError, match=r'^connectors\.kind: unknown kind "carrier-pigeon" \(installed: http'):
