@@ -24,17 +24,29 @@ Data = Annotated[
 ]
 
 
-@app.command("serve")
+_SETTINGS = """\b
+Every setting may come from a flag, else from its environment variable
+(HUB_SERVER_PORT, HUB_SERVER_TOKEN, HUB_STORE_URL, …), else from hub.toml.
+To serve other machines: HUB_SERVER_TOKEN=… and --host 0.0.0.0"""
+
+
+@app.command("serve", epilog=_SETTINGS)
 def serve(project: Project = Path(), host: Host = None, port: Port = None, data: Data = None) -> None:
-    """Run a hub with the project in a folder."""
+    """Run a hub with the project in a folder.
+
+    It runs until Ctrl-C or SIGTERM. What has not ended then goes on at the next start; so does what a crash interrupts.
+    """
     from hub import serve as node
 
     raise typer.Exit(node.serve(node.Order(project=project, host=host, port=port, data=data)))
 
 
-@app.command("dev")
+@app.command("dev", epilog=_SETTINGS)
 def dev(project: Project = Path(), host: Host = None, port: Port = None, data: Data = None) -> None:
-    """Run a hub that reloads its project after every save."""
+    """Run a hub that reloads its project after every save.
+
+    It tells what to try first, and runs until Ctrl-C. Instances go on after a reload, with the new code.
+    """
     from hub import serve as node
 
     raise typer.Exit(node.dev(node.Order(project=project, host=host, port=port, data=data)))

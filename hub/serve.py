@@ -10,9 +10,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
-import shutil
 import signal
-import sys
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -25,6 +23,7 @@ from rich.text import Text
 from hub.app import App
 from hub.cli import logs, screen
 from hub.cli.exits import Exit
+from hub.cli.program import command
 from hub.cli.welcome import Cron, OtherTrigger, Webhook, Welcome, addresses, tries
 from hub.cli.words import Viewer
 from hub.core.errors import ConfigError, HubError
@@ -273,7 +272,7 @@ def _welcome(app: App) -> Welcome:
         name=settings.name,
         url=app.url,
         account=settings.account,
-        command=_command(),
+        command=command(),
         workflows=tuple(workflow.name for workflow in settings.workflows),
         fetches=app.fetches,
         secured=bool(settings.server.token.get_secret_value()),
@@ -281,12 +280,3 @@ def _welcome(app: App) -> Welcome:
         crons=tuple(crons),
         others=tuple(others),
     )
-
-
-def _command() -> str:
-    """Return what the reader has to type for this program: `hub` where the shell finds it, else its path."""
-    program = Path(sys.argv[0])
-    if program.name != "hub":
-        return f"{sys.executable} -m hub"
-    found = shutil.which("hub")
-    return "hub" if found is not None and Path(found).resolve() == program.resolve() else str(program)

@@ -18,7 +18,13 @@ from hub.cli.exits import Exit, Stop
 from hub.cli.options import remember
 from hub.cli.workflows import Name, Page, PerPage, Yes, confirm
 
-app = typer.Typer(no_args_is_help=True, help="Manage the instances of a workflow.", callback=remember)
+_EXAMPLES = """\b
+Examples:
+  hub workflows instances list orders --status errored
+  hub workflows instances describe orders latest
+  hub workflows instances send-event orders ID --type approved --payload '{"by": "kim"}'"""
+
+app = typer.Typer(no_args_is_help=True, help="Manage the instances of a workflow.", callback=remember, epilog=_EXAMPLES)
 
 LATEST = "latest"
 

@@ -23,7 +23,9 @@ def _markup() -> Literal["rich"] | None:
 
 
 def _epilog() -> str:
-    return "\b\nExit codes:\n" + "\n".join(f"  {code.value}  {meaning}" for code, meaning in MEANINGS.items())
+    start = "A first project:\n  hub init orders\n  hub dev orders"
+    codes = "Exit codes:\n" + "\n".join(f"  {code.value}  {meaning}" for code, meaning in MEANINGS.items())
+    return f"\b\n{start}\n\n\b\n{codes}"
 
 
 def _version(wanted: bool) -> None:

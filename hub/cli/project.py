@@ -7,6 +7,7 @@ else. Never writes into a folder that holds something already.
 from __future__ import annotations
 
 import re
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,6 +15,7 @@ import typer
 
 from hub.cli import screen
 from hub.cli.exits import Exit, Stop
+from hub.cli.program import command
 
 if TYPE_CHECKING:
     from importlib.resources.abc import Traversable
@@ -91,14 +93,12 @@ def named(settings: str, name: str) -> str:
 
 
 def _tell(folder: Path, name: str) -> None:
-    here = folder.resolve() == Path.cwd()
+    place = "" if folder.resolve() == Path.cwd() else f" {shlex.quote(str(folder))}"
     screen.show(
         [
             f"✅ The project {name} is in {folder}",
             "",
             "Next:",
-            *([] if here else [f"  cd {folder}"]),
-            "  hub dev",
-            "  hub workflows list        (in a second terminal)",
+            f"  {command()} dev{place}        runs it, and tells what to try",
         ]
     )

@@ -16,7 +16,13 @@ from hub.cli.command import Call, command
 from hub.cli.exits import Exit, Stop
 from hub.cli.options import remember
 
-app = typer.Typer(no_args_is_help=True, help="Manage workflows.", callback=remember)
+_EXAMPLES = """\b
+Examples:
+  hub workflows list
+  hub workflows trigger orders '{"count": 1}'
+  hub workflows instances describe orders latest"""
+
+app = typer.Typer(no_args_is_help=True, help="Manage the workflows of a running hub.", callback=remember, epilog=_EXAMPLES)
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="Name of the workflow.", show_default=False)]
 Page = Annotated[int, typer.Option("--page", min=1, help="Which page to show.")]

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import shlex
 import tomllib
 from pathlib import Path
 
 import pytest
 
 from hub.cli.project import named
-from tests.cli.command_line import SOURCE, run
+from tests.cli.command_line import HUB, SOURCE, run
 from tests.cli.node import running
 
 STARTER = SOURCE / "config" / "examples" / "starter"
@@ -25,16 +26,19 @@ async def test_init_writes_the_starter_under_the_new_name(tmp_path: Path) -> Non
     written = tomllib.loads((tmp_path / "shop" / "hub.toml").read_text(encoding="utf-8"))
     starter = tomllib.loads((STARTER / "hub.toml").read_text(encoding="utf-8"))
     assert written == {**starter, "name": "shop"}
-    for file in ("workflows.py", "README.md"):
+    for file in ("workflows.py", "README.md", ".gitignore"):
         assert (tmp_path / "shop" / file).read_bytes() == (STARTER / file).read_bytes()
-    assert names(tmp_path / "shop") == {"hub.toml", "workflows.py", "README.md"}
+    assert names(tmp_path / "shop") == {"hub.toml", "workflows.py", "README.md", ".gitignore"}
 
 
-async def test_init_tells_the_next_steps_and_they_work(tmp_path: Path) -> None:
+async def test_init_tells_the_next_step_and_it_works(tmp_path: Path) -> None:
     outcome = await run("init", "shop", cwd=tmp_path)
 
-    assert outcome.out.splitlines()[2:5] == ["Next:", "  cd shop", "  hub dev"]
-    async with running("dev", "--port", "0", cwd=tmp_path / "shop") as node:
+    assert outcome.out.splitlines()[2:3] == ["Next:"]
+    program, _, step = outcome.out.splitlines()[3].strip().partition(" dev ")
+    assert tuple(shlex.split(program)) == HUB
+    assert step.split()[0] == "shop"
+    async with running("dev", "shop", "--port", "0", cwd=tmp_path) as node:
         assert (await node.url()).startswith("http://127.0.0.1:")
         assert await node.out.line("shop ready on")
 
@@ -46,7 +50,7 @@ async def test_init_fills_an_empty_folder_in_place(tmp_path: Path) -> None:
 
     assert outcome.code == 0
     assert 'name = "shop"' in (tmp_path / "shop" / "hub.toml").read_text(encoding="utf-8")
-    assert "  cd" not in outcome.out
+    assert " dev        runs it" in outcome.out
 
 
 async def test_init_never_writes_over_something(tmp_path: Path) -> None:
