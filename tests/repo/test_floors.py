@@ -61,6 +61,8 @@ OWNERS = {
     "pydantic": ["hub.schema", "hub.settings", "hub.plugins", "hub.mistakes", "hub.api", "hub.engine", "triggers", "connectors"],
     "pydantic_core": ["hub.mistakes"],
     "typing_extensions": ["hub.api"],
+    "pytest": ["hub.testing"],
+    "pytest_asyncio": ["hub.testing"],
 }
 BROUGHT_ALONG = {"multidict", "pydantic-core", "sqlalchemy", "typing-extensions", "yarl"}  # what aiohttp, pydantic and sqlmodel speak
 EVERY = [pytest.param(module, id=name) for name, module in modules().items()]
