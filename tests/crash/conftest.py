@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import shutil
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from .forks import Lives
-
-_MEMORY = Path("/dev/shm")
+from .kills import new_folder
 
 
 @pytest.fixture(scope="session")
@@ -23,15 +21,8 @@ def lives() -> Iterator[Lives]:
 
 @pytest.fixture
 def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path]:
-    """Return an empty folder on a file system in memory, where there is one. After a failure its content lies in `tmp_path`.
-
-    What a killed process leaves is in the kernel's hands, whatever lies below; without a slow disk a life gets further in its milliseconds.
-    """
-    if not _MEMORY.is_dir():
-        yield tmp_path
-        return
-    private = Path(tempfile.mkdtemp(prefix="hub-crash-", dir=_MEMORY))
-    failed = request.session.testsfailed
+    """Return a new folder, in memory if possible. After a failure its content lies in `tmp_path`."""
+    private, failed = new_folder(), request.session.testsfailed
     yield private
     if request.session.testsfailed > failed:
         shutil.copytree(private, tmp_path / "left")

@@ -34,7 +34,11 @@ from .programs import MIX, made
 
 # Lease and poll are longer than any life: what is not taken up at once, or needs a poll to be noticed, is a fault.
 OPTIONS = RunnerOptions(
-    resident=timedelta(milliseconds=20), grace=timedelta(seconds=1), lease=timedelta(minutes=5), poll=timedelta(minutes=5)
+    resident=timedelta(milliseconds=20),
+    grace=timedelta(seconds=1),
+    lease=timedelta(minutes=5),
+    poll=timedelta(minutes=5),
+    max_recoveries=1_000_000,  # here processes die for another reason than their instances
 )
 AT_ONCE_S = 10.0  # "within seconds", on a machine that has other things to do
 ACKS, STARTS = "acks", "starts"
