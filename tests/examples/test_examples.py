@@ -56,8 +56,8 @@ class Running:
 
 
 @asynccontextmanager
-async def running(name: str, data: Path, start: datetime = datetime(2030, 1, 1, tzinfo=UTC)) -> AsyncIterator[Running]:
-    """Run an example on a free port with its data elsewhere. A long lease keeps virtual hours free of renewals."""
+async def running(name: str | Path, data: Path, start: datetime = datetime(2030, 1, 1, tzinfo=UTC)) -> AsyncIterator[Running]:
+    """Run an example, or a project elsewhere, on a free port with its data elsewhere. A long lease keeps virtual hours free of renewals."""
     overrides = {"data": str(data), "server": {"port": 0}, "runner": {"lease": "10 minutes"}}
     clock = VirtualClock(start)
     app = App(load_settings(EXAMPLES / name, overrides=overrides, environ={}), clock=clock)
