@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from hub.core.codec import dump_plain, encode, parse_json, plain
 from hub.core.model import HttpReply, HttpRequest
 
+HeaderPairs = Mapping[str, str] | Iterable[tuple[str, str]]
+
 
 class Headers(Mapping[str, str]):
     """Header names without regard to case."""
 
-    def __init__(self, headers: Mapping[str, str] | None = None) -> None:
-        self._headers = {name.lower(): str(value) for name, value in (headers or {}).items()}
+    def __init__(self, headers: HeaderPairs | None = None) -> None:
+        self._headers = {name.lower(): str(value) for name, value in dict(headers or {}).items()}
 
     def __getitem__(self, name: str) -> str:
         return self._headers[name.lower()]
@@ -69,16 +71,16 @@ class Request:
 
 
 class Response:
-    """An HTTP response: a text or bytes body, a status and headers. `Response.json(value)` writes JSON."""
+    """An HTTP response: a text or bytes body, a status and headers (a mapping, or pairs). `Response.json(value)` writes JSON."""
 
-    def __init__(self, body: str | bytes | None = None, *, status: int = 200, headers: Mapping[str, str] | None = None) -> None:
-        self.status = status
+    def __init__(self, body: str | bytes | None = None, status: int = 200, *, headers: HeaderPairs | None = None) -> None:
+        self.status = int(status)  # an HTTPStatus is one
         self.body = body.encode() if isinstance(body, str) else body or b""
         kind = "text/plain; charset=utf-8" if isinstance(body, str) else "application/octet-stream"
         self.headers = {**({"content-type": kind} if self.body else {}), **Headers(headers)}
 
     @staticmethod
-    def json(value: Any, *, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+    def json(value: Any, status: int = 200, *, headers: HeaderPairs | None = None) -> Response:
         """Return a response with a JSON body. Raises: TypeError or ValueError with the path of what JSON clients cannot be shown."""
         body = dump_plain(plain(encode(value, what="body")))
         return Response(body, status=status, headers={"content-type": "application/json", **Headers(headers)})
