@@ -132,14 +132,14 @@ def entry_id(entry: Entry) -> EntryId:
 class Replay:
     """The journal of one instance, asked call by call in the order of the program."""
 
-    def __init__(self, entries: Iterable[Entry] = (), inbox: Iterable[InboxEvent] = ()) -> None:
+    def __init__(self, entries: Iterable[Entry] = (), inbox: Iterable[InboxEvent] = (), *, inbox_seen: int = 0) -> None:
         self._entries: dict[EntryId, Entry] = {entry_id(entry): entry for entry in entries}
         self._unreached = {key for key in self._entries if key[0] is not Kind.ROLLBACK}
         self._counts: dict[tuple[Kind, str], int] = {}
         self._ordinal = max((entry.ordinal for entry in self._entries.values()), default=0)
         self._inbox: dict[str, deque[InboxEvent]] = {}
         self._waiters: dict[str, deque[Entry]] = {}
-        self.inbox_seen = 0
+        self.inbox_seen = inbox_seen  # what came up to it is in `inbox`, or consumed long ago
         for event in inbox:
             self._keep(event)
 

@@ -39,7 +39,7 @@ class Execution:
         self.key = head.key
         self.token = head.token
         self.services = services
-        self.replay = Replay(snapshot.entries, snapshot.inbox)
+        self.replay = Replay(snapshot.entries, snapshot.inbox, inbox_seen=head.inbox_seq)
         self.rollbacks = Rollbacks()
         self.begun = head.started_at is not None
         self.over = False
@@ -63,11 +63,6 @@ class Execution:
     def ending(self) -> bool:
         """Whether nothing that is still running counts any more."""
         return self.over or self._parking
-
-    @property
-    def inbox_seen(self) -> int:
-        """The last inbox number that has been taken in."""
-        return self.replay.inbox_seen
 
     # ---- for the runner
 
@@ -99,7 +94,7 @@ class Execution:
         """Park now, whatever runs: bodies are cancelled, and the attempt counts as interrupted."""
         if not self.ending:
             self._cancel_bodies()
-            self._park(Status.QUEUED, self.now())
+            self._park(Status.QUEUED, self.services.now())
 
     def drop(self) -> None:
         """End without a write: the claim is lost or the instance has ended elsewhere. Bodies are cancelled at once."""
@@ -133,7 +128,7 @@ class Execution:
         self._moves += 1
         if asyncio.current_task() is not self._task:
             self._strands = True
-        answer = self.replay.begin(call, self.now())
+        answer = self.replay.begin(call, self.services.now())
         if self._unwinding and not self._rolling and not isinstance(answer, Hit | Failed):
             await self._wait_at_gate()
         if self._held and not self.replay.catching_up:
@@ -165,7 +160,7 @@ class Execution:
 
     async def wait(self, entry: Entry, fresh: bool) -> Take | None:
         """Return the event that ends a wait, or None when its time has come; perhaps in another execution."""
-        if entry.wake_at is not None and entry.wake_at <= self.now():
+        if entry.wake_at is not None and entry.wake_at <= self.services.now():
             return None
         future = self._waits.add(entry, fresh=fresh)
         self._look()
@@ -190,10 +185,6 @@ class Execution:
     def write_behind(self, write: Write) -> None:
         """Submit a write that nobody waits for; later writes commit after it."""
         self.services.committer.submit(write).add_done_callback(self._observe)
-
-    def now(self) -> datetime:
-        """Return the wall clock."""
-        return self.services.clock.now()
 
     # ---- the program
 
@@ -220,7 +211,7 @@ class Execution:
                 self._park(Status.PAUSED, None, self.replay.contradiction(None))
                 return None
         if error is not None and self.rollbacks.in_reverse(self.replay):
-            await self.commit(RollBack(instance=self.key, token=self.token, at=self.now(), error=error))
+            await self.commit(RollBack(instance=self.key, token=self.token, at=self.services.now(), error=error))
             return await self._roll_back(error, undo)
         return await self._finish(Status.COMPLETE if error is None else Status.ERRORED, output, error)
 
@@ -257,7 +248,7 @@ class Execution:
         finish = Finish(
             instance=self.key,
             token=self.token,
-            at=self.now(),
+            at=self.services.now(),
             status=status,
             started_at=self._started_at,
             output=output if error is None else None,
@@ -299,14 +290,14 @@ class Execution:
         elif self._leaving is Status.QUEUED and self._waits and not self._gated:
             self._park(Status.WAITING, self._waits.earliest())
         elif self._leaving is not None:
-            self._park(self._leaving, self.now())
+            self._park(self._leaving, self.services.now())
         elif self._unwinding and not self._rolling:
             self._when_quiet(quiet, IDLE_S, self._stop_program)
         elif self._held:
             self._when_quiet(quiet, PATIENCE_S, self._contradict)
         elif self._waits:
             earliest = self._waits.earliest()
-            if earliest is not None and earliest - self.now() <= self.services.resident:
+            if earliest is not None and earliest - self.services.now() <= self.services.resident:
                 self._stay_in_memory()
             else:
                 if not quiet:
@@ -336,7 +327,7 @@ class Execution:
         park = Park(
             instance=self.key,
             token=self.token,
-            at=self.now(),
+            at=self.services.now(),
             status=status,
             wake_at=wake_at,
             inbox_seen=self.replay.inbox_seen,

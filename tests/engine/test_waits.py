@@ -206,3 +206,16 @@ async def test_one_instance_with_many_waits_ends_in_time(hub: Hub) -> None:
 
     await hub.start(program=program)
     assert output(await hub.run()) == "all"
+
+
+async def test_an_instance_that_has_consumed_an_event_is_not_due_before_its_next_wait_ends(hub: Hub) -> None:
+    async def program(event: WorkflowEvent, step: WorkflowStep) -> Any:
+        await step.wait_for_event("w", "go")
+        await step.sleep("one night", "1 day")
+        await step.sleep("another night", "1 day")
+
+    await hub.start(program=program)
+    id = await hub.create()
+    await hub.until(id, Status.WAITING)
+    await hub.engine.send_event("program", id, "go", None)
+    assert (await hub.ended(id)).token == 4, "a claim at the creation, one for the event and one after each night"
