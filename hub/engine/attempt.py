@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, Protocol
 
 from hub.core.clock import Clock
@@ -49,6 +49,10 @@ class Services:
     watch: Callable[[Running], None]  # told of every attempt, so that long ones become visible
     failed_attempt: Callable[[], None]  # telemetry
     rehearsal: Rehearsal | None = None  # only in tests
+
+    def now(self) -> datetime:
+        """Return the wall clock."""
+        return self.clock.now()
 
 
 class Running:

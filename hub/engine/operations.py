@@ -91,7 +91,7 @@ class Operations:
                 answer = await self._attempt(answer.entry, job)
             elif type(answer) is WaitUntil:
                 await execution.wait(answer.entry, answer.fresh)
-                answer = Start(execution.replay.next_attempt(answer.entry, execution.now()))
+                answer = Start(execution.replay.next_attempt(answer.entry, execution.services.now()))
             elif type(answer) is Interrupted:
                 lost = StepInterrupted(f"the process ended during attempt {answer.entry.attempt}")
                 answer = await self._fail(answer.entry, lost, job, interrupted=True)
@@ -105,7 +105,7 @@ class Operations:
         answer = await self._execution.ask(call)
         if type(answer) is WaitUntil:
             await self._execution.wait(answer.entry, answer.fresh)
-            done = replace(answer.entry, state=State.DONE, ended_at=self._execution.now())
+            done = replace(answer.entry, state=State.DONE, ended_at=self._execution.services.now())
             self._execution.replay.record(done)
             self._execution.write_behind(self._settled(done))
 
@@ -185,7 +185,7 @@ class Operations:
         execution = self._execution
         execution.services.failed_attempt()
         config = entry.config or execution.services.defaults
-        ended_at, info = execution.now(), describe(error)
+        ended_at, info = execution.services.now(), describe(error)
         delay = timedelta(0)
         last = isinstance(error, NonRetryableError) or entry.attempt > config.limit
         if not last and not interrupted:
@@ -242,7 +242,7 @@ class Operations:
     async def _settle(
         self, entry: Entry, state: State, *, output: bytes | None = None, error: ErrorInfo | None = None, consumes: int | None = None
     ) -> None:
-        settled = replace(entry, state=state, ended_at=self._execution.now(), output=output, error=error)
+        settled = replace(entry, state=state, ended_at=self._execution.services.now(), output=output, error=error)
         await self._execution.commit(self._settled(settled, consumes))
         self._execution.replay.record(settled)
 

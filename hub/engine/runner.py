@@ -202,8 +202,8 @@ class Runner:
             execution.unwind()
         else:
             execution.stay()
-            if head.inbox_seq > execution.inbox_seen:
-                events = await self._store.find(InboxQuery(instance=key, after=execution.inbox_seen))
+            if head.inbox_seq > execution.replay.inbox_seen:
+                events = await self._store.find(InboxQuery(instance=key, after=execution.replay.inbox_seen))
                 for event in events.items:
                     execution.deliver(event)
 

@@ -156,7 +156,7 @@ class Step:
         """Start another workflow and wait durably for its output; see `WorkflowStep.run_workflow`."""
         execution = self._operations.execution
         request = CreateRequest(workflow=workflow, params={} if params is None else params, id=id, source=Source.BINDING)
-        child_id = id or new_id(execution.now())
+        child_id = id or new_id(self._services.now())
         call = ChildCall(
             name=_checked(name), child=f"{workflow}/{child_id}", timeout=None if timeout is None else _wait(timeout, f'workflow "{name}"')
         )
