@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 from typing import Any, ClassVar, Protocol, overload, runtime_checkable
 
 from hub.core.clock import Clock
+from hub.core.history import HistoryEvent, HistoryQuery
 from hub.core.model import (
     HttpReply,
     HttpRequest,
@@ -172,6 +173,8 @@ class Store(Protocol):
     async def find(self, query: VersionQuery) -> Page[Version]: ...
     @overload
     async def find(self, query: InboxQuery) -> Page[InboxEvent]: ...
+    @overload
+    async def find(self, query: HistoryQuery) -> Page[HistoryEvent]: ...
 
     async def counts(self) -> Mapping[Status, int]:
         """How many instances there are in each status."""

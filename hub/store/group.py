@@ -73,6 +73,7 @@ class Known:
     deliveries: dict[tuple[str, str], Existing]  # by trigger and dedupe key
     taken: dict[tuple[str, str], Existing]  # by workflow name and id
     keys: Iterator[int]  # numbers for new instances
+    revs: Iterator[int]
 
 
 @dataclass(slots=True)
@@ -84,6 +85,7 @@ class Rows:
     triggered: dict[int, int] = field(default_factory=dict)  # last creation time by key of the workflow
     steps: list[Row] = field(default_factory=list)
     attempts: list[Row] = field(default_factory=list)
+    history: list[Row] = field(default_factory=list)
     events: list[Row] = field(default_factory=list)
     consumed: list[Row] = field(default_factory=list)
     shifts: list[Row] = field(default_factory=list)  # by how many microseconds the timers of an instance move
@@ -119,6 +121,8 @@ class Group:
 
     def __init__(self, known: Known) -> None:
         self._known = known
+        self._revs = known.revs
+        self._ended: dict[int, int] = {}  # the revision of the end, by key
         self.rows = Rows()
         self.touched: set[int] = set()
 
@@ -129,10 +133,14 @@ class Group:
         if isinstance(write, StartChild):
             return self._start_child(write)
         head = self._known.heads.get(write.instance)
-        paused_at = None if head is None else head.paused_at
+        if head is None:
+            return answer(Verdict.MISSING, write.instance, head)
+        paused_at, was = head.paused_at, head.status
         verdict = decide(head, write)
-        if verdict is Verdict.APPLIED and head is not None:
+        if verdict is Verdict.APPLIED:
             self._ADDED[type(write)](self, write, head)
+            if head.status is not was:
+                self._tell(head, was)
             if paused_at is not None and head.status is Status.QUEUED:  # resumed
                 self.rows.shifts.append((rows.micros(head.modified_at) - rows.micros(paused_at), head.key))
         return answer(verdict, write.instance, head)
@@ -142,9 +150,9 @@ class Group:
         for key in sorted(self._known.heads):
             head = self._known.heads[key]
             if head.result_changed:
-                self.rows.results.append(rows.result_row(head))
+                self.rows.results.append(rows.result_row(head, self._ended.get(key)))
             elif head.final and head.changed:
-                self.rows.ends.append(rows.end_row(head))
+                self.rows.ends.append(rows.end_row(head, self._ended.get(key)))
             elif head.changed:
                 self.rows.heads.append(rows.head_row(head))
 
@@ -161,7 +169,8 @@ class Group:
             return self._collides(Verdict.CONFLICT, known.taken[place])
         key = next(known.keys)
         head = rows.born(new, key=key, node=write.node)
-        self.rows.instances.append(rows.instance_row(new, key=key, workflow=workflow, head=head))
+        queued, started = next(self._revs), None if write.node is None else next(self._revs)
+        self.rows.instances.append(rows.instance_row(new, key=key, workflow=workflow, head=head, queued=queued, started=started))
         created_at = rows.micros(new.created_at)
         self.rows.triggered[workflow] = max(created_at, self.rows.triggered.get(workflow, created_at))
         known.heads[key] = head
@@ -185,7 +194,7 @@ class Group:
         if child.verdict is not Verdict.APPLIED or child.instance is None:
             taken = f'an instance "{new.id}" of workflow "{new.workflow}" exists already'
             return replace(answer(Verdict.CONFLICT, head.key, head), reason=taken)
-        self.rows.steps.append(rows.entry_row(head.key, write.entry))
+        self.rows.steps.append(rows.entry_row(head.key, write.entry, next(self._revs)))
         self._known.awaited[child.instance] = (head.key, write.entry.event_type or "")
         return answer(verdict, head.key, head)
 
@@ -200,6 +209,13 @@ class Group:
             # A deletion carries no time; that of the child's last change is never in the future, so the parent is due at once.
             self._tell_parent(head, head.modified_at, write_end(Status.TERMINATED, error=_DELETED))
         return outcome
+
+    def _tell(self, head: Head, was: Status) -> None:
+        """Add to the history what has become of an instance. Its first start is told by the claim; a node that stops tells nothing."""
+        if head.final:
+            self._ended[head.key] = next(self._revs)
+        elif (was, head.status) != (Status.QUEUED, Status.RUNNING) and (head.status is not Status.QUEUED or was is Status.PAUSED):
+            self.rows.history.append((head.key, next(self._revs), head.status.value, rows.micros(head.modified_at), None))
 
     def _tell_parent(self, child: Head, at: datetime, end: bytes) -> None:
         """Send the end of a child to its parent, if the parent waits for it.
@@ -219,7 +235,7 @@ class Group:
         self._entries(head, write.started)
 
     def _settle(self, write: SettleStep, head: Head) -> None:
-        self.rows.steps.append(rows.entry_row(head.key, write.entry))
+        self.rows.steps.append(rows.entry_row(head.key, write.entry, next(self._revs)))
         if write.consumes is not None:
             self.rows.consumed.append((head.key, write.consumes))
         if write.entry.kind is Kind.CHILD:  # it waits no longer
@@ -227,11 +243,11 @@ class Group:
             self._known.awaited = {child: waiter for child, waiter in awaited.items() if waiter != place}
 
     def _fail(self, write: FailAttempt, head: Head) -> None:
-        self.rows.steps.append(rows.entry_row(head.key, write.entry))
-        self.rows.attempts.append(rows.attempt_row(head.key, write.attempt))
+        self.rows.steps.append(rows.entry_row(head.key, write.entry, next(self._revs)))
+        self.rows.attempts.append(rows.attempt_row(head.key, write.attempt, next(self._revs)))
 
     def _wait(self, write: StartWait, head: Head) -> None:
-        self.rows.steps.append(rows.entry_row(head.key, write.entry))
+        self.rows.steps.append(rows.entry_row(head.key, write.entry, next(self._revs)))
 
     def _park(self, write: Park, head: Head) -> None:
         self._entries(head, write.entries)
@@ -256,7 +272,7 @@ class Group:
             self._tell_parent(head, write.at, write_end(head.status))
 
     def _entries(self, head: Head, entries: Sequence[Entry]) -> None:
-        self.rows.steps.extend([rows.entry_row(head.key, entry) for entry in entries])
+        self.rows.steps.extend([rows.entry_row(head.key, entry, next(self._revs)) for entry in entries])
 
     def _wake(self, write: SendEvent | Steer | Park, head: Head) -> None:
         if due(head, write):

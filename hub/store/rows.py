@@ -34,6 +34,7 @@ from hub.core.model import (
     WorkflowRecord,
 )
 from hub.core.retry import dump_config, load_config
+from hub.core.writes import RestartPoint
 
 Row = tuple[Any, ...]
 
@@ -111,8 +112,8 @@ def _error_form(error: ErrorInfo) -> dict[str, str | None]:
 # ---- instances
 
 
-def instance_row(new: NewInstance, *, key: int, workflow: int, head: Head) -> Row:
-    """Return the row of a new instance; `head` is its state at birth."""
+def instance_row(new: NewInstance, *, key: int, workflow: int, head: Head, queued: int, started: int | None) -> Row:
+    """Return the row of a new instance; `head` is its state at birth, `queued` and `started` are revisions."""
     schedule, parent, keep = new.schedule, new.parent, new.retention
     return (
         key,
@@ -134,6 +135,8 @@ def instance_row(new: NewInstance, *, key: int, workflow: int, head: Head) -> Ro
         None if parent is None else parent.inbox_type,
         length_or_null(keep.success),
         length_or_null(keep.error),
+        queued,
+        started,
         new.params,
     )
 
@@ -214,14 +217,17 @@ def head_row(head: Head) -> Row:
     )
 
 
-def result_row(head: Head) -> Row:
+def result_row(head: Head, ended: int | None) -> Row:
     """Return the result columns of a head before those of `end_row`; as in `statements.UPDATE_RESULT`."""
-    return (head.output, error_text(head.error), rollback_text(head.rollback), *end_row(head))
+    return (head.output, error_text(head.error), rollback_text(head.rollback), *end_row(head, ended))
 
 
-def end_row(head: Head) -> Row:
-    """Return what the end of an instance changes, before the columns of `head_row`; as in `statements.UPDATE_END`."""
-    return (micros_or_null(head.expires_at), None if head.ends_as is None else head.ends_as.value, *head_row(head))
+def end_row(head: Head, ended: int | None) -> Row:
+    """Return what the end of an instance changes, before the columns of `head_row`; as in `statements.UPDATE_END`.
+
+    `ended` is the revision of the end, if the instance has ended.
+    """
+    return (micros_or_null(head.expires_at), None if head.ends_as is None else head.ends_as.value, ended, *head_row(head))
 
 
 def instance_of(row: Row) -> Instance:
@@ -266,8 +272,8 @@ def instance_of(row: Row) -> Instance:
 # ---- what hangs on an instance
 
 
-def entry_row(instance: int, entry: Entry) -> Row:
-    """Return the row of a journal entry."""
+def entry_row(instance: int, entry: Entry, rev: int) -> Row:
+    """Return the row of a journal entry, and its revision."""
     return (
         instance,
         entry.kind.value,
@@ -285,11 +291,12 @@ def entry_row(instance: int, entry: Entry) -> Row:
         entry.child,
         entry.output,
         error_text(entry.error),
+        rev,
     )
 
 
 def entry_of(row: Row) -> Entry:
-    """Return a stored journal entry; columns as in `entry_row`."""
+    """Return a stored journal entry; columns as in `entry_row`, without the revision."""
     (
         _, kind, name, count, ordinal, state, started_at, ended_at, attempt, attempt_started_at, wake_at, config,
         event_type, child, output, error,
@@ -313,14 +320,14 @@ def entry_of(row: Row) -> Entry:
     )
 
 
-def attempt_row(instance: int, attempt: Attempt) -> Row:
-    """Return the row of a failed attempt."""
+def attempt_row(instance: int, attempt: Attempt, rev: int) -> Row:
+    """Return the row of a failed attempt, and its revision."""
     began, ended = micros(attempt.started_at), micros(attempt.ended_at)
-    return (instance, attempt.kind.value, attempt.name, attempt.count, attempt.number, began, ended, error_text(attempt.error))
+    return (instance, attempt.kind.value, attempt.name, attempt.count, attempt.number, began, ended, error_text(attempt.error), rev)
 
 
 def attempt_of(row: Row) -> Attempt:
-    """Return a stored failed attempt; columns as in `attempt_row`."""
+    """Return a stored failed attempt; columns as in `attempt_row`, without the revision."""
     _, kind, name, count, number, started_at, ended_at, error = row
     return Attempt(
         kind=Kind(kind),
@@ -331,6 +338,11 @@ def attempt_of(row: Row) -> Attempt:
         ended_at=moment(ended_at),
         error=ErrorInfo(**json.loads(error)),
     )
+
+
+def origin_text(origin: RestartPoint | None) -> str | None:
+    """Return from where an instance was restarted, as the history keeps it."""
+    return None if origin is None else json.dumps({"name": origin.name, "count": origin.count, "kind": origin.kind})
 
 
 def event_of(row: Row) -> InboxEvent:

@@ -19,6 +19,7 @@ from typing import Any, TypeVar, overload
 from urllib.parse import quote
 
 from hub.core.errors import ConfigError, Unavailable
+from hub.core.history import HistoryEvent, HistoryQuery
 from hub.core.model import (
     InboxEvent,
     InboxQuery,
@@ -36,6 +37,7 @@ from hub.core.writes import Outcome, Write
 from hub.store import sqlite_read as read
 from hub.store import sqlite_write as write
 from hub.store.lock import FileLock
+from hub.store.revisions import Revisions
 from hub.store.schema import bring_to_newest
 from hub.store.signals import Signals, Subscription
 from hub.store.threads import ReaderThreads, WriterThread
@@ -52,6 +54,7 @@ _QUERIES: dict[type, Callable[[sqlite3.Connection, Any], Page[Any]]] = {
     WorkflowQuery: read.find_workflows,
     VersionQuery: read.find_versions,
     InboxQuery: read.find_events,
+    HistoryQuery: read.find_history,
 }
 
 
@@ -64,6 +67,7 @@ class SqliteStore:
         self._signals = Signals()
         self._writer: WriterThread | None = None
         self._readers: ReaderThreads | None = None
+        self._revisions = Revisions(write.FIRST_REVISION)  # those of the file as soon as it is open; of the writer's thread
         self._alone = True  # until the first node registers: the lock proves that all nodes in the file are dead
 
     async def open(self) -> None:
@@ -99,7 +103,7 @@ class SqliteStore:
         """
         if not writes:
             return []
-        outcomes, _ = await self._write(lambda db: write.apply(db, writes), lambda applied: self._signals.feed(applied[1]))
+        outcomes, _ = await self._write(lambda db: write.apply(db, writes, self._revisions), lambda applied: self._signals.feed(applied[1]))
         return outcomes
 
     async def renew(self, node: int | None, ttl: timedelta, now: datetime) -> int:
@@ -114,7 +118,7 @@ class SqliteStore:
 
     async def claim(self, node: int, limit: int, now: datetime) -> list[Snapshot]:
         """Claim due instances and those of dead nodes; see `Store.claim`."""
-        return await self._write(partial(write.claim, node=node, limit=limit, now=now))
+        return await self._write(partial(write.claim, node=node, limit=limit, now=now, revs=self._revisions))
 
     async def prune(self, now: datetime, limit: int) -> int:
         """Delete instances whose retention has ended; see `Store.prune`."""
@@ -140,7 +144,9 @@ class SqliteStore:
     async def find(self, query: VersionQuery) -> Page[Version]: ...
     @overload
     async def find(self, query: InboxQuery) -> Page[InboxEvent]: ...
-    async def find(self, query: InstanceQuery | WorkflowQuery | VersionQuery | InboxQuery) -> Page[Any]:
+    @overload
+    async def find(self, query: HistoryQuery) -> Page[HistoryEvent]: ...
+    async def find(self, query: InstanceQuery | WorkflowQuery | VersionQuery | InboxQuery | HistoryQuery) -> Page[Any]:
         """Read one page. Raises: Rejected when the cursor is not of such a list."""
         return await self._read(lambda db: _QUERIES[type(query)](db, query))
 
@@ -215,6 +221,7 @@ class SqliteStore:
         db.execute("PRAGMA user_version = 0")  # what it is; a file that cannot be written says so here, not at the first event
         db.execute("ROLLBACK")
         bring_to_newest(db, self._path)
+        self._revisions = write.open_revisions(db)
         db.execute("PRAGMA foreign_keys = ON")  # not before: migrations build tables anew
 
     def _connect_reader(self) -> sqlite3.Connection:

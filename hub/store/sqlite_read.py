@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from datetime import datetime
 
 from hub.core.errors import Rejected
+from hub.core.history import HistoryEvent, HistoryKind, HistoryQuery
 from hub.core.model import (
     InboxEvent,
     InboxQuery,
@@ -20,6 +21,7 @@ from hub.core.model import (
     InstanceQuery,
     Page,
     Snapshot,
+    State,
     Status,
     Version,
     VersionQuery,
@@ -28,6 +30,8 @@ from hub.core.model import (
 )
 from hub.store import rows
 from hub.store import statements as sql
+
+_OF_BEGINNING, _OF_ATTEMPT, _OF_STATUS = 0, 2, 3  # parts of `statements.HISTORY`
 
 
 def snapshots(db: sqlite3.Connection, keys: Iterable[int]) -> list[Snapshot]:
@@ -84,6 +88,29 @@ def find_events(db: sqlite3.Connection, query: InboxQuery) -> Page[InboxEvent]:
     """Read unconsumed events of an instance."""
     found = db.execute(sql.INBOX_AFTER, (query.instance, query.after, query.limit))
     return Page(items=tuple(rows.event_of(row) for row in found))
+
+
+def find_history(db: sqlite3.Connection, query: HistoryQuery) -> Page[HistoryEvent]:
+    """Read what happened to an instance: first which things in which order, then the entries and attempts of this page only."""
+    found = db.execute(sql.HISTORY, (query.instance, query.after, query.limit + 1)).fetchall()
+    torn = len(found) > query.limit and found[-1][0] == found[-2][0]
+    return Page(items=tuple(_told(db, query.instance, row) for row in (found if torn else found[: query.limit])))
+
+
+def _told(db: sqlite3.Connection, instance: int, row: rows.Row) -> HistoryEvent:
+    rev, part, kind, name, count, number, at, data = row
+    if part == _OF_STATUS:
+        return HistoryEvent(rev=rev, kind=HistoryKind(kind), at=rows.moment(at), data=None if data is None else json.loads(data))
+    if part == _OF_ATTEMPT:
+        attempt = rows.attempt_of(db.execute(sql.ATTEMPT, (instance, kind, name, count, number)).fetchone())
+        return HistoryEvent(rev=rev, kind=HistoryKind.FAILED, at=attempt.ended_at, attempt=attempt)
+    entry = rows.entry_of(db.execute(sql.STEP, (instance, kind, name, count)).fetchone())
+    if part == _OF_BEGINNING:
+        return HistoryEvent(rev=rev, kind=HistoryKind.BEGAN, at=entry.started_at, entry=entry)
+    settled = entry.state in (State.DONE, State.FAILED)
+    changed_at = entry.ended_at if settled else entry.attempt_started_at
+    kind = HistoryKind.SETTLED if settled else HistoryKind.CHANGED
+    return HistoryEvent(rev=rev, kind=kind, at=changed_at or entry.started_at, entry=entry)
 
 
 def _cursor_of(key: int) -> str:

@@ -15,6 +15,7 @@ from datetime import datetime, timedelta
 from itertools import count
 from typing import Any
 
+from hub.core.history import HistoryKind
 from hub.core.lifecycle import Head, decide
 from hub.core.model import NewInstance, Snapshot, Status
 from hub.core.retention import DELIVERY_KEPT
@@ -34,7 +35,10 @@ from hub.core.writes import (
 from hub.store import rows
 from hub.store import statements as sql
 from hub.store.group import SOMETHING_DUE, Alone, Existing, Group, Known, Planned, Rows, answer, due, parts
+from hub.store.revisions import Revisions
 from hub.store.sqlite_read import snapshots
+
+FIRST_REVISION = 1  # 0 is the cursor of who has seen nothing
 
 Signalled = set[int]
 
@@ -57,29 +61,54 @@ def transaction(db: sqlite3.Connection) -> Iterator[None]:
         raise
 
 
+# ---- revisions
+
+
+def open_revisions(db: sqlite3.Connection) -> Revisions:
+    """Return the numbers that no row has yet."""
+    found = db.execute(sql.REVISIONS).fetchone()
+    if found is not None:
+        return Revisions(found[0])
+    with transaction(db):
+        db.execute(sql.FIRST_REVISIONS, (FIRST_REVISION,))
+    return Revisions(FIRST_REVISION)
+
+
+@contextmanager
+def _numbered(db: sqlite3.Connection, revs: Revisions) -> Iterator[None]:
+    """Run the body in one write transaction that keeps the revisions which the body gives to rows from being given again."""
+    with transaction(db):
+        yield
+        used_below = revs.exceeds()
+        if used_below is not None:
+            db.execute(sql.MORE_REVISIONS, (used_below,))
+    if used_below is not None:
+        revs.kept(used_below)
+
+
 # ---- groups
 
 
-def apply(db: sqlite3.Connection, writes: Sequence[Write]) -> tuple[list[Outcome], Signalled]:
+def apply(db: sqlite3.Connection, writes: Sequence[Write], revs: Revisions) -> tuple[list[Outcome], Signalled]:
     """Apply writes in one transaction; return an outcome each and the keys to signal."""
     try:
-        with transaction(db):
-            return _apply(db, writes)
+        with _numbered(db, revs):
+            return _apply(db, writes, revs)
     except Exception as error:
         if is_failure_of_storage(error):
             raise
-    with transaction(db):
-        return _apply_each(db, writes)
+    with _numbered(db, revs):
+        return _apply_each(db, writes, revs)
 
 
-def _apply_each(db: sqlite3.Connection, writes: Sequence[Write]) -> tuple[list[Outcome], Signalled]:
+def _apply_each(db: sqlite3.Connection, writes: Sequence[Write], revs: Revisions) -> tuple[list[Outcome], Signalled]:
     """Apply writes one by one, so that only those fail that cannot be kept."""
     outcomes: list[Outcome] = []
     touched: Signalled = set()
     for write in writes:
         db.execute("SAVEPOINT one")
         try:
-            (outcome,), signalled = _apply(db, [write])
+            (outcome,), signalled = _apply(db, [write], revs)
         except Exception as error:
             if is_failure_of_storage(error):
                 raise
@@ -94,24 +123,24 @@ def _apply_each(db: sqlite3.Connection, writes: Sequence[Write]) -> tuple[list[O
     return outcomes, touched
 
 
-def _apply(db: sqlite3.Connection, writes: Sequence[Write]) -> tuple[list[Outcome], Signalled]:
+def _apply(db: sqlite3.Connection, writes: Sequence[Write], revs: Revisions) -> tuple[list[Outcome], Signalled]:
     outcomes: list[Outcome] = []
     touched: Signalled = set()
     for part in parts(writes):
         if isinstance(part, list):
-            group = Group(_known(db, part))
+            group = Group(_known(db, part, revs))
             outcomes += [group.add(write) for write in part]
             group.finish()
             _run(db, group.rows)
             touched |= group.touched
         else:
-            outcome, signalled = _apply_alone(db, part)
+            outcome, signalled = _apply_alone(db, part, revs)
             outcomes.append(outcome)
             touched |= signalled
     return outcomes, touched
 
 
-def _known(db: sqlite3.Connection, writes: Sequence[Planned]) -> Known:
+def _known(db: sqlite3.Connection, writes: Sequence[Planned], revs: Revisions) -> Known:
     changed: set[int] = set()
     ending: set[int] = set()
     created: list[NewInstance] = []
@@ -123,7 +152,7 @@ def _known(db: sqlite3.Connection, writes: Sequence[Planned]) -> Known:
             changed.add(write.instance)
             if kind is Finish or kind is Steer:
                 ending.add(write.instance)
-    known = _known_heads(db, changed, ending)
+    known = _known_heads(db, changed, ending, revs)
     for new in created:
         _look_up(db, new, known)
     if created:
@@ -132,10 +161,10 @@ def _known(db: sqlite3.Connection, writes: Sequence[Planned]) -> Known:
     return known
 
 
-def _known_heads(db: sqlite3.Connection, changed: Iterable[int], ending: Iterable[int]) -> Known:
+def _known_heads(db: sqlite3.Connection, changed: Iterable[int], ending: Iterable[int], revs: Revisions) -> Known:
     """Load the heads that a group changes, and those of the parents that wait for one of them, which may be `ending`."""
     heads = _heads(db, changed)
-    known = Known(heads=heads, awaited={}, workflows={}, deliveries={}, taken={}, keys=iter(()))
+    known = Known(heads=heads, awaited={}, workflows={}, deliveries={}, taken={}, keys=iter(()), revs=revs.numbers)
     children = [key for key in ending if key in heads and heads[key].parent is not None]
     if children:
         known.awaited = {key: (parent, type) for key, parent, type in db.execute(sql.AWAITED, (json.dumps(children),))}
@@ -176,6 +205,7 @@ def _run(db: sqlite3.Connection, planned: Rows) -> None:
         (sql.TRIGGERED, [(at, workflow) for workflow, at in sorted(planned.triggered.items())]),
         (sql.UPSERT_STEP, planned.steps),
         (sql.UPSERT_ATTEMPT, planned.attempts),
+        (sql.INSERT_HISTORY, planned.history),
         (sql.INSERT_EVENT, planned.events),
         (sql.CONSUME_EVENT, planned.consumed),
         (sql.SHIFT_TIMERS, planned.shifts),
@@ -190,18 +220,18 @@ def _run(db: sqlite3.Connection, planned: Rows) -> None:
 # ---- writes that run alone
 
 
-def _apply_alone(db: sqlite3.Connection, write: Alone) -> tuple[Outcome, Signalled]:
+def _apply_alone(db: sqlite3.Connection, write: Alone, revs: Revisions) -> tuple[Outcome, Signalled]:
     if isinstance(write, RegisterWorkflow):
         return _register(db, write), set()
     if isinstance(write, DeleteWorkflow):
-        return _delete_workflow(db, write)
+        return _delete_workflow(db, write, revs)
     if isinstance(write, Restart):
-        return _restart(db, write)
-    return _delete(db, write)
+        return _restart(db, write, revs)
+    return _delete(db, write, revs)
 
 
-def _delete(db: sqlite3.Connection, write: DeleteInstance) -> tuple[Outcome, Signalled]:
-    group = Group(_known_heads(db, [write.instance], [write.instance]))
+def _delete(db: sqlite3.Connection, write: DeleteInstance, revs: Revisions) -> tuple[Outcome, Signalled]:
+    group = Group(_known_heads(db, [write.instance], [write.instance], revs))
     outcome = group.delete(write.instance)
     if outcome.verdict is not Verdict.APPLIED:
         return outcome, set()
@@ -211,7 +241,7 @@ def _delete(db: sqlite3.Connection, write: DeleteInstance) -> tuple[Outcome, Sig
     return outcome, {write.instance, *group.touched}
 
 
-def _restart(db: sqlite3.Connection, write: Restart) -> tuple[Outcome, Signalled]:
+def _restart(db: sqlite3.Connection, write: Restart, revs: Revisions) -> tuple[Outcome, Signalled]:
     head = _heads(db, [write.instance]).get(write.instance)
     since: int | None = None
     if head is not None and write.origin is not None:
@@ -225,11 +255,15 @@ def _restart(db: sqlite3.Connection, write: Restart) -> tuple[Outcome, Signalled
     if since is None:
         db.execute(sql.FORGET_ATTEMPTS, (write.instance,))
         db.execute(sql.FORGET_STEPS, (write.instance,))
+        db.execute(sql.FORGET_HISTORY, (write.instance,))
     else:
         db.execute(sql.FORGET_ATTEMPTS_SINCE, (write.instance, since))
         db.execute(sql.FORGET_STEPS_SINCE, (write.instance, since))
     db.execute(sql.FORGET_INBOX, (write.instance,))
-    db.execute(sql.UPDATE_RESULT, rows.result_row(head))
+    told = (head.key, next(revs.numbers), HistoryKind.RESTARTED.value, rows.micros(write.at), rows.origin_text(write.origin))
+    db.execute(sql.INSERT_HISTORY, told)
+    db.execute(sql.UPDATE_RESULT, rows.result_row(head, None))
+    db.execute(sql.QUEUED_AGAIN, (next(revs.numbers), head.key))
     return answer(verdict, write.instance, head), {write.instance, *([SOMETHING_DUE] if due(head, write) else [])}
 
 
@@ -249,13 +283,13 @@ def _register(db: sqlite3.Connection, write: RegisterWorkflow) -> Outcome:
     return Outcome(verdict=Verdict.APPLIED, id=version.id)
 
 
-def _delete_workflow(db: sqlite3.Connection, write: DeleteWorkflow) -> tuple[Outcome, Signalled]:
+def _delete_workflow(db: sqlite3.Connection, write: DeleteWorkflow, revs: Revisions) -> tuple[Outcome, Signalled]:
     found = db.execute(sql.WORKFLOW_KEY, (write.name,)).fetchone()
     if found is None:
         return Outcome(verdict=Verdict.MISSING), set()
     keys = [key for (key,) in db.execute(sql.INSTANCES_OF_WORKFLOW, found)]
     children = [key for (key,) in db.execute(sql.LIVE_CHILDREN_OF_WORKFLOW, found)]
-    group = Group(_known_heads(db, children, children))
+    group = Group(_known_heads(db, children, children, revs))
     for child in children:
         group.delete(child)
     group.finish()
@@ -298,19 +332,23 @@ def lease_end(ttl: timedelta, now: datetime) -> int:
     return rows.micros(now + ttl) if ttl else 0
 
 
-def claim(db: sqlite3.Connection, node: int, limit: int, now: datetime) -> list[Snapshot]:
+def claim(db: sqlite3.Connection, node: int, limit: int, now: datetime, revs: Revisions) -> list[Snapshot]:
     """Claim orphans of dead nodes, then due instances by urgency, and read them whole."""
     at, limit = rows.micros(now), max(limit, 0)  # to SQLite a negative limit is none
-    with transaction(db):
+    with _numbered(db, revs):
         keys: list[int] = []
         dead = json.dumps([key for (key,) in db.execute(sql.DEAD_NODES, (at, node))])
         if dead != "[]":
-            db.execute(sql.PAUSE_ORPHANS, (at, dead))
+            for key in [key for (key,) in db.execute(sql.ORPHANS_TO_PAUSE, (dead,))]:
+                db.execute(sql.PAUSE_ORPHAN, (at, key))
+                db.execute(sql.INSERT_HISTORY, (key, next(revs.numbers), HistoryKind.PAUSED.value, at, None))
             keys += [key for (key,) in db.execute(sql.ORPHANS, (dead, limit))]
         keys += [key for (key,) in db.execute(sql.DUE, (at, limit - len(keys)))]
         if not keys:
             return []
-        db.execute(sql.CLAIM, (node, at, json.dumps(keys)))
+        listed = json.dumps([[key, next(revs.numbers), next(revs.numbers)] for key in keys])
+        db.execute(sql.CLAIMED_HISTORY, (at, listed))
+        db.execute(sql.CLAIM, (node, at, listed))
         claimed = {snapshot.instance.key: snapshot for snapshot in snapshots(db, keys)}
     return [claimed[key] for key in keys]
 

@@ -22,7 +22,7 @@ status = ?, node = ?, wish = ?, inbox_seq = ?, wake_at = ?, paused_at = ?, start
 version_ran = ? WHERE key = ?
 """
 UPDATE_HEAD = f"UPDATE instance SET {_SET_HEAD}"
-_SET_END = f"expires_at = ?, ends_as = ?, {_SET_HEAD}"
+_SET_END = f"expires_at = ?, ends_as = ?, ended_rev = ?, {_SET_HEAD}"
 UPDATE_END = f"UPDATE instance SET {_SET_END}"
 UPDATE_RESULT = f"UPDATE instance SET output = ?, error = ?, rollback = ?, {_SET_END}"
 
@@ -44,8 +44,8 @@ WHERE d.trigger = ? AND d.key = ?
 TAKEN = "SELECT key, id, status FROM instance WHERE workflow = ? AND id = ?"
 INSERT_INSTANCE = """
 INSERT INTO instance (key, workflow, id, status, created_at, modified_at, wake_at, node, token, version, source, trigger, dedupe_key,
-schedule_cron, scheduled_at, parent, parent_inbox_type, success_retention, error_retention, params)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+schedule_cron, scheduled_at, parent, parent_inbox_type, success_retention, error_retention, queued_rev, started_rev, params)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
 INSERT_DELIVERY = "INSERT INTO delivery (trigger, key, instance, at) VALUES (?, ?, ?, ?)"
 
@@ -54,19 +54,21 @@ INSERT_DELIVERY = "INSERT INTO delivery (trigger, key, instance, at) VALUES (?, 
 _STEP = """instance, kind, name, count, ordinal, state, started_at, ended_at, attempt, attempt_started_at, wake_at, config, event_type,
 child, output, error"""
 UPSERT_STEP = f"""
-INSERT INTO step ({_STEP}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+INSERT INTO step ({_STEP}, rev) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (instance, kind, name, count) DO UPDATE SET ordinal = excluded.ordinal, state = excluded.state,
 started_at = excluded.started_at, ended_at = excluded.ended_at, attempt = excluded.attempt,
 attempt_started_at = excluded.attempt_started_at, wake_at = excluded.wake_at, config = excluded.config,
-event_type = excluded.event_type, child = excluded.child, output = excluded.output, error = excluded.error
+event_type = excluded.event_type, child = excluded.child, output = excluded.output, error = excluded.error,
+rev = excluded.rev, began_rev = coalesce(step.began_rev, step.rev)
 WHERE step.state NOT IN ('done', 'failed')
 """
 _ATTEMPT = "instance, kind, name, count, number, started_at, ended_at, error"
 UPSERT_ATTEMPT = f"""
-INSERT INTO attempt ({_ATTEMPT}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+INSERT INTO attempt ({_ATTEMPT}, rev) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (instance, kind, name, count, number) DO UPDATE SET
-started_at = excluded.started_at, ended_at = excluded.ended_at, error = excluded.error
+started_at = excluded.started_at, ended_at = excluded.ended_at, error = excluded.error, rev = excluded.rev
 """
+INSERT_HISTORY = "INSERT INTO history (instance, rev, kind, at, data) VALUES (?, ?, ?, ?, ?)"
 INSERT_EVENT = "INSERT INTO inbox (instance, seq, type, payload, sent_at) VALUES (?, ?, ?, ?, ?)"
 CONSUME_EVENT = "DELETE FROM inbox WHERE instance = ? AND seq = ?"
 SHIFT_TIMERS = "UPDATE step SET wake_at = wake_at + ? WHERE instance = ? AND state = 'waiting' AND wake_at IS NOT NULL"
@@ -81,6 +83,8 @@ AND s.name = attempt.name AND s.count = attempt.count AND s.ordinal >= ?2)
 FORGET_STEPS_SINCE = "DELETE FROM step WHERE instance = ? AND ordinal >= ?"
 FORGET_ATTEMPTS = "DELETE FROM attempt WHERE instance = ?"
 FORGET_STEPS = "DELETE FROM step WHERE instance = ?"
+FORGET_HISTORY = "DELETE FROM history WHERE instance = ?"
+QUEUED_AGAIN = "UPDATE instance SET queued_rev = ?, started_rev = NULL WHERE key = ?"
 FORGET_INBOX = "DELETE FROM inbox WHERE instance = ?"
 
 # ---- deleting
@@ -89,7 +93,7 @@ KEEP_DELIVERIES = f"""
 UPDATE delivery SET deleted_id = i.id FROM instance i
 WHERE i.key {IN_KEYS} AND delivery.trigger = i.trigger AND delivery.key = i.dedupe_key
 """
-DELETE_CHILDREN = tuple(f"DELETE FROM {table} WHERE instance {IN_KEYS}" for table in ("step", "attempt", "inbox"))
+DELETE_CHILDREN = tuple(f"DELETE FROM {table} WHERE instance {IN_KEYS}" for table in ("step", "attempt", "inbox", "history"))
 DELETE_INSTANCES = f"DELETE FROM instance WHERE key {IN_KEYS}"
 INSTANCES_OF_WORKFLOW = "SELECT key FROM instance WHERE workflow = ?"
 LIVE_CHILDREN_OF_WORKFLOW = "SELECT key FROM instance WHERE workflow = ? AND parent IS NOT NULL AND ended_at IS NULL ORDER BY key"
@@ -99,6 +103,12 @@ EXPIRED = "SELECT key FROM instance WHERE expires_at <= ? ORDER BY expires_at, k
 PRUNE_ORPHANS = """
 DELETE FROM delivery WHERE (trigger, key) IN (SELECT trigger, key FROM delivery WHERE deleted_id IS NOT NULL AND at < ? ORDER BY at LIMIT ?)
 """
+
+# ---- revisions
+
+REVISIONS = "SELECT used_below FROM revision"
+FIRST_REVISIONS = "INSERT INTO revision (used_below) VALUES (?)"
+MORE_REVISIONS = "UPDATE revision SET used_below = ?"
 
 # ---- workflows
 
@@ -119,15 +129,22 @@ DELETE FROM node WHERE lease_until = 0 AND NOT EXISTS
 (SELECT 1 FROM instance i WHERE i.ended_at IS NULL AND i.node = node.key)
 """
 DEAD_NODES = "SELECT key FROM node WHERE lease_until <= ? AND key <> ?"
-PAUSE_ORPHANS = """
+ORPHANS_TO_PAUSE = f"SELECT key FROM instance WHERE ended_at IS NULL AND node {IN_KEYS} AND wish = 'pause' ORDER BY key"
+PAUSE_ORPHAN = """
 UPDATE instance SET status = 'paused', paused_at = ?1, modified_at = ?1, node = NULL, wish = NULL, recoveries = recoveries + 1
-WHERE ended_at IS NULL AND node IN (SELECT value FROM json_each(?2)) AND wish = 'pause'
+WHERE key = ?2
 """
 ORPHANS = f"SELECT key FROM instance WHERE ended_at IS NULL AND node {IN_KEYS} ORDER BY key LIMIT ?"
 DUE = "SELECT key FROM instance WHERE ended_at IS NULL AND node IS NULL AND wake_at <= ? ORDER BY wake_at, key LIMIT ?"
-CLAIM = f"""
-UPDATE instance SET recoveries = recoveries + (node IS NOT NULL), node = ?, token = token + 1, wish = NULL, wake_at = NULL, modified_at = ?,
-status = CASE WHEN status = 'rollingBack' THEN status WHEN started_at IS NULL THEN 'queued' ELSE 'running' END WHERE key {IN_KEYS}
+CLAIMED_HISTORY = """
+INSERT INTO history (instance, rev, kind, at) SELECT i.key, json_extract(j.value, '$[1]'), 'running', ?1
+FROM json_each(?2) j JOIN instance i ON i.key = json_extract(j.value, '$[0]') WHERE i.started_at IS NOT NULL AND i.status <> 'rollingBack'
+AND (SELECT h.kind FROM history h WHERE h.instance = i.key ORDER BY h.rev DESC LIMIT 1) <> 'running'
+"""
+CLAIM = """
+UPDATE instance AS i SET recoveries = recoveries + (node IS NOT NULL), node = ?, token = token + 1, wish = NULL, wake_at = NULL,
+modified_at = ?, status = CASE WHEN status = 'rollingBack' THEN status WHEN started_at IS NULL THEN 'queued' ELSE 'running' END,
+started_rev = coalesce(started_rev, json_extract(j.value, '$[2]')) FROM json_each(?) AS j WHERE i.key = json_extract(j.value, '$[0]')
 """
 NEXT_DUE = "SELECT min(wake_at) FROM instance WHERE ended_at IS NULL AND node IS NULL AND wake_at IS NOT NULL"
 
@@ -143,6 +160,23 @@ INSTANCES = f"{_INSTANCE} WHERE i.key {IN_KEYS}"
 STEPS = f"SELECT {_STEP} FROM step WHERE instance {IN_KEYS} ORDER BY instance, ordinal"
 ATTEMPTS = f"SELECT {_ATTEMPT} FROM attempt WHERE instance {IN_KEYS} ORDER BY instance, ended_at, kind, name, count, number"
 INBOX = f"SELECT instance, seq, type, payload, sent_at FROM inbox WHERE instance {IN_KEYS} ORDER BY instance, seq"
+HISTORY = """
+SELECT coalesce(began_rev, rev) AS rev, 0 AS part, kind, name, count, NULL, NULL, NULL FROM step
+WHERE instance = ?1 AND coalesce(began_rev, rev) > ?2
+UNION ALL SELECT rev, 1, kind, name, count, NULL, NULL, NULL FROM step
+WHERE instance = ?1 AND rev > ?2 AND (began_rev IS NOT NULL OR state IN ('done', 'failed'))
+UNION ALL SELECT rev, 2, kind, name, count, number, NULL, NULL FROM attempt WHERE instance = ?1 AND rev > ?2
+UNION ALL SELECT rev, 3, kind, NULL, NULL, NULL, at, data FROM history WHERE instance = ?1 AND rev > ?2
+UNION ALL SELECT queued_rev, 3, 'queued', NULL, NULL, NULL,
+coalesce((SELECT max(at) FROM history WHERE instance = ?1 AND kind = 'restarted'), created_at), NULL FROM instance
+WHERE key = ?1 AND queued_rev > ?2
+UNION ALL SELECT started_rev, 3, 'started', NULL, NULL, NULL, coalesce(started_at, modified_at), NULL FROM instance
+WHERE key = ?1 AND started_rev > ?2
+UNION ALL SELECT ended_rev, 3, status, NULL, NULL, NULL, ended_at, NULL FROM instance WHERE key = ?1 AND ended_rev > ?2
+ORDER BY 1, 2 LIMIT ?3
+"""
+STEP = f"SELECT {_STEP} FROM step WHERE instance = ? AND kind = ? AND name = ? AND count = ?"
+ATTEMPT = f"SELECT {_ATTEMPT} FROM attempt WHERE instance = ? AND kind = ? AND name = ? AND count = ? AND number = ?"
 INBOX_AFTER = "SELECT instance, seq, type, payload, sent_at FROM inbox WHERE instance = ? AND seq > ? ORDER BY seq LIMIT ?"
 COUNTS = """
 SELECT status, sum(number) FROM (SELECT status, count(*) AS number FROM instance GROUP BY workflow, status) GROUP BY status

@@ -112,6 +112,9 @@ class InstanceTable(SQLModel, table=True):
     error_retention: int | None = Field(default=None, sa_type=BigInteger)
     expires_at: int | None = Field(default=None, sa_type=BigInteger)
     ends_as: str | None = Field(default=None, sa_type=Text)
+    queued_rev: int = Field(sa_type=BigInteger)
+    started_rev: int | None = Field(default=None, sa_type=BigInteger)
+    ended_rev: int | None = Field(default=None, sa_type=BigInteger)
     params: bytes = Field(sa_type=LargeBinary)
     output: bytes | None = Field(default=None, sa_type=LargeBinary)
     error: str | None = Field(default=None, sa_type=Text)
@@ -119,7 +122,10 @@ class InstanceTable(SQLModel, table=True):
 
 
 class StepTable(SQLModel, table=True):
-    """The journal: one row a step, sleep or wait. NULL = the default of the field in `Entry`."""
+    """The journal: one row a step, sleep or wait. NULL = the default of the field in `Entry`.
+
+    `rev` is the revision of the last change, `began_rev` that of the first record; NULL = the same.
+    """
 
     __tablename__ = "step"
     __table_args__: ClassVar[Any] = {"sqlite_with_rowid": False}
@@ -138,6 +144,8 @@ class StepTable(SQLModel, table=True):
     config: str | None = Field(default=None, sa_type=Text)
     event_type: str | None = Field(default=None, sa_type=Text)
     child: str | None = Field(default=None, sa_type=Text)
+    rev: int = Field(sa_type=BigInteger)
+    began_rev: int | None = Field(default=None, sa_type=BigInteger)
     output: bytes | None = Field(default=None, sa_type=LargeBinary)
     error: str | None = Field(default=None, sa_type=Text)
 
@@ -155,7 +163,32 @@ class AttemptTable(SQLModel, table=True):
     number: int = Field(primary_key=True, sa_type=Integer)
     started_at: int = Field(sa_type=BigInteger)
     ended_at: int = Field(sa_type=BigInteger)
+    rev: int = Field(sa_type=BigInteger)
     error: str = Field(sa_type=Text)
+
+
+class HistoryTable(SQLModel, table=True):
+    """What happened to an instance and cannot be seen from its head or its journal: one row a change of status or restart.
+
+    The creation, the first start and the end have no row: they are revisions in the head, which keeps a plain instance as cheap as it is.
+    """
+
+    __tablename__ = "history"
+    __table_args__: ClassVar[Any] = {"sqlite_with_rowid": False}
+
+    instance: int = Field(primary_key=True, sa_type=BigInteger)
+    rev: int = Field(primary_key=True, sa_type=BigInteger)
+    kind: str = Field(sa_type=Text)
+    at: int = Field(sa_type=BigInteger)
+    data: str | None = Field(default=None, sa_type=Text)
+
+
+class RevisionTable(SQLModel, table=True):
+    """One row: the number below which every revision may have been used."""
+
+    __tablename__ = "revision"
+
+    used_below: int = Field(primary_key=True, sa_type=_NUMBER, sa_column_kwargs={"autoincrement": False})
 
 
 class InboxTable(SQLModel, table=True):

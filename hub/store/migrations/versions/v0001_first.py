@@ -86,6 +86,9 @@ def _instances() -> None:
         sa.Column("error_retention", sa.BigInteger),
         sa.Column("expires_at", sa.BigInteger),
         sa.Column("ends_as", sa.Text),
+        sa.Column("queued_rev", sa.BigInteger, nullable=False),
+        sa.Column("started_rev", sa.BigInteger),
+        sa.Column("ended_rev", sa.BigInteger),
         sa.Column("params", sa.LargeBinary, nullable=False),
         sa.Column("output", sa.LargeBinary),
         sa.Column("error", sa.Text),
@@ -121,6 +124,8 @@ def _journal() -> None:
         sa.Column("config", sa.Text),
         sa.Column("event_type", sa.Text),
         sa.Column("child", sa.Text),
+        sa.Column("rev", sa.BigInteger, nullable=False),
+        sa.Column("began_rev", sa.BigInteger),
         sa.Column("output", sa.LargeBinary),
         sa.Column("error", sa.Text),
         sqlite_with_rowid=False,
@@ -134,9 +139,20 @@ def _journal() -> None:
         sa.Column("number", sa.Integer, primary_key=True, nullable=False),
         sa.Column("started_at", sa.BigInteger, nullable=False),
         sa.Column("ended_at", sa.BigInteger, nullable=False),
+        sa.Column("rev", sa.BigInteger, nullable=False),
         sa.Column("error", sa.Text, nullable=False),
         sqlite_with_rowid=False,
     )
+    op.create_table(
+        "history",
+        sa.Column("instance", sa.BigInteger, primary_key=True, nullable=False),
+        sa.Column("rev", sa.BigInteger, primary_key=True, nullable=False),
+        sa.Column("kind", sa.Text, nullable=False),
+        sa.Column("at", sa.BigInteger, nullable=False),
+        sa.Column("data", sa.Text),
+        sqlite_with_rowid=False,
+    )
+    op.create_table("revision", sa.Column("used_below", _NUMBER, primary_key=True, nullable=False, autoincrement=False))
     op.create_table(
         "inbox",
         sa.Column("instance", sa.BigInteger, primary_key=True, nullable=False),
