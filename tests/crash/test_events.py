@@ -43,6 +43,7 @@ class Turnstile(FaultyStore):
 
     def __init__(self, folder: Path) -> None:
         super().__init__(file_store(folder), Fault(), folder / "grave")
+        self.loaded = asyncio.Event()
         self.read = asyncio.Event()
         self.go = asyncio.Event()
 
@@ -60,6 +61,7 @@ class Waiter(Noted):
     async def run(self, event: WorkflowEvent, step: Any) -> Any:
         async def until_the_event_is_read(ctx: Ctx) -> None:
             self.start(event, ctx)
+            self.env.TURNSTILE.loaded.set()
             await self.env.TURNSTILE.read.wait()
 
         await step.do("read", until_the_event_is_read)
@@ -73,6 +75,7 @@ class Asker(Noted):
     async def run(self, event: WorkflowEvent, step: Any) -> Any:
         async def until_the_event_is_read(ctx: Ctx) -> None:
             self.start(event, ctx)
+            self.env.TURNSTILE.loaded.set()
             await self.env.TURNSTILE.read.wait()
 
         await step.do("read", until_the_event_is_read)
@@ -93,6 +96,7 @@ async def meet(stage: Stage) -> Any:
     turnstile, workflow = Turnstile(stage.folder), stage.task["workflow"]
     async with node(stage.folder, _PROGRAMS, store=turnstile, TURNSTILE=turnstile) as engine:
         await engine.create(CreateRequest(workflow=workflow, params={"n": 1}, id="it"))
+        await turnstile.loaded.wait()  # an event that came before would be loaded with the instance
         await engine.send_event(workflow, "it", "signal", "hello")
         return codec.decode((await ended(engine, workflow, "it")).output or b"null")
 
