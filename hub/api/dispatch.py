@@ -14,7 +14,8 @@ from aiohttp import BasicAuth, web
 from pydantic import TypeAdapter
 
 from hub.api import body, responses
-from hub.api.operation import Call, Operation, Scope
+from hub.api.live import LiveStreams
+from hub.api.operation import Call, Live, Operation, Scope
 from hub.api.responses import WebHandler, guarded
 from hub.core.errors import NotFound, Rejected
 from hub.core.ports import Log
@@ -25,23 +26,26 @@ _CHALLENGE = 'Basic realm="Trigger Hub", charset="UTF-8"'
 class Dispatcher:
     """Makes server handlers of operations."""
 
-    def __init__(self, *, account: str, token: str, max_body_bytes: int, log: Log) -> None:
+    def __init__(self, *, account: str, token: str, max_body_bytes: int, log: Log, streams: LiveStreams) -> None:
         self._account = account
         self._credential = f"Bearer {token}".encode() if token else None
         self._max_body_bytes = max_body_bytes
         self._log = log
+        self._streams = streams
 
     def bind(self, operation: Operation) -> WebHandler:
         """Return the server handler of an operation."""
         shape: TypeAdapter[Any] | None = None if operation.body is None else TypeAdapter(operation.body)
 
-        async def handle(request: web.Request) -> web.Response:
+        async def handle(request: web.Request) -> web.StreamResponse:
             self._admit(request, operation.scope)
             query = None if operation.query is None else body.parse_query(request, operation.query)
             content = None
             if shape is not None:
                 content = body.parse(request, await body.read(request, self._max_body_bytes), shape)
-            return responses.of_answer(await operation.handler(Call(path=request.match_info, query=query, body=content)))
+            call = Call(path=request.match_info, query=query, body=content, last_event=request.headers.get("last-event-id"))
+            answer = await operation.handler(call)
+            return await self._streams.send(request, answer) if isinstance(answer, Live) else responses.of_answer(answer)
 
         return guarded(handle, self._log)
 

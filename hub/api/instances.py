@@ -12,9 +12,18 @@ from hub.api import problems
 from hub.api.bulk import Terminations
 from hub.api.describe import describe_instance, describe_step
 from hub.api.envelope import Note, result_info, timestamp
-from hub.api.operation import Answer, Call
+from hub.api.operation import Answer, Call, Live
 from hub.api.results import CreatedItem, DeletedBatch, DeletedItem, DeleteFault, Done, EventSent, InstanceItem, JobState, StatusChange
-from hub.api.shapes import CreateBody, DeleteBatchBody, DescribeQuery, InstanceListQuery, StatusBody, StepQuery, TerminateAllQuery
+from hub.api.shapes import (
+    CreateBody,
+    DeleteBatchBody,
+    DescribeQuery,
+    InstanceListQuery,
+    StatusBody,
+    StepQuery,
+    SubscribeQuery,
+    TerminateAllQuery,
+)
 from hub.api.workflows import Directory
 from hub.core.clock import Clock
 from hub.core.codec import parse_json
@@ -82,6 +91,11 @@ class Instances:
         snapshot = await self._engine.describe(call.workflow, call.instance)
         return Answer(result=describe_step(snapshot, call.query.name, Kind(call.query.type), call.query.attempt))
 
+    async def subscribe(self, call: Call[SubscribeQuery, None]) -> Live:
+        """Follow one instance: its history, then what happens."""
+        cursor = call.query.cursor if call.last_event is None else _number(call.last_event)
+        return Live(events=await self._engine.subscribe(call.workflow, call.instance, cursor, call.query.types))
+
     async def edit_status(self, call: Call[None, StatusBody]) -> Answer:
         """Pause, resume, terminate or restart an instance."""
         body = call.body
@@ -144,6 +158,12 @@ def _request(workflow: str, body: CreateBody) -> CreateRequest:
     return CreateRequest(
         workflow=workflow, id=body.instance_id, params=_params(body.params), source=Source.API, retention=retention
     )
+
+
+def _number(last_event: str) -> int:
+    if not (last_event.isascii() and last_event.isdecimal()):
+        raise Rejected(f'Last-Event-ID: "{last_event}" is not the number of an event', code="subscription.invalid_options")
+    return int(last_event)
 
 
 def _params(value: Any) -> Any:

@@ -89,7 +89,7 @@ def _responses(operation: Operation, schemas: Schemas) -> dict[str, Any]:
     for word in _error_words(operation):
         by_status[problems.status(word)].append(f"{problems.number(word)} {word}")
     for status, told in sorted(by_status.items()):
-        failure = shown if status == 503 and not operation.enveloped else {"$ref": _REF.format(model="Failure")}
+        failure = shown if status == 503 and operation.scope is Scope.OPEN else {"$ref": _REF.format(model="Failure")}
         content = {"application/json": {"schema": failure}}
         responses[str(status)] = {"description": "; ".join(told), "content": content}
     return responses

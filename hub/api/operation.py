@@ -5,7 +5,7 @@ Values only; knows no server and no resource. The same row feeds the router, the
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Generic, TypeVar
@@ -13,6 +13,7 @@ from typing import Any, Generic, TypeVar
 from pydantic import BaseModel
 
 from hub.api.envelope import Note, ResultInfo
+from hub.core.stream import InstanceEvent
 
 Q = TypeVar("Q")
 B = TypeVar("B")
@@ -33,6 +34,7 @@ class Call(Generic[Q, B]):
     path: Mapping[str, str]
     query: Q
     body: B
+    last_event: str | None = None  # what a stream that was cut off had told last
 
     @property
     def workflow(self) -> str:
@@ -63,7 +65,14 @@ class Plain:
     status: int = 200
 
 
-Handler = Callable[[Call[Any, Any]], Awaitable[Answer | Plain]]
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Live:
+    """Events that go out as they come."""
+
+    events: AsyncIterator[InstanceEvent]
+
+
+Handler = Callable[[Call[Any, Any]], Awaitable[Answer | Plain | Live]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

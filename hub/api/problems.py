@@ -52,6 +52,7 @@ _TABLE: dict[str, tuple[int, int]] = {
     "instance.cannot_restart": (409, 10915),
     "instance.cannot_send_event": (409, 10916),
     "instance.invalid_retention": (400, 10917),
+    "subscription.invalid_options": (400, 10918),
     "unavailable": (503, 10920),
     "origin.forbidden": (403, 10921),
     "rate_limit": (429, 10922),

@@ -182,6 +182,15 @@ class StepDetail(TypedDict):
     child: NotRequired[ChildItem]
 
 
+class EventItem(TypedDict):
+    """One event of a stream, its `data`. The other fields depend on the type: stepName, attempt, output, error and more."""
+
+    instanceId: str
+    eventId: int
+    timestamp: int
+    type: str
+
+
 class StatusChange(TypedDict):
     """The status after a verb."""
 

@@ -96,6 +96,12 @@ def _instance_rows(instances: Instances) -> tuple[Operation, ...]:
             "getStep", _INSTANCE + "/step", instances.step, "Read one step of an instance with its whole output.",
             query=shapes.StepQuery, result=results.StepDetail, errors=(*_NO_INSTANCE, "step.not_found"),
         ),
+        _read(
+            "subscribeInstance", _INSTANCE + "/subscribe", instances.subscribe,
+            "Follow an instance by server-sent events: its history, then what happens, until it has ended.",
+            query=shapes.SubscribeQuery, result=results.EventItem, enveloped=False, content_type="text/event-stream",
+            errors=(*_NO_INSTANCE, "subscription.invalid_options", "unavailable"),
+        ),
         _write(
             "editInstanceStatus", "PATCH", _INSTANCE + "/status", instances.edit_status, "Pause, resume, terminate or restart an instance.",
             body=shapes.StatusBody, result=results.StatusChange, errors=(*_NO_INSTANCE, *cannot),

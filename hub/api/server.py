@@ -22,6 +22,7 @@ from hub.api.gateway import DASHBOARD, HOOKS, Gateway
 from hub.api.health import Vitals
 from hub.api.instances import Instances
 from hub.api.listen import cannot_listen, reachable, take_port
+from hub.api.live import HEARTBEAT_S, LiveStreams
 from hub.api.openapi import document
 from hub.api.operation import Operation, Scope
 from hub.api.responses import guarded
@@ -45,6 +46,7 @@ class ApiOptions:
     token: SecretStr = field(default=SecretStr(""))
     max_body_bytes: int = 4 * 1024 * 1024  # room for a payload of 1 MiB whose every character is escaped; the engine has the exact limit
     shutdown_s: float = 10.0
+    heartbeat_s: float = HEARTBEAT_S
     version: str = "0"
 
 
@@ -71,6 +73,7 @@ class ApiServer:
         clock = clock or SystemClock()
         directory = Directory(engine)
         self._terminations = Terminations(engine, clock, self._log)
+        self._streams = LiveStreams(self._log, options.heartbeat_s)
         vitals = Vitals(engine, metrics, lambda: self._document)
         self.operations = operations(
             Workflows(engine, directory), Instances(engine, directory, self._terminations, clock), vitals
@@ -114,6 +117,7 @@ class ApiServer:
 
     async def stop(self) -> None:
         """Refuse new connections, let running requests finish until the deadline, end background jobs. Safe twice and without start."""
+        self._streams.stop()
         runner, self._runner = self._runner, None
         if runner is not None:
             await runner.cleanup()
@@ -130,6 +134,7 @@ class ApiServer:
             token=options.token.get_secret_value(),
             max_body_bytes=options.max_body_bytes,
             log=self._log,
+            streams=self._streams,
         )
         _add_operations(app.router, dispatcher, self.operations)
         for path in (API_ROOT, API_ROOT + "/{tail:.*}"):

@@ -113,6 +113,18 @@ class StepQuery(BaseModel):
     attempt: int | None = Field(default=None, ge=1)
 
 
+class SubscribeQuery(BaseModel):
+    """Which events of an instance. A stream that was cut off goes on with the header `Last-Event-ID`, which beats `cursor`."""
+
+    cursor: int | None = Field(default=None, ge=0, description="eventId of the last event that was seen")
+    filter: str | None = Field(default=None, max_length=1000, description="types of events, with commas between; default all")
+
+    @property
+    def types(self) -> list[str] | None:
+        """The wanted types; None = all."""
+        return None if self.filter is None else [type.strip() for type in self.filter.split(",")]
+
+
 class TerminateAllQuery(BaseModel):
     """Which instances to terminate; without a status all that have not ended."""
 

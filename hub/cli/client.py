@@ -9,6 +9,8 @@ from __future__ import annotations
 import errno
 import json
 import os
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any
@@ -21,6 +23,7 @@ from hub.cli.exits import Exit, Stop, of_status
 from hub.cli.options import Target
 
 _TIMEOUT = aiohttp.ClientTimeout(total=60, sock_connect=5)  # a busy hub answers late; an absent one must be known soon
+_ENDLESS = aiohttp.ClientTimeout(total=None, sock_connect=5, sock_read=60)  # the hub gives a sign of life every 15 seconds
 _SHOWN_CHARS = 200  # of a body that is not the hub's
 
 
@@ -63,6 +66,22 @@ class Client:
         """Change a resource; the body is JSON text."""
         return await self._request("PATCH", path, body=body)
 
+    async def follow(self, *path: str, **query: str | int | None) -> AsyncIterator[dict[str, Any]]:
+        """Yield the events of a stream as they come, until it ends."""
+        with self._told_failures():
+            async with self._open_session().get(
+                self._address(path, query),
+                allow_redirects=False,
+                timeout=_ENDLESS,
+                headers={"accept": "text/event-stream"},
+            ) as response:
+                if response.content_type != "text/event-stream":
+                    self._open(response, await response.read())
+                    raise Stop(self._foreign(response, b""))
+                async for line in _lines(response.content):
+                    if line.startswith(b"data: "):
+                        yield json.loads(line.removeprefix(b"data: "))
+
     async def delete(self, *path: str) -> Answer:
         """Delete a resource."""
         return await self._request("DELETE", path)
@@ -70,15 +89,25 @@ class Client:
     async def _request(
         self, method: str, path: tuple[str, ...], *, query: dict[str, str | int | None] | None = None, body: str | None = None
     ) -> Answer:
-        if self._session is None:
-            raise RuntimeError("use the client as an async context manager")
         headers = {"content-type": "application/json"} if body is not None else {}
         data = None if body is None else body.encode()
-        try:
-            async with self._session.request(
+        with self._told_failures():
+            async with self._open_session().request(
                 method, self._address(path, query or {}), data=data, headers=headers, allow_redirects=False
             ) as response:
                 return self._open(response, await response.read())
+        raise AssertionError  # a failure has been told above
+
+    def _open_session(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            raise RuntimeError("use the client as an async context manager")
+        return self._session
+
+    @contextmanager
+    def _told_failures(self) -> Iterator[None]:
+        """Turn what goes wrong between here and the hub into a message with a cure."""
+        try:
+            yield
         except aiohttp.InvalidURL as error:
             raise Stop(f'"{self._target.url}" is not an address of a hub: {error}; check --url (HUB_URL)', Exit.USAGE) from error
         except TimeoutError as error:
@@ -120,6 +149,15 @@ class Client:
     def _unreachable(self, reason: str) -> str:
         cure = "start it with `hub dev`, or give its address with --url (HUB_URL)"
         return f"cannot reach the hub at {self._target.url}: {reason[:1].lower()}{reason[1:]}; {cure}"
+
+
+async def _lines(content: aiohttp.StreamReader) -> AsyncIterator[bytes]:
+    """Yield lines of any length: a value of a megabyte is one line."""
+    rest = b""
+    async for part in content.iter_any():
+        *lines, rest = (rest + part).split(b"\n")
+        for line in lines:
+            yield line
 
 
 def _reason(error: OSError) -> str:

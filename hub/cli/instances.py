@@ -122,6 +122,31 @@ async def describe(
     screen.show(render.instance(name, instance_id, found, Viewer.here(), output=step_output, limit=truncate_output_limit))
 
 
+@command(app, "tail")
+async def tail(
+    call: Call,
+    name: Name,
+    id: Annotated[str, typer.Argument(metavar="ID", help="Id of the instance, or `latest`.")] = LATEST,
+    filter: Annotated[
+        str | None, typer.Option("--filter", metavar="TYPES", help="Only events of these types, with commas between.", show_default=False)
+    ] = None,
+    cursor: Annotated[
+        int | None, typer.Option("--cursor", min=0, metavar="NUMBER", help="Only events after this one.", show_default=False)
+    ] = None,
+) -> None:
+    """Print what happened to an instance, and what happens until it ends."""
+    from hub.cli import render
+    from hub.cli.words import Viewer
+
+    viewer = Viewer.here()
+    instance_id = await _resolve(call, name, id)
+    async for event in call.client.follow(name, "instances", instance_id, "subscribe", filter=filter, cursor=cursor):
+        if call.json:
+            screen.show_line(event)
+        else:
+            screen.show([render.event(event, viewer)])
+
+
 @command(app, "send-event")
 async def send_event(
     call: Call,

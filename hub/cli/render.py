@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 from rich import box
@@ -217,6 +218,28 @@ def _attempts(attempts: Sequence[Json], viewer: Viewer) -> Table:
             row.append(_error(attempt["error"]) if attempt.get("error") else "")
         rows.append(row)
     return _table(["Start", "End", "Duration", "State", *(["Error"] if failed else [])], rows)
+
+
+_FRAME = frozenset({"instanceId", "eventId", "timestamp", "type", "stepName", "config"})
+
+
+def event(item: Json, viewer: Viewer) -> Text:
+    """Show one event of a stream on one line: number, time, type, step, and what else it tells."""
+    type = str(item.get("type"))
+    when = datetime.fromtimestamp(item.get("timestamp", 0) / 1000, UTC)
+    line = Text(f"{item.get('eventId')}  {viewer.moment(when)}  ", style="dim")
+    line.append(safe(type.ljust(24)), style=_event_style(type))
+    words = [str(item["stepName"])] if item.get("stepName") else []
+    for key in [key for key in item if key not in _FRAME]:
+        value = item[key]
+        words.append(f"{key}={value if isinstance(value, int) else json.dumps(value, separators=(',', ':'), ensure_ascii=False)}")
+    return line.append(safe("  " + " ".join(words)) if words else "")
+
+
+def _event_style(type: str) -> str:
+    if type.endswith(("errored", "timed_out", "terminated")):
+        return "red"
+    return "green" if type.endswith("completed") else ""
 
 
 # ---- pieces

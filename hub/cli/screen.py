@@ -38,11 +38,18 @@ def show(parts: Iterable[RenderableType]) -> None:
     out = console(sys.stdout)
     for part in parts:
         out.print(part, soft_wrap=isinstance(part, (str, Text)))
+    sys.stdout.flush()
 
 
 def show_json(value: Any) -> None:
     """Write a value as indented JSON."""
     sys.stdout.write(json.dumps(value, indent=4, ensure_ascii=False) + "\n")
+
+
+def show_line(value: Any) -> None:
+    """Write a value as one line of JSON, at once."""
+    sys.stdout.write(json.dumps(value, ensure_ascii=False) + "\n")
+    sys.stdout.flush()
 
 
 def note(message: str) -> None:

@@ -6,7 +6,7 @@ when it returns; `start` returns when ready, `stop` waits and is safe twice.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, ClassVar, Protocol, overload, runtime_checkable
@@ -33,6 +33,7 @@ from hub.core.model import (
     WorkflowQuery,
     WorkflowRecord,
 )
+from hub.core.stream import InstanceEvent
 from hub.core.writes import Outcome, RestartPoint, Verb, Write
 
 # ---- triggers
@@ -268,6 +269,15 @@ class Engine(Protocol):
 
     async def instance(self, workflow: str, id: str) -> Instance:
         """Return the head of an instance with output and error; `id` may be `latest`. Raises: NotFound."""
+        ...
+
+    async def subscribe(
+        self, workflow: str, id: str, cursor: int | None = None, filter: Collection[str] | None = None
+    ) -> AsyncIterator[InstanceEvent]:
+        """Return the events of an instance after event `cursor`, from its history and then live, of all types or those in `filter`.
+
+        They end with the instance, when it is deleted, or when the hub stops. Raises: NotFound, Rejected.
+        """
         ...
 
     @overload

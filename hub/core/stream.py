@@ -1,45 +1,46 @@
 """The story of an instance as numbered events, told from its history. Pure: history in, events out; no clock, no store, no event loop.
 
-A history item says what one commit left behind; a store may have forgotten earlier states of an entry, so an item is never taken as a
-difference: whatever must have happened before it and has not been told yet is told first. The invariant: an event's id grows with the
-`rev` of its item, so whoever comes back with the last id that it saw misses nothing.
+A store keeps the last state of an entry and when it began, so an item is never taken as a difference: an attempt that must have begun and
+has not been told yet is told first. The invariant: an event's id grows with the `rev` of its item, so whoever comes back with the last id
+that it saw misses nothing.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from hub.core.codec import plain
 from hub.core.errors import ErrorInfo, Rejected
-from hub.core.model import Attempt, Entry, Instance, Kind, State, Status, StepConfig
+from hub.core.history import HistoryEvent, HistoryKind
+from hub.core.model import Attempt, Entry, Instance, Kind, State, StepConfig
 from hub.core.retry import describe_config
 
 REDACTED = "[REDACTED]"  # stands for the output of a step that its author hides
-IDS = 16  # event ids of one history item: more than it can tell at once
+IDS = 4  # event ids of one revision: a step that is written once tells that many events
 _DEFAULTS = StepConfig()
 _EPOCH = datetime.fromtimestamp(0, UTC)
 _MS = timedelta(milliseconds=1)
 
 TERMINAL = frozenset({"workflow_completed", "workflow_errored", "workflow_terminated"})
 _STATUS_TYPES = {
-    Status.QUEUED: "workflow_queued",
-    Status.RUNNING: "workflow_running",
-    Status.PAUSED: "workflow_paused",
-    Status.WAITING_FOR_PAUSE: "workflow_waiting_for_pause",
-    Status.WAITING: "workflow_waiting",
-    Status.ROLLING_BACK: "rollback_started",
-    Status.COMPLETE: "workflow_completed",
-    Status.ERRORED: "workflow_errored",
-    Status.TERMINATED: "workflow_terminated",
+    HistoryKind.QUEUED: "workflow_queued",
+    HistoryKind.STARTED: "workflow_started",
+    HistoryKind.RUNNING: "workflow_running",
+    HistoryKind.PAUSED: "workflow_paused",
+    HistoryKind.WAITING_FOR_PAUSE: "workflow_waiting_for_pause",
+    HistoryKind.WAITING: "workflow_waiting",
+    HistoryKind.ROLLING_BACK: "rollback_started",
+    HistoryKind.COMPLETE: "workflow_completed",
+    HistoryKind.ERRORED: "workflow_errored",
+    HistoryKind.TERMINATED: "workflow_terminated",
 }
 _ATTEMPTED = tuple(f"{what}_{how}" for what in ("step", "attempt") for how in ("started", "completed", "errored"))
 TYPES = frozenset(
     {
         *_STATUS_TYPES.values(),
-        "workflow_started",
         *_ATTEMPTED,
         *(f"rollback_{type}" for type in _ATTEMPTED),
         *("sleep_started", "sleep_completed"),
@@ -47,22 +48,6 @@ TYPES = frozenset(
         *("rollback_completed", "rollback_errored"),
     }
 )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HistoryEvent:
-    """What one commit did to an instance: a new `status`, an `entry` as it was left, or a failed `attempt` of an entry.
-
-    `rev` is the item's own number within the instance, in order of commit; it goes on growing over restarts. With `began` it is the first
-    record of an entry, which may have come further since: only its beginning is told here.
-    """
-
-    rev: int
-    at: datetime
-    status: Status | None = None
-    entry: Entry | None = None
-    attempt: Attempt | None = None  # together with its entry
-    began: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,10 +95,8 @@ def check_options(cursor: Any, filter: Any) -> tuple[int, frozenset[str] | None]
 class _Told:
     """How far one entry has been told."""
 
-    began: datetime
     started: int = 0  # the last attempt whose start has been told
-    ended: int = 0
-    settled: bool = False
+    waiting: Entry | None = None  # the entry as it backs off after its last attempt
 
 
 _Line = tuple[str, datetime, dict[str, Any]]
@@ -126,127 +109,109 @@ class Stream:
         self.ended = False
         self._cursor = cursor
         self._filter = filter
-        self._status: Status | None = None
-        self._started = False
+        self._rev = 0
+        self._number = 0  # of the next event of that revision
         self._told: dict[tuple[Kind, str, int], _Told] = {}
 
     def tell(self, head: Instance, history: Iterable[HistoryEvent]) -> Iterator[InstanceEvent]:
-        """Tell what follows; `history` goes on where the last call stopped, from the first item. `head` is as new as the history."""
+        """Tell what follows. `history` goes on where the last call stopped, from the first item on; `head` is at least as new."""
         for item in history:
-            for number, (type, at, fields) in enumerate(self._lines(head, item), start=1):
-                event = InstanceEvent(id=item.rev * IDS + number, type=type, at=at, instance_id=head.id, fields=fields)
+            if item.rev != self._rev:
+                self._rev, self._number = item.rev, 0
+            for type, at, fields in self._lines(head, item):
+                event = InstanceEvent(id=item.rev * IDS + self._number, type=type, at=at, instance_id=head.id, fields=fields)
+                self._number += 1
                 self.ended = event.terminal
                 if event.id > self._cursor and (self._filter is None or type in self._filter):
                     yield event
 
     def _lines(self, head: Instance, item: HistoryEvent) -> Iterator[_Line]:
-        if self._status is None and item.status is not Status.QUEUED:
-            self._status = Status.QUEUED
-            yield "workflow_queued", head.created_at, {}
-        if item.status is not None:
-            yield from self._status_lines(head, item.status, item.at)
-        if item.entry is not None:
-            yield from self._start(head, item.entry.started_at)
-            yield from self._entry_lines(_beginning(item.entry) if item.began else item.entry, item.attempt)
+        if item.kind in _STATUS_TYPES:
+            yield from _status_lines(head, item)
+        elif item.attempt is not None:
+            yield from self._failed_lines(item.attempt)
+        elif item.entry is not None:
+            yield from self._entry_lines(item.kind, item.entry)
 
-    # ---- the instance
+    def _failed_lines(self, failed: Attempt) -> Iterator[_Line]:
+        told = self._told.setdefault((failed.kind, failed.name, failed.count), _Told())
+        prefix, name = _prefix(failed.kind), {"stepName": f"{failed.name}-{failed.count}", "attempt": failed.number}
+        yield from _attempt_start(told, failed.number, failed.started_at, prefix, name)
+        fields = {**name, **_failure(failed.error)}
+        waiting = told.waiting
+        if waiting is not None and waiting.attempt == failed.number and waiting.wake_at is not None:
+            fields["retryDelayMs"] = (waiting.wake_at - failed.ended_at) // _MS
+        yield f"{prefix}attempt_errored", failed.ended_at, fields
 
-    def _status_lines(self, head: Instance, status: Status, at: datetime) -> Iterator[_Line]:
-        if status is self._status or status not in _STATUS_TYPES:
-            return
-        was, self._status = self._status, status
-        if status is Status.QUEUED and (head.started_at is None or head.started_at > at):
-            self._started = False  # restarted; an instance that only waits for another node had begun before
-        fresh = not self._started
-        if status not in (Status.QUEUED, Status.TERMINATED):
-            yield from self._start(head, at)
-        if status is Status.RUNNING and fresh:
-            return
-        if head.rollback is not None and was is Status.ROLLING_BACK and status in (Status.ERRORED, Status.TERMINATED):
-            error = head.rollback.error
-            yield ("rollback_completed", at, {}) if head.rollback.complete else ("rollback_errored", at, _failure(error))
-        yield _STATUS_TYPES[status], at, self._status_fields(head, status)
-
-    def _start(self, head: Instance, at: datetime) -> Iterator[_Line]:
-        """Tell that the instance began to run: what ran only shortly never had that status on disk."""
-        if not self._started:
-            self._started = True
-            yield "workflow_started", head.started_at or at, {"params": plain(head.params)}
-
-    def _status_fields(self, head: Instance, status: Status) -> dict[str, Any]:
-        if status is Status.COMPLETE:
-            return {"output": None if head.output is None else plain(head.output)}
-        if status is Status.ERRORED or (status is Status.PAUSED and head.error is not None):
-            return _failure(head.error)
-        return {}
-
-    # ---- its journal
-
-    def _entry_lines(self, entry: Entry, failed: Attempt | None) -> Iterator[_Line]:
+    def _entry_lines(self, kind: HistoryKind, entry: Entry) -> Iterator[_Line]:
         key = (entry.kind, entry.name, entry.count)
-        told = self._told.get(key)
-        fresh = told is None or told.began != entry.started_at  # an entry of the same name after a restart is another one
-        if told is None or fresh:
-            told = self._told[key] = _Told(entry.started_at)
+        if kind is HistoryKind.BEGAN:
+            self._told[key] = _Told()  # after a restart an entry of the same name is another one
+        told = self._told.setdefault(key, _Told())
+        told.waiting = entry if entry.state is State.WAITING else None
         if entry.kind in (Kind.SLEEP, Kind.EVENT):
-            yield from _wait_lines(entry, told, fresh=fresh)
-            return
-        prefix = "rollback_" if entry.kind is Kind.ROLLBACK else ""
-        for type, at, fields in _step_lines(entry, failed, told, fresh=fresh):
-            yield prefix + type, at, {"stepName": entry.target, **fields}
+            yield from _wait_lines(kind, entry)
+        else:
+            yield from _step_lines(kind, entry, told)
 
 
-def _beginning(entry: Entry) -> Entry:
-    """Return an entry as it was when it was recorded first."""
-    return replace(entry, state=State.RUNNING, attempt=1, attempt_started_at=None, ended_at=None, output=None, error=None)
+def _status_lines(head: Instance, item: HistoryEvent) -> Iterator[_Line]:
+    fields: dict[str, Any] = {}
+    if item.kind is HistoryKind.STARTED:
+        fields = {"params": plain(head.params)}
+    elif item.kind is HistoryKind.COMPLETE:
+        fields = {"output": None if head.output is None else plain(head.output)}
+    elif item.kind is HistoryKind.ERRORED or (item.kind is HistoryKind.PAUSED and head.error is not None):
+        fields = _failure(head.error)
+    if item.kind in (HistoryKind.ERRORED, HistoryKind.TERMINATED) and head.rollback is not None:
+        rollback = head.rollback
+        yield ("rollback_completed", item.at, {}) if rollback.complete else ("rollback_errored", item.at, _failure(rollback.error))
+    yield _STATUS_TYPES[item.kind], item.at, fields
 
 
-def _wait_lines(entry: Entry, told: _Told, *, fresh: bool) -> Iterator[_Line]:
+def _wait_lines(kind: HistoryKind, entry: Entry) -> Iterator[_Line]:
     name = {"stepName": entry.target}
     sleeps = entry.kind is Kind.SLEEP
-    if fresh and sleeps:
+    if kind is HistoryKind.BEGAN and sleeps:
         until = entry.wake_at or entry.started_at
         yield "sleep_started", entry.started_at, {**name, "durationMs": (until - entry.started_at) // _MS}
-    elif fresh:
+    elif kind is HistoryKind.BEGAN:
         yield "wait_started", entry.started_at, {**name, "eventType": entry.event_type}
-    if entry.state in (State.DONE, State.FAILED) and not told.settled:
-        told.settled = True
+    elif kind is HistoryKind.SETTLED:
         type = "sleep_completed" if sleeps else "wait_completed" if entry.state is State.DONE else "wait_timed_out"
         yield type, entry.ended_at or entry.started_at, name
 
 
-def _step_lines(entry: Entry, failed: Attempt | None, told: _Told, *, fresh: bool) -> Iterator[_Line]:
+def _step_lines(kind: HistoryKind, entry: Entry, told: _Told) -> Iterator[_Line]:
     """Tell of a step, a rollback handler, or a workflow that was started, which has one attempt."""
-    if fresh:
-        yield "step_started", entry.started_at, _start_fields(entry)
-    if failed is not None:
-        yield from _attempt_lines(told, failed.number, failed.started_at, failed.ended_at, _attempt_failure(entry, failed))
+    prefix, name = _prefix(entry.kind), {"stepName": entry.target}
+    if kind is HistoryKind.BEGAN:
+        yield f"{prefix}step_started", entry.started_at, {**name, **_start_fields(entry)}
+        yield from _attempt_start(told, 1, entry.started_at, prefix, {**name, "attempt": 1})
         return
-    if told.settled or (entry.state is State.WAITING and entry.kind is not Kind.CHILD):
+    if kind is HistoryKind.CHANGED and entry.state is State.WAITING:
         return  # between two attempts: the item of the failed attempt tells of it
-    began = entry.attempt_started_at or entry.started_at
-    if entry.state not in (State.DONE, State.FAILED):
-        yield from _attempt_lines(told, entry.attempt, began, None, None)
+    attempt, began = {**name, "attempt": entry.attempt}, entry.attempt_started_at or entry.started_at
+    yield from _attempt_start(told, entry.attempt, began, prefix, attempt)
+    if kind is HistoryKind.CHANGED:
         return
-    ended = entry.ended_at or began
-    yield from _attempt_lines(told, entry.attempt, began, ended, _failure(entry.error) if entry.state is State.FAILED else None)
-    told.settled = True
+    ended, failure = entry.ended_at or began, _failure(entry.error)
     if entry.state is State.DONE:
-        yield "step_completed", ended, _output(entry)
+        yield f"{prefix}attempt_completed", ended, attempt
+        yield f"{prefix}step_completed", ended, {**name, **_output(entry)}
     else:
-        yield "step_errored", ended, _failure(entry.error) if entry.kind is Kind.ROLLBACK else {}
+        yield f"{prefix}attempt_errored", ended, {**attempt, **failure}
+        yield f"{prefix}step_errored", ended, {**name, **failure} if entry.kind is Kind.ROLLBACK else name
 
 
-def _attempt_lines(
-    told: _Told, number: int, began: datetime, ended: datetime | None, failure: dict[str, Any] | None
-) -> Iterator[_Line]:
+def _attempt_start(told: _Told, number: int, began: datetime, prefix: str, fields: dict[str, Any]) -> Iterator[_Line]:
     if told.started < number:
         told.started = number
-        yield "attempt_started", began, {"attempt": number}
-    if ended is not None and told.ended < number:
-        told.ended = number
-        type = "attempt_completed" if failure is None else "attempt_errored"
-        yield type, ended, {"attempt": number, **(failure or {})}
+        yield f"{prefix}attempt_started", began, fields
+
+
+def _prefix(kind: Kind) -> str:
+    return "rollback_" if kind is Kind.ROLLBACK else ""
 
 
 def _start_fields(entry: Entry) -> dict[str, Any]:
@@ -256,13 +221,6 @@ def _start_fields(entry: Entry) -> dict[str, Any]:
         workflow, _, id = (entry.child or "").partition("/")  # names of workflows hold no slash, ids may
         return {"child": {"workflow_name": workflow, "instance_id": id}}
     return {}
-
-
-def _attempt_failure(entry: Entry, failed: Attempt) -> dict[str, Any]:
-    fields = _failure(failed.error)
-    if entry.state is State.WAITING and entry.attempt == failed.number and entry.wake_at is not None:
-        fields["retryDelayMs"] = (entry.wake_at - failed.ended_at) // _MS
-    return fields
 
 
 def _output(entry: Entry) -> dict[str, Any]:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from typing import Any
 
 from hub.core import codec
 from hub.core.admission import BATCH, check_derived_id
 from hub.core.errors import ErrorInfo, HubError, Rejected
-from hub.core.model import Instance, Source, Status
+from hub.core.model import Instance, Kind, Source, Status
 from hub.core.ports import BatchCreated, CreateRequest, Engine
 from hub.core.retention import read_retention
 from hub.core.writes import RestartPoint, Verb
+
+_KINDS = {"do": Kind.STEP, "sleep": Kind.SLEEP, "waitForEvent": Kind.EVENT, "workflow": Kind.CHILD}
 
 
 class WorkflowBinding:
@@ -103,13 +105,29 @@ class WorkflowInstance:
     async def restart(self, options: Mapping[str, Any] | None = None) -> None:
         """Run it again from the start, or from a step: `restart({"from": {"name": "charge", "count": 1}})`. Raises: Conflict."""
         origin = (options or {}).get("from")
-        point = None if origin is None else RestartPoint(name=origin["name"], count=origin.get("count", 1))
+        point = None
+        if origin is not None:
+            kind = _KINDS.get(origin.get("type", "do"))
+            if kind is None:
+                raise Rejected(f'restart: from.type is one of {", ".join(_KINDS)}, not "{origin["type"]}"', code="instance.invalid_options")
+            point = RestartPoint(name=origin["name"], count=origin.get("count", 1), kind=kind)
         await self._engine.restart(self._workflow, self.id, point)
 
     async def send_event(self, event: Mapping[str, Any] | None = None, /, *, type: str | None = None, payload: Any = None) -> None:
         """Send an event: `send_event(type="approved", payload={…})`, or the same in one dict. Raises: Rejected, Conflict."""
         given = {"type": type, "payload": payload, **(event or {})}
         await self._engine.send_event(self._workflow, self.id, given["type"] or "", given["payload"])
+
+    async def subscribe(
+        self, options: Mapping[str, Any] | None = None, /, *, cursor: int | None = None, filter: Collection[str] | None = None
+    ) -> AsyncIterator[dict[str, Any]]:
+        """Iterate over its events, from its history and then live: `async for event in instance.subscribe(filter=["step_completed"])`.
+
+        `cursor` is the `eventId` of the last event that was seen; both may come in one dict. Raises: NotFound, Rejected.
+        """
+        given = {"cursor": cursor, "filter": filter, **(options or {})}
+        async for event in await self._engine.subscribe(self._workflow, self.id, given["cursor"], given["filter"]):
+            yield event.shown()
 
     async def delete(self) -> None:
         """Forget it; a running one is stopped. Raises: NotFound."""

@@ -6,7 +6,7 @@ Owns nothing but their order: start store → committer → runner, stop in reve
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -27,6 +27,7 @@ from hub.core.model import (
     WorkflowRecord,
 )
 from hub.core.ports import BatchCreated, Created, CreateRequest, Log, Store
+from hub.core.stream import InstanceEvent, check_options
 from hub.core.workflow import WorkflowEntrypoint
 from hub.core.writes import RegisterWorkflow, RestartPoint, Verb
 from hub.engine.bus import Bus
@@ -36,6 +37,7 @@ from hub.engine.intake import Intake
 from hub.engine.maintenance import Maintenance
 from hub.engine.rehearsal import Rehearsal
 from hub.engine.runner import Runner, RunnerOptions, Wiring
+from hub.engine.subscribe import Subscriptions
 from hub.engine.telemetry import Telemetry
 from hub.engine.threads import ThreadPool
 
@@ -78,6 +80,7 @@ class EmbeddedEngine:
         self._bus = Bus(self._committer, self._runner, self.telemetry, intake)
         self._maintenance = Maintenance(store, clock, log, options.prune_every)
         self._pruning: asyncio.Task[None] | None = None
+        self._subscriptions = Subscriptions(store)
         self._control = Control(store, self._committer, self._runner, clock, options.payload_bytes)
 
     @property
@@ -99,6 +102,7 @@ class EmbeddedEngine:
 
     async def stop(self) -> None:
         """Drain the runner, flush the committer, close the store. Intake has stopped before."""
+        self._subscriptions.stop()
         if self._pruning is not None:
             self._pruning.cancel()
             await asyncio.gather(self._pruning, return_exceptions=True)
@@ -149,6 +153,13 @@ class EmbeddedEngine:
     async def instance(self, workflow: str, id: str) -> Instance:
         """Return one instance with output and error; see `Control.instance`."""
         return await self._control.instance(workflow, id)
+
+    async def subscribe(
+        self, workflow: str, id: str, cursor: int | None = None, filter: Collection[str] | None = None
+    ) -> AsyncIterator[InstanceEvent]:
+        """Return the events of an instance; see `Engine.subscribe`."""
+        check_options(cursor, filter)
+        return self._subscriptions.follow(await self._control.instance(workflow, id, heads=True), cursor, filter)
 
     async def workflow(self, name: str) -> WorkflowRecord:
         """Return one workflow; see `Control.workflow`."""

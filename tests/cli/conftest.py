@@ -54,9 +54,9 @@ class RecordedHub:
         body = {"success": False, "errors": [{"code": code, "message": message}], "messages": [], "result": None}
         self.answers[f"{method} {_ROOT}{path}"] = (status, "application/json", json.dumps(body))
 
-    def send(self, method: str, path: str, text: str) -> None:
-        """Answer a request with a page that is no hub's."""
-        self.answers[f"{method} {_ROOT}{path}"] = (200, "text/html", text)
+    def send(self, method: str, path: str, text: str, kind: str = "text/html") -> None:
+        """Answer a request with a page that is no hub's, or a text of another kind."""
+        self.answers[f"{method} {_ROOT}{path}"] = (200, kind, text)
 
     async def handle(self, request: web.Request) -> web.Response:
         line = f"{request.method} {request.raw_path}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from rich.text import Text
@@ -145,6 +146,58 @@ async def test_an_id_of_a_schedule_travels_whole(recorded_hub: RecordedHub) -> N
     outcome = await call("workflows", "instances", "describe", "starter", "*/30 * * * *-1786001400000", env=recorded_hub.env)
 
     assert outcome.code == 0, outcome.err
+
+
+def streamed(*events: dict[str, Any]) -> str:
+    """Write events as the hub sends them, with signs of life in between."""
+    frame = {"instanceId": "i", "timestamp": 1795327200000}
+    blocks = [
+        f"id: {number}\nevent: {event['type']}\ndata: {json.dumps({**frame, 'eventId': number, **event})}\n\n"
+        for number, event in enumerate(events, start=4)
+    ]
+    return ": the stream is alive\n\n" + ": the stream is alive\n\n".join(blocks)
+
+
+async def test_tail_prints_a_line_an_event(recorded_hub: RecordedHub) -> None:
+    stream = streamed(
+        {"type": "step_started", "stepName": "charge-1", "config": {"timeout": 1}},
+        {"type": "attempt_errored", "stepName": "charge-1", "attempt": 1, "error": {"name": "E", "message": "\x1b[2J"}, "retryDelayMs": 5},
+        {"type": "workflow_completed", "output": {"big": "x" * 1000}},
+    )
+    recorded_hub.answer("GET", "/starter/instances/latest?simple=true", recorded("complete"))
+    recorded_hub.send("GET", "/starter/instances/order-7/subscribe?filter=step_started&cursor=3", stream, "text/event-stream")
+
+    outcome = await call(
+        "workflows", "instances", "tail", "starter", "--filter", "step_started", "--cursor", "3", env=recorded_hub.env
+    )
+
+    assert (outcome.code, outcome.err) == (0, "")
+    assert outcome.out.splitlines() == [
+        "4  11/22/2026, 6:00:00 AM  step_started              charge-1",
+        '5  11/22/2026, 6:00:00 AM  attempt_errored           charge-1 attempt=1 error={"name":"E","message":"\\u001b[2J"} retryDelayMs=5',
+        f'6  11/22/2026, 6:00:00 AM  workflow_completed        output={{"big":"{"x" * 1000}"}}',
+    ]
+
+
+async def test_tail_writes_json_a_line_an_event(recorded_hub: RecordedHub) -> None:
+    recorded_hub.send("GET", "/starter/instances/i/subscribe", streamed({"type": "workflow_queued"}), "text/event-stream")
+
+    outcome = await call("workflows", "instances", "tail", "starter", "i", "--json", env=recorded_hub.env)
+
+    assert json.loads(outcome.out) == {"instanceId": "i", "timestamp": 1795327200000, "eventId": 4, "type": "workflow_queued"}
+
+
+async def test_tail_of_nothing_is_refused_like_everything_else(recorded_hub: RecordedHub) -> None:
+    recorded_hub.refuse("GET", "/starter/instances/i/subscribe", 404, 10400, "(instance.not_found) no such instance")
+    recorded_hub.send("GET", "/other/instances/i/subscribe", "<html>")
+
+    refused = await call("workflows", "instances", "tail", "starter", "i", env=recorded_hub.env)
+    foreign = await call("workflows", "instances", "tail", "other", "i", env=recorded_hub.env)
+    absent = await call("workflows", "instances", "tail", "starter", "i", "--url", "http://127.0.0.1:1")
+
+    assert (refused.code, refused.err) == (4, "error: (instance.not_found) no such instance [code: 10400]\n")
+    assert "not as a hub does" in foreign.err
+    assert "cannot reach the hub" in absent.err
 
 
 # ---- changing
