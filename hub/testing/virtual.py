@@ -50,6 +50,10 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         """Whether a thread works for this loop."""
         return self._in_threads > 0
 
+    async def shutdown_default_executor(self, timeout: float | None = None) -> None:
+        """Wait for the threads for as long as they take; virtual time would outrun any timeout."""
+        await super().shutdown_default_executor()
+
     def run_in_executor(self, executor: Any, func: Callable[..., Any], *args: Any) -> Any:  # type: ignore[override]
         """Run a call in a thread; time stands still until it is done."""
         future = super().run_in_executor(executor, func, *args)
