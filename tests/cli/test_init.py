@@ -26,9 +26,9 @@ async def test_init_writes_the_starter_under_the_new_name(tmp_path: Path) -> Non
     written = tomllib.loads((tmp_path / "shop" / "hub.toml").read_text(encoding="utf-8"))
     starter = tomllib.loads((STARTER / "hub.toml").read_text(encoding="utf-8"))
     assert written == {**starter, "name": "shop"}
-    for file in ("workflows.py", "README.md", ".gitignore"):
+    for file in ("workflows.py", "test_workflows.py", "README.md", ".gitignore"):
         assert (tmp_path / "shop" / file).read_bytes() == (STARTER / file).read_bytes()
-    assert names(tmp_path / "shop") == {"hub.toml", "workflows.py", "README.md", ".gitignore"}
+    assert names(tmp_path / "shop") == {"hub.toml", "workflows.py", "test_workflows.py", "README.md", ".gitignore"}
 
 
 async def test_init_tells_the_next_step_and_it_works(tmp_path: Path) -> None:
