@@ -10,15 +10,29 @@ if TYPE_CHECKING:
     from hub.testing.kit import AsyncRun, AsyncWorkflows
     from hub.testing.modify import Modifier
     from hub.testing.plain import Run, Workflows
+    from hub.testing.plugin import OpenAsyncWorkflows, OpenWorkflows
     from hub.testing.recorded import Replayed
     from hub.testing.virtual import VirtualClock, VirtualLoop
 
-__all__ = ["AsyncRun", "AsyncWorkflows", "Modifier", "Replayed", "Run", "VirtualClock", "VirtualLoop", "Workflows"]
+__all__ = [
+    "AsyncRun",
+    "AsyncWorkflows",
+    "Modifier",
+    "OpenAsyncWorkflows",
+    "OpenWorkflows",
+    "Replayed",
+    "Run",
+    "VirtualClock",
+    "VirtualLoop",
+    "Workflows",
+]
 
 _HOMES = {
     "AsyncRun": "hub.testing.kit",
     "AsyncWorkflows": "hub.testing.kit",
     "Modifier": "hub.testing.modify",
+    "OpenAsyncWorkflows": "hub.testing.plugin",
+    "OpenWorkflows": "hub.testing.plugin",
     "Replayed": "hub.testing.recorded",
     "Run": "hub.testing.plain",
     "VirtualClock": "hub.testing.virtual",

@@ -20,6 +20,13 @@ from hub.testing import AsyncWorkflows, Workflows
 from tests.testing.programs import Default, Fails, Order, Sleeper, Starts, TwoWaits
 
 
+class Parent(WorkflowEntrypoint):
+    """Runs an order as its child."""
+
+    async def run(self, event: WorkflowEvent, step: WorkflowStep) -> Any:
+        return await step.run_workflow("an order", "order", {"item": "tea"}, id="child")
+
+
 @pytest.fixture
 def orders() -> Iterator[Workflows]:
     with Workflows(Order, Starts, Default, env={"calls": [], "REGION": "eu"}) as workflows:
@@ -162,6 +169,16 @@ def test_an_instance_that_the_program_creates_can_be_awaited_before_it_exists(or
     assert started.output()["order"] == {"item": "tea"}
     assert [(run.workflow, run.id == "started") for run in orders.instances()] == [("starts", False), ("order", True)]
     assert [run.id for run in orders.instances("order")] == ["started"]
+
+
+def test_prescriptions_reach_the_children_of_a_workflow() -> None:
+    with Workflows(Order, Parent, env={"calls": []}) as workflows:
+        workflows.instance("child", "order").mock_step_result("reserve", "mocked")
+        workflows.mock_event("approved", "yes")
+        run = workflows.create(workflow="parent")
+        assert run.output()["reservation"] == "mocked"
+        assert run.wait_for_step_result("an order")["approval"] == "yes"
+        assert workflows.instance("child", "order").status()["status"] == "complete"
 
 
 def test_the_verbs_of_an_instance_work_as_in_a_program(orders: Workflows) -> None:

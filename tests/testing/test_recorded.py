@@ -221,6 +221,56 @@ def test_a_step_between_two_attempts_is_not_tried_again(tmp_path: Path) -> None:
     assert replayed(file, Failing).asks == 'step "second" number 1'
 
 
+class Undoing(WorkflowEntrypoint):
+    """Books, and takes it back when the payment fails."""
+
+    async def run(self, event: WorkflowEvent, step: WorkflowStep) -> None:
+        async def undo(output: str) -> None:
+            done.append(f"undo {output}")
+
+        async def pay() -> None:
+            raise LookupError("no money")
+
+        await step.do("book", note("book"), rollback=undo)
+        await step.do("pay", pay, config={"retries": {"limit": 0, "delay": 0}})
+
+
+def test_a_rollback_is_not_done_again(tmp_path: Path) -> None:
+    with Workflows(Undoing) as workflows:
+        run = workflows.create()
+        run.wait_for_status("errored")
+        file = run.record(tmp_path / "undone.json")
+    assert done == ["book", "undo book"]
+    result = replayed(file, Undoing)
+    assert (result.status, result.error.message) == (Status.ERRORED, "no money")
+
+
+class Parent(WorkflowEntrypoint):
+    """Runs two children, one after the other."""
+
+    async def run(self, event: WorkflowEvent, step: WorkflowStep) -> list[Any]:
+        return [await step.run_workflow(name, "old", {"name": name}) for name in ("one", "two")]
+
+
+def test_recorded_children_are_not_started_again(tmp_path: Path) -> None:
+    class Another(WorkflowEntrypoint):
+        async def run(self, event: WorkflowEvent, step: WorkflowStep) -> None:
+            await step.run_workflow("three", "old")
+
+    with Workflows(Parent, Old) as workflows:
+        workflows.mock_event("approved", "yes")
+        run = workflows.create(workflow="parent")
+        under_way = run.record(tmp_path / "begun.json")
+        output = run.output()
+        complete = run.record(tmp_path / "ended.json")
+        done.clear()
+        assert workflows.replay(complete).output == output
+        assert workflows.replay(under_way).asks == 'workflow "one" number 1'
+    with Workflows(Another, Old) as workflows, pytest.raises(Nondeterminism, match='asks for workflow "three".*has workflow "one"'):
+        workflows.replay(complete, workflow="another")
+    assert done == []
+
+
 def test_a_program_that_neither_asks_nor_ends_is_told(waiting: Path) -> None:
     class New(WorkflowEntrypoint):
         async def run(self, event: WorkflowEvent, step: WorkflowStep) -> None:

@@ -5,9 +5,13 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+import aiohttp
 import pytest
 
+from hub.app import App
 from hub.project import borrowed, forget, load_project
+from hub.settings import load_settings
+from hub.testing import VirtualClock
 
 CLASS = "class {name}(WorkflowEntrypoint):\n    async def run(self, event, step):\n        return 1\n"
 HEAD = "from hub import WorkflowEntrypoint\n"
@@ -100,3 +104,43 @@ def test_a_borrowed_project_leaves_what_was_there_before(project: Path) -> None:
     digests(project)
     assert not {name for name in set(sys.modules) - before if name.split(".")[0] in {"main", "bills", "orders", "money"}}
     assert sys.path == path
+
+
+# ---- in a hub
+
+SETTINGS = """
+name = "shop"
+main = "main.py"
+[[workflows]]
+name = "order"
+class_name = "Order"
+[[workflows]]
+name = "bill"
+class_name = "Bill"
+"""
+
+
+async def versions(project: Path) -> dict[str, int]:
+    """Start the hub once and return how many versions it knows of each workflow."""
+    app = App(load_settings(project, overrides={"server": {"port": 0}}, environ={}), clock=VirtualClock())
+    with borrowed(project):
+        await app.start()
+        try:
+            async with aiohttp.ClientSession(app.url) as session:
+                counts = {}
+                for name in ("order", "bill"):
+                    async with session.get(f"/client/v4/accounts/local/workflows/{name}/versions") as response:
+                        counts[name] = len((await response.json())["result"])
+                return counts
+        finally:
+            await app.stop()
+
+
+async def test_each_start_with_changed_code_registers_a_version_of_the_changed_workflow_only(project: Path) -> None:
+    (project / "hub.toml").write_text(SETTINGS)
+    assert await versions(project) == {"order": 1, "bill": 1}
+    assert await versions(project) == {"order": 1, "bill": 1}
+    (project / "money.py").write_text(FILES["money.py"] + "LATER = True\n")
+    assert await versions(project) == {"order": 1, "bill": 2}
+    (project / "money.py").write_text(FILES["money.py"])
+    assert await versions(project) == {"order": 1, "bill": 2}  # as it was before
