@@ -38,7 +38,7 @@ from hub.core.writes import (
     Verdict,
     Write,
 )
-from hub.store import rows
+from hub.store import columns, rows
 from hub.store.rows import Row
 
 SOMETHING_DUE = 0  # the signal that is no key: keys start at 1
@@ -90,8 +90,9 @@ class Rows:
     consumed: list[Row] = field(default_factory=list)
     shifts: list[Row] = field(default_factory=list)  # by how many microseconds the timers of an instance move
     heads: list[Row] = field(default_factory=list)
-    ends: list[Row] = field(default_factory=list)  # heads that were terminated
     results: list[Row] = field(default_factory=list)  # heads whose result changes too
+    ends: list[Row] = field(default_factory=list)  # heads that were terminated
+    all: list[Row] = field(default_factory=list)  # heads of which anything may have changed
 
 
 def parts(writes: Sequence[Write]) -> Iterator[list[Planned] | Alone]:
@@ -123,6 +124,7 @@ class Group:
         self._known = known
         self._revs = known.revs
         self._ended: dict[int, int] = {}  # the revision of the end, by key
+        self._rare: set[int] = set()  # keys of heads with columns that a plain instance never fills
         self.rows = Rows()
         self.touched: set[int] = set()
 
@@ -136,13 +138,15 @@ class Group:
         if head is None:
             return answer(Verdict.MISSING, write.instance, head)
         paused_at, was = head.paused_at, head.status
+        if head.ends_as is not None:
+            self._rare.add(head.key)
         verdict = decide(head, write)
         if verdict is Verdict.APPLIED:
             self._ADDED[type(write)](self, write, head)
             if head.status is not was:
                 self._tell(head, was)
             if paused_at is not None and head.status is Status.QUEUED:  # resumed
-                self.rows.shifts.append((rows.micros(head.modified_at) - rows.micros(paused_at), head.key))
+                self.rows.shifts.append((columns.micros(head.modified_at) - columns.micros(paused_at), head.key))
         return answer(verdict, write.instance, head)
 
     def finish(self) -> None:
@@ -150,7 +154,11 @@ class Group:
         for key in sorted(self._known.heads):
             head = self._known.heads[key]
             if head.result_changed:
-                self.rows.results.append(rows.result_row(head, self._ended.get(key)))
+                plain = head.ends_as is None and head.expires_at is None and head.rollback is None and key not in self._rare
+                if plain:
+                    self.rows.results.append(rows.result_row(head, self._ended.get(key)))
+                else:
+                    self.rows.all.append(rows.all_row(head, self._ended.get(key)))
             elif head.final and head.changed:
                 self.rows.ends.append(rows.end_row(head, self._ended.get(key)))
             elif head.changed:
@@ -171,7 +179,7 @@ class Group:
         head = rows.born(new, key=key, node=write.node)
         queued, started = next(self._revs), None if write.node is None else next(self._revs)
         self.rows.instances.append(rows.instance_row(new, key=key, workflow=workflow, head=head, queued=queued, started=started))
-        created_at = rows.micros(new.created_at)
+        created_at = columns.micros(new.created_at)
         self.rows.triggered[workflow] = max(created_at, self.rows.triggered.get(workflow, created_at))
         known.heads[key] = head
         known.taken[place] = Existing(key, new.id, head.status)
@@ -215,7 +223,7 @@ class Group:
         if head.final:
             self._ended[head.key] = next(self._revs)
         elif (was, head.status) != (Status.QUEUED, Status.RUNNING) and (head.status is not Status.QUEUED or was is Status.PAUSED):
-            self.rows.history.append((head.key, next(self._revs), head.status.value, rows.micros(head.modified_at), None))
+            self.rows.history.append((head.key, next(self._revs), head.status.value, columns.micros(head.modified_at), None))
 
     def _tell_parent(self, child: Head, at: datetime, end: bytes) -> None:
         """Send the end of a child to its parent, if the parent waits for it.
@@ -261,7 +269,7 @@ class Group:
         """Add nothing: the head tells it all."""
 
     def _send(self, write: SendEvent, head: Head) -> None:
-        self.rows.events.append((head.key, head.inbox_seq, write.type, write.payload, rows.micros(write.at)))
+        self.rows.events.append((head.key, head.inbox_seq, write.type, write.payload, columns.micros(write.at)))
         self.touched.add(head.key)
         self._wake(write, head)
 

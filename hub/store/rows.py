@@ -1,14 +1,13 @@
-"""Rows to values and back: the one place that knows how a value lies in its columns.
+"""Rows to values and back: the one place that knows which columns make up a value, and in which order.
 
-No SQL and no driver here: rows are plain tuples, the same for every database. Times are microseconds since 1970 UTC as integers, so that
-they sort, add and survive every driver unchanged; NULL stands for the default of a field, which keeps rows small.
+No SQL and no driver here: rows are plain tuples, the same for every database. NULL stands for the default of a field, which keeps rows
+small.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from hub.core.errors import ErrorInfo
@@ -23,7 +22,6 @@ from hub.core.model import (
     NewInstance,
     Parent,
     Retention,
-    Rollback,
     Schedule,
     Snapshot,
     Source,
@@ -34,79 +32,23 @@ from hub.core.model import (
     WorkflowRecord,
 )
 from hub.core.retry import dump_config, load_config
-from hub.core.writes import RestartPoint
+from hub.store.columns import (
+    error_of,
+    error_text,
+    length_or_none,
+    length_or_null,
+    micros,
+    micros_or_null,
+    moment,
+    moment_or_none,
+    rollback_of,
+    rollback_text,
+)
 
 Row = tuple[Any, ...]
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND = timedelta(microseconds=1)
 _STATUS = {status.value: status for status in Status}  # a look-up is several times faster than calling the enumeration
-_PLAIN = [None] * 6  # what a head has in the columns that only rollbacks, children and retention fill
 _WISH: dict[str | None, Wish] = {None: Wish.NONE, **{wish.value: wish for wish in Wish}}
-
-
-def micros(at: datetime) -> int:
-    """Return a time as it is stored."""
-    return (at - _EPOCH) // _MICROSECOND
-
-
-def micros_or_null(at: datetime | None) -> int | None:
-    """Return an optional time as it is stored."""
-    return None if at is None else (at - _EPOCH) // _MICROSECOND
-
-
-def moment(stored: int) -> datetime:
-    """Return a stored time."""
-    return _EPOCH + timedelta(microseconds=stored)
-
-
-def moment_or_none(stored: int | None) -> datetime | None:
-    """Return an optional stored time."""
-    return None if stored is None else _EPOCH + timedelta(microseconds=stored)
-
-
-def length_or_null(duration: timedelta | None) -> int | None:
-    """Return an optional duration as it is stored, in microseconds."""
-    return None if duration is None else duration // _MICROSECOND
-
-
-def length_or_none(stored: int | None) -> timedelta | None:
-    """Return an optional stored duration."""
-    return None if stored is None else timedelta(microseconds=stored)
-
-
-# ---- values that lie in one column as JSON
-
-
-def error_text(error: ErrorInfo | None) -> str | None:
-    """Return an error as it is stored; ASCII, so that even half a surrogate pair in a message can be kept."""
-    if error is None:
-        return None
-    return json.dumps(_error_form(error))
-
-
-def error_of(text: str | None) -> ErrorInfo | None:
-    """Return a stored error."""
-    return None if text is None else ErrorInfo(**json.loads(text))
-
-
-def rollback_text(rollback: Rollback | None) -> str | None:
-    """Return the end of a rollback as it is stored."""
-    if rollback is None:
-        return None
-    return json.dumps({"complete": rollback.complete, "error": rollback.error and _error_form(rollback.error)})
-
-
-def rollback_of(text: str | None) -> Rollback | None:
-    """Return the stored end of a rollback."""
-    if text is None:
-        return None
-    kept = json.loads(text)
-    return Rollback(complete=kept["complete"], error=kept["error"] and ErrorInfo(**kept["error"]))
-
-
-def _error_form(error: ErrorInfo) -> dict[str, str | None]:
-    return {"name": error.name, "message": error.message, "stack": error.stack}
 
 
 # ---- instances
@@ -115,6 +57,7 @@ def _error_form(error: ErrorInfo) -> dict[str, str | None]:
 def instance_row(new: NewInstance, *, key: int, workflow: int, head: Head, queued: int, started: int | None) -> Row:
     """Return the row of a new instance; `head` is its state at birth, `queued` and `started` are revisions."""
     schedule, parent, keep = new.schedule, new.parent, new.retention
+    kept = (None, None) if keep is FOR_EVER else (length_or_null(keep.success), length_or_null(keep.error))
     return (
         key,
         workflow,
@@ -133,8 +76,7 @@ def instance_row(new: NewInstance, *, key: int, workflow: int, head: Head, queue
         None if schedule is None else micros(schedule.scheduled_at),
         None if parent is None else parent.key,
         None if parent is None else parent.inbox_type,
-        length_or_null(keep.success),
-        length_or_null(keep.error),
+        *kept,
         queued,
         started,
         new.params,
@@ -165,7 +107,7 @@ def head_of(row: Row) -> Head:
     """Return a stored head; columns as in `statements.HEADS`."""
     (
         key, id, status, node, token, wish, inbox_seq, wake_at, paused_at, started_at, ended_at, modified_at, recoveries,
-        version_ran, *rare,
+        version_ran, rare,
     ) = row  # fmt: skip
     head = Head(
         key=key,
@@ -183,8 +125,8 @@ def head_of(row: Row) -> Head:
         recoveries=recoveries,
         version_ran=version_ran,
     )
-    if rare != _PLAIN:
-        expires_at, ends_as, parent, inbox_type, success, error = rare
+    if rare is not None:
+        expires_at, ends_as, parent, inbox_type, success, error = json.loads(rare)
         head.expires_at = moment_or_none(expires_at)
         head.ends_as = None if ends_as is None else _STATUS[ends_as]
         head.parent, head.retention = _parent(parent, inbox_type), _retention(success, error)
@@ -218,15 +160,20 @@ def head_row(head: Head) -> Row:
 
 
 def result_row(head: Head, ended: int | None) -> Row:
-    """Return the result columns of a head before those of `end_row`; as in `statements.UPDATE_RESULT`."""
+    """Return the result of an instance without rollback and retention, before the columns of `head_row`; as in `statements.UPDATE_RESULT`.
+
+    `ended` is the revision of the end, if the instance has ended.
+    """
+    return (head.output, error_text(head.error), ended, *head_row(head))
+
+
+def all_row(head: Head, ended: int | None) -> Row:
+    """Return all that can change of an instance; as in `statements.UPDATE_ALL`."""
     return (head.output, error_text(head.error), rollback_text(head.rollback), *end_row(head, ended))
 
 
 def end_row(head: Head, ended: int | None) -> Row:
-    """Return what the end of an instance changes, before the columns of `head_row`; as in `statements.UPDATE_END`.
-
-    `ended` is the revision of the end, if the instance has ended.
-    """
+    """Return what a termination changes, before the columns of `head_row`; as in `statements.UPDATE_END`."""
     return (micros_or_null(head.expires_at), None if head.ends_as is None else head.ends_as.value, ended, *head_row(head))
 
 
@@ -338,11 +285,6 @@ def attempt_of(row: Row) -> Attempt:
         ended_at=moment(ended_at),
         error=ErrorInfo(**json.loads(error)),
     )
-
-
-def origin_text(origin: RestartPoint | None) -> str | None:
-    """Return from where an instance was restarted, as the history keeps it."""
-    return None if origin is None else json.dumps({"name": origin.name, "count": origin.count, "kind": origin.kind})
 
 
 def event_of(row: Row) -> InboxEvent:

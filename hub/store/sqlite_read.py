@@ -28,7 +28,7 @@ from hub.core.model import (
     WorkflowQuery,
     WorkflowRecord,
 )
-from hub.store import rows
+from hub.store import columns, rows
 from hub.store import statements as sql
 
 _OF_BEGINNING, _OF_ATTEMPT, _OF_STATUS = 0, 2, 3  # parts of `statements.HISTORY`
@@ -43,7 +43,7 @@ def snapshots(db: sqlite3.Connection, keys: Iterable[int]) -> list[Snapshot]:
 def next_due(db: sqlite3.Connection) -> datetime | None:
     """Return the earliest time at which an unclaimed instance is due."""
     (at,) = db.execute(sql.NEXT_DUE).fetchone()
-    return rows.moment_or_none(at)
+    return columns.moment_or_none(at)
 
 
 def counts(db: sqlite3.Connection) -> dict[Status, int]:
@@ -100,7 +100,7 @@ def find_history(db: sqlite3.Connection, query: HistoryQuery) -> Page[HistoryEve
 def _told(db: sqlite3.Connection, instance: int, row: rows.Row) -> HistoryEvent:
     rev, part, kind, name, count, number, at, data = row
     if part == _OF_STATUS:
-        return HistoryEvent(rev=rev, kind=HistoryKind(kind), at=rows.moment(at), data=None if data is None else json.loads(data))
+        return HistoryEvent(rev=rev, kind=HistoryKind(kind), at=columns.moment(at), data=None if data is None else json.loads(data))
     if part == _OF_ATTEMPT:
         attempt = rows.attempt_of(db.execute(sql.ATTEMPT, (instance, kind, name, count, number)).fetchone())
         return HistoryEvent(rev=rev, kind=HistoryKind.FAILED, at=attempt.ended_at, attempt=attempt)

@@ -32,7 +32,7 @@ from hub.core.writes import (
     Verdict,
     Write,
 )
-from hub.store import rows
+from hub.store import columns, rows
 from hub.store import statements as sql
 from hub.store.group import SOMETHING_DUE, Alone, Existing, Group, Known, Planned, Rows, answer, due, parts
 from hub.store.revisions import Revisions
@@ -41,6 +41,7 @@ from hub.store.sqlite_read import snapshots
 FIRST_REVISION = 1  # 0 is the cursor of who has seen nothing
 
 Signalled = set[int]
+_ENDING = (Finish, Steer)  # after which a child may have ended
 
 
 def is_failure_of_storage(error: BaseException) -> bool:
@@ -145,13 +146,14 @@ def _known(db: sqlite3.Connection, writes: Sequence[Planned], revs: Revisions) -
     ending: set[int] = set()
     created: list[NewInstance] = []
     for write in writes:
-        kind = type(write)
-        if isinstance(write, CreateInstance | StartChild):
+        if isinstance(write, CreateInstance):
             created.append(write.new)
-        if not isinstance(write, CreateInstance):
-            changed.add(write.instance)
-            if kind is Finish or kind is Steer:
-                ending.add(write.instance)
+            continue
+        changed.add(write.instance)
+        if isinstance(write, StartChild):
+            created.append(write.new)
+        elif isinstance(write, _ENDING):
+            ending.add(write.instance)
     known = _known_heads(db, changed, ending, revs)
     for new in created:
         _look_up(db, new, known)
@@ -210,8 +212,9 @@ def _run(db: sqlite3.Connection, planned: Rows) -> None:
         (sql.CONSUME_EVENT, planned.consumed),
         (sql.SHIFT_TIMERS, planned.shifts),
         (sql.UPDATE_HEAD, planned.heads),
-        (sql.UPDATE_END, planned.ends),
         (sql.UPDATE_RESULT, planned.results),
+        (sql.UPDATE_END, planned.ends),
+        (sql.UPDATE_ALL, planned.all),
     ):
         if values:
             db.executemany(statement, values)
@@ -260,15 +263,15 @@ def _restart(db: sqlite3.Connection, write: Restart, revs: Revisions) -> tuple[O
         db.execute(sql.FORGET_ATTEMPTS_SINCE, (write.instance, since))
         db.execute(sql.FORGET_STEPS_SINCE, (write.instance, since))
     db.execute(sql.FORGET_INBOX, (write.instance,))
-    told = (head.key, next(revs.numbers), HistoryKind.RESTARTED.value, rows.micros(write.at), rows.origin_text(write.origin))
+    told = (head.key, next(revs.numbers), HistoryKind.RESTARTED.value, columns.micros(write.at), columns.origin_text(write.origin))
     db.execute(sql.INSERT_HISTORY, told)
-    db.execute(sql.UPDATE_RESULT, rows.result_row(head, None))
+    db.execute(sql.UPDATE_ALL, rows.all_row(head, None))
     db.execute(sql.QUEUED_AGAIN, (next(revs.numbers), head.key))
     return answer(verdict, write.instance, head), {write.instance, *([SOMETHING_DUE] if due(head, write) else [])}
 
 
 def _register(db: sqlite3.Connection, write: RegisterWorkflow) -> Outcome:
-    version, at = write.version, rows.micros(write.version.created_at)
+    version, at = write.version, columns.micros(write.version.created_at)
     found = db.execute(sql.WORKFLOW_KEY, (version.workflow,)).fetchone()
     if found is None:
         named = (str(uuid.uuid4()), version.workflow, version.class_name, write.script_name, at, at)
@@ -314,7 +317,7 @@ def _forget(db: sqlite3.Connection, keys: Sequence[int]) -> None:
 def register_node(db: sqlite3.Connection, lease_until: int, now: datetime, info: dict[str, Any], *, alone: bool) -> int:
     """Add a node and return its number. `alone` = every other node is known to be dead: their leases end."""
     with transaction(db):
-        (node,) = db.execute(sql.INSERT_NODE, (lease_until, rows.micros(now), json.dumps(info))).fetchone()
+        (node,) = db.execute(sql.INSERT_NODE, (lease_until, columns.micros(now), json.dumps(info))).fetchone()
         if alone:
             db.execute(sql.END_OTHER_LEASES, (node,))
             db.execute(sql.FORGET_NODES)
@@ -329,12 +332,12 @@ def renew_node(db: sqlite3.Connection, node: int, lease_until: int) -> bool:
 
 def lease_end(ttl: timedelta, now: datetime) -> int:
     """Return the stored end of a lease; 0, which is always past, for one that is given back."""
-    return rows.micros(now + ttl) if ttl else 0
+    return columns.micros(now + ttl) if ttl else 0
 
 
 def claim(db: sqlite3.Connection, node: int, limit: int, now: datetime, revs: Revisions) -> list[Snapshot]:
     """Claim orphans of dead nodes, then due instances by urgency, and read them whole."""
-    at, limit = rows.micros(now), max(limit, 0)  # to SQLite a negative limit is none
+    at, limit = columns.micros(now), max(limit, 0)  # to SQLite a negative limit is none
     with _numbered(db, revs):
         keys: list[int] = []
         dead = json.dumps([key for (key,) in db.execute(sql.DEAD_NODES, (at, node))])
@@ -357,7 +360,7 @@ def prune(db: sqlite3.Connection, now: datetime, limit: int) -> int:
     """Delete instances whose retention has ended, and deliveries without an instance that no source repeats any more."""
     limit = max(limit, 0)  # to SQLite a negative limit is none
     with transaction(db):
-        keys = [key for (key,) in db.execute(sql.EXPIRED, (rows.micros(now), limit))]
+        keys = [key for (key,) in db.execute(sql.EXPIRED, (columns.micros(now), limit))]
         _forget(db, keys)
-        db.execute(sql.PRUNE_ORPHANS, (rows.micros(now - DELIVERY_KEPT), limit))
+        db.execute(sql.PRUNE_ORPHANS, (columns.micros(now - DELIVERY_KEPT), limit))
     return len(keys)

@@ -6,7 +6,8 @@ No value ever becomes part of a text; lists of numbers travel as one JSON parame
 from __future__ import annotations
 
 from hub.core.model import InstanceQuery
-from hub.store.rows import Row, micros
+from hub.store.columns import micros
+from hub.store.rows import Row
 
 IN_KEYS = "IN (SELECT value FROM json_each(?))"
 
@@ -14,7 +15,8 @@ IN_KEYS = "IN (SELECT value FROM json_each(?))"
 
 HEADS = f"""
 SELECT key, id, status, node, token, wish, inbox_seq, wake_at, paused_at, started_at, ended_at, modified_at, recoveries, version_ran,
-expires_at, ends_as, parent, parent_inbox_type, success_retention, error_retention
+CASE WHEN coalesce(expires_at, ends_as, parent, success_retention, error_retention) IS NOT NULL THEN
+json_array(expires_at, ends_as, parent, parent_inbox_type, success_retention, error_retention) END
 FROM instance WHERE key {IN_KEYS}
 """
 _SET_HEAD = """
@@ -22,9 +24,10 @@ status = ?, node = ?, wish = ?, inbox_seq = ?, wake_at = ?, paused_at = ?, start
 version_ran = ? WHERE key = ?
 """
 UPDATE_HEAD = f"UPDATE instance SET {_SET_HEAD}"
+UPDATE_RESULT = f"UPDATE instance SET output = ?, error = ?, ended_rev = ?, {_SET_HEAD}"
 _SET_END = f"expires_at = ?, ends_as = ?, ended_rev = ?, {_SET_HEAD}"
 UPDATE_END = f"UPDATE instance SET {_SET_END}"
-UPDATE_RESULT = f"UPDATE instance SET output = ?, error = ?, rollback = ?, {_SET_END}"
+UPDATE_ALL = f"UPDATE instance SET output = ?, error = ?, rollback = ?, {_SET_END}"
 
 AWAITED = f"""
 SELECT i.key, i.parent, i.parent_inbox_type FROM instance i JOIN workflow w ON w.key = i.workflow
