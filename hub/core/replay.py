@@ -173,8 +173,8 @@ class Replay:
         return None
 
     def put_back(self, event: InboxEvent) -> None:
-        """Keep an event whose waiter had given up before it could be told."""
-        self._keep(event)
+        """Keep an event whose waiter had given up before it could be told, before all that came later."""
+        self._inbox.setdefault(event.type, deque()).appendleft(event)
 
     def expire(self, entry: Entry) -> None:
         """Forget a waiter whose time is over."""

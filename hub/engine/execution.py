@@ -287,7 +287,7 @@ class Execution:
         quiet = not self._strands or moves == self._moves
         if self._running or self._committing or self._waits.ended:
             self._stay_in_memory()
-        elif self._leaving is Status.QUEUED and self._waits and not self._gated:
+        elif self._leaving is Status.QUEUED and self._waits and not self._gated and not self._strands:
             self._park(Status.WAITING, self._waits.earliest())
         elif self._leaving is not None:
             self._park(self._leaving, self.services.now())

@@ -195,3 +195,12 @@ def test_a_mock_that_could_not_be_stored_is_refused_where_it_is_made(orders: Wor
         orders.mock_step_error("reserve", "never", times=0)
     with pytest.raises(TypeError, match="must be an exception or a text, not <class"):
         orders.mock_step_error("reserve", ValueError)  # type: ignore[arg-type]
+
+
+def test_a_forced_event_timeout_goes_before_an_event_that_is_there_already(orders: Workflows) -> None:
+    orders.force_event_timeout("approval")
+    orders.mock_step_error("reserve", "shop is away", times=1)
+    run = orders.create()
+    run.send_event("approved", {"by": "bob"})
+    run.wait_for_step_result("reserve")
+    assert run.output()["approval"] is None
