@@ -135,6 +135,16 @@ async def test_the_end_of_a_rollback_is_kept_beside_the_error(world: World, roll
     assert (head.status, head.ends_as, head.error, head.rollback) == (Status.ERRORED, None, ERROR, rollback)
 
 
+async def test_a_program_that_ends_before_its_rollback_has_begun_is_no_longer_rolling_back(world: World) -> None:
+    key = await world.born()
+    await world.do(steer(key, Verb.TERMINATE, rollback=True))
+
+    await world.do(finish(key))
+
+    head = await world.head(key)
+    assert (head.status, head.ends_as, head.output, head.error) == (Status.COMPLETE, None, b'"done"', None)
+
+
 async def test_a_plain_termination_ends_a_rollback(world: World) -> None:
     key = await world.born()
 

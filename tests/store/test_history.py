@@ -187,14 +187,22 @@ async def test_a_pause_that_a_dead_node_owed_is_told(world: World) -> None:
     assert (await history(world, key))[-1].at == at(10)
 
 
-async def test_a_node_that_stops_or_dies_tells_nothing(world: World) -> None:
+@pytest.mark.parametrize("woken", [False, True])
+async def test_a_node_that_stops_or_dies_tells_nothing(world: World, woken: bool) -> None:
     key = await world.born()
-    await world.do(park(key, at(4), status=Status.QUEUED))
+    await world.do(Begin(instance=key, token=1, at=at(1)))
+    if woken:
+        await world.do(park(key, at(3)))
+        await claim(world, 3)
+    told = await kinds(world, key)
+    assert told == ["queued", "started", *(["waiting", "running"] if woken else [])]
+
+    await world.do(park(key, at(4), status=Status.QUEUED, token=2 if woken else 1))
     await claim(world, 4)
     other = await world.store.renew(None, LEASE, at(5))
     assert len(await world.store.claim(other, 1, at(10))) == 1
 
-    assert await kinds(world, key) == ["queued", "started"]
+    assert await kinds(world, key) == told
 
 
 @pytest.mark.parametrize(
