@@ -214,7 +214,9 @@ def instances_total(query: InstanceQuery) -> tuple[str, Row]:
 
 def _conditions(query: InstanceQuery, *, listing: bool) -> tuple[list[str], list[object]]:
     # A list wants the order of keys, which the index has for one status only; the plus sign keeps SQLite from sorting a whole workflow.
-    by_key = "+" if listing and query.id is None and len(query.statuses) != 1 else ""
+    # Of a parent there are few, whatever else is asked for.
+    of_parent = "+" if query.parent is not None else ""
+    by_key = of_parent or ("+" if listing and query.id is None and len(query.statuses) != 1 else "")
     found: list[tuple[str, list[object]]] = []
     if query.workflow is not None:
         found.append((f"{by_key}i.workflow = (SELECT key FROM workflow WHERE name = ?)", [query.workflow]))
@@ -224,7 +226,7 @@ def _conditions(query: InstanceQuery, *, listing: bool) -> tuple[list[str], list
         found.append(("i.key = ?", [query.key]))
     if query.statuses:
         statuses = sorted(status.value for status in query.statuses)
-        found.append((f"i.status IN ({', '.join('?' * len(statuses))})", [*statuses]))
+        found.append((f"{of_parent}i.status IN ({', '.join('?' * len(statuses))})", [*statuses]))
     if query.parent is not None:
         found.append(("i.parent = ?", [query.parent]))
     if query.created_from is not None:
