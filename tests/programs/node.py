@@ -1,0 +1,210 @@
+"""One node after the other on one file, in one process: a loop that decides by a seed how long the disk takes, and a store that dies.
+
+A death is abrupt: from then on the store answers nobody, every task of the node is cancelled, and what is on disk stays as it is. The
+invariant: the same seed gives the same run, turn by turn.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+import sqlite3
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+from hub.core.model import Snapshot
+from hub.core.ports import Store
+from hub.core.writes import Finish, Outcome, Write
+from hub.engine.embedded import Definition, EmbeddedEngine
+from hub.engine.runner import RunnerOptions
+from hub.store import store_for
+from hub.store.threads import ReaderThreads
+from hub.testing import VirtualClock, VirtualLoop
+
+from .plain import Entry, OnDisk
+
+T = TypeVar("T")
+
+BEFORE, AFTER, STOP, CIRCLE = "before", "after", "stop", "circle"
+ENDLESS = 1000  # a life with more transactions than that goes round in a circle
+
+
+class SeededLoop(VirtualLoop):
+    """A loop of virtual time without true concurrency: work of threads is done at once, and its result comes when the seed says so."""
+
+    def __init__(self, rng: random.Random) -> None:
+        self._rng = rng
+        self._answered: dict[Any, float] = {}
+        super().__init__()
+
+    def run_in_executor(self, executor: Any, func: Callable[..., Any], *args: Any) -> Any:  # type: ignore[override]
+        """Do the work now; the answers of one executor come in order."""
+        future = self.create_future()
+        try:
+            here = executor is None or isinstance(getattr(func, "__self__", None), ReaderThreads)  # what no thread must own
+            result, error = func(*args) if here else executor.submit(func, *args).result(), None
+        except Exception as raised:
+            result, error = None, raised
+        when = self.time() + self._rng.choice((0.0, 0.0, 0.000_2, 0.001))
+        when = self._answered[executor] = max(when, self._answered.get(executor, 0.0))
+        self.call_at(when, _answer, future, result, error)
+        return future
+
+
+def _answer(future: asyncio.Future[Any], result: Any, error: Exception | None) -> None:
+    if future.cancelled():
+        return
+    if error is None:
+        future.set_result(result)
+    else:
+        future.set_exception(error)
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """How a life ends: at its transaction number `at`, before or after the commit; or by a stop, and perhaps a death while it stops."""
+
+    at: int
+    how: str
+    then: int = 0  # of a stop: die after that many more transactions, 0 = never
+    down_s: float = 0.0
+
+
+class MortalStore:
+    """A store that ends as the fault says. All that it does not say itself is the real store's."""
+
+    def __init__(self, store: Store, fault: Fault | None) -> None:
+        self.fate: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self.finished: set[int] = set()
+        self.over = asyncio.Event()  # an instance has ended
+        self._never = asyncio.Event()
+        self._store = store
+        self._how = "" if fault is None else fault.how
+        self._left = -1 if fault is None else fault.at
+        self._then = 0 if fault is None else fault.then
+        self._dead = False
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+    @property
+    def port(self) -> Store:
+        """The same as the port that it is."""
+        return cast("Store", self)
+
+    def spare(self) -> None:
+        """Forget the fault: what was to be seen has been seen."""
+        self._left = -1
+
+    async def apply(self, writes: Sequence[Write]) -> list[Outcome]:
+        """See `Store.apply`."""
+        outcomes = await self._transaction(lambda: self._store.apply(writes))
+        ended = {write.instance for write in writes if isinstance(write, Finish)}
+        if ended:
+            self.finished |= ended
+            self.over.set()
+        return outcomes
+
+    async def renew(self, node: int | None, ttl: timedelta, now: datetime) -> int:
+        """See `Store.renew`."""
+        return await self._transaction(lambda: self._store.renew(node, ttl, now))
+
+    async def claim(self, node: int, limit: int, now: datetime) -> list[Snapshot]:
+        """See `Store.claim`."""
+        return await self._transaction(lambda: self._store.claim(node, limit, now))
+
+    async def _transaction(self, run: Callable[[], Awaitable[T]]) -> T:
+        if self._dead:
+            await self._never.wait()
+        self._left -= 1
+        if self._left < -ENDLESS and not self.fate.done():
+            self.fate.set_result(CIRCLE)
+        last, how = self._left == 0, self._how
+        if last and how == STOP:
+            self.fate.set_result(STOP)
+            last, self._left, self._how = False, self._then + 1, AFTER
+            if not self._then:
+                self._left = -1
+        if last and how == BEFORE:
+            await self._die()
+        result = await run()
+        if last or self._dead:
+            await self._die()
+        return result
+
+    async def _die(self) -> None:
+        self._dead = True
+        if not self.fate.done():
+            self.fate.set_result("death")
+        self.over.set()
+        await self._never.wait()
+
+    @property
+    def dead(self) -> bool:
+        """Whether it answers nobody any more."""
+        return self._dead
+
+
+class Silent:
+    """A log that nobody reads."""
+
+    def debug(self, event: str, **pairs: Any) -> None: ...
+    def info(self, event: str, **pairs: Any) -> None: ...
+    def warning(self, event: str, **pairs: Any) -> None: ...
+    def error(self, event: str, **pairs: Any) -> None: ...
+
+
+class Node:
+    """One life of the hub on a file."""
+
+    def __init__(
+        self, file: Path, clock: VirtualClock, definitions: Sequence[Definition], options: RunnerOptions, fault: Fault | None
+    ) -> None:
+        self._real = store_for(f"sqlite:///{file}")
+        self.store = MortalStore(self._real, fault)
+        self.engine = EmbeddedEngine(self.store.port, clock, Silent(), definitions, options)
+
+    async def vanish(self) -> None:
+        """Be gone: nothing of this life runs any more, nothing more is written."""
+        me = asyncio.current_task()
+        for _ in range(100):
+            others = asyncio.all_tasks() - {me}
+            if not others:
+                break
+            for task in others:
+                task.cancel()
+            await asyncio.wait(others, timeout=1)
+        with contextlib.suppress(AttributeError):
+            self.engine.threads.close()
+        await self._real.close()
+
+
+def read_journal(file: Path) -> dict[Entry, OnDisk]:
+    """Read with plain SQL what is on disk of every entry."""
+    with closing(sqlite3.connect(file)) as db:
+        found = db.execute(
+            "SELECT i.id, s.kind, s.name, s.count, s.state, coalesce(s.attempt, 1) FROM step s JOIN instance i ON i.key = s.instance"
+        )
+        return {(id, kind, name, count): OnDisk(state, attempt) for id, kind, name, count, state, attempt in found}
+
+
+def holds_text(file: Path, text: str) -> bool:
+    """Whether a text is in an inbox or in the result of a step."""
+    with closing(sqlite3.connect(file)) as db:
+        found = db.execute(
+            "SELECT (SELECT count(*) FROM inbox WHERE instr(payload, ?1) > 0) + (SELECT count(*) FROM step WHERE instr(output, ?1) > 0)",
+            (text.encode(),),
+        )
+        return bool(found.fetchone()[0])
+
+
+def unconsumed(file: Path) -> list[tuple[str, str]]:
+    """Return the events that nobody has taken: instance and payload."""
+    with closing(sqlite3.connect(file)) as db:
+        found = db.execute("SELECT i.id, x.payload FROM inbox x JOIN instance i ON i.key = x.instance ORDER BY 1, 2")
+        return [(id, bytes(payload).decode()) for id, payload in found]
