@@ -23,8 +23,9 @@ from apscheduler.schedulers.asyncio import AsyncIOScheduler
 from croniter import CroniterError, croniter
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator
 
+from hub.core.delivery import TriggerEvent
 from hub.core.errors import Rejected, Unavailable
-from hub.core.model import Schedule, Source, TriggerEvent
+from hub.core.model import Schedule, Source
 from hub.core.ports import TriggerContext
 
 _FIELDS = ("minute", "hour", "day of the month", "month", "day of the week")

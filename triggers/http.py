@@ -16,8 +16,9 @@ from urllib.parse import parse_qsl
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from hub.core.codec import dump_plain, parse_json
+from hub.core.delivery import Receipt, ReceiptStatus, TriggerEvent
 from hub.core.errors import Rejected, Unavailable
-from hub.core.model import HttpReply, HttpRequest, Receipt, ReceiptStatus, Status, TriggerEvent
+from hub.core.model import HttpReply, HttpRequest, Status
 from hub.core.ports import TriggerContext
 
 PREFIX = "/hooks/"

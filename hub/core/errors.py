@@ -9,6 +9,7 @@ from __future__ import annotations
 import builtins
 import traceback
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import ClassVar
 
@@ -48,6 +49,16 @@ class Unavailable(HubError):
     """The hub cannot store anything right now: nothing was written, try again."""
 
     code = "unavailable"
+
+    def __init__(self, message: str | None = None, *, retry_after: timedelta | None = None) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class Overloaded(Unavailable):
+    """So much work is waiting that no more is accepted: nothing was written, try again later."""
+
+    code = "overloaded"
 
 
 class NotFound(HubError):

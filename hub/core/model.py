@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 from hub.core.errors import ErrorInfo
 
@@ -131,41 +131,7 @@ class Schedule:
     scheduled_at: datetime
 
 
-# ---- triggers
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TriggerEvent:
-    """What a trigger source hands to the bus."""
-
-    payload: Any  # a JSON value
-    key: str | None = None  # stable id at the source; None = never a duplicate
-    subject: str | None = None
-    headers: dict[str, str] = field(default_factory=dict)
-    occurred_at: datetime | None = None
-    workflow: str | None = None  # None = the workflow that the trigger is bound to
-    instance_id: str | None = None
-    schedule: Schedule | None = None
-    source: Source = Source.EVENT
-
-
-class ReceiptStatus(StrEnum):
-    """What became of an emitted event."""
-
-    CREATED = "created"
-    DUPLICATE = "duplicate"
-    DELIVERED = "delivered"
-    FILTERED = "filtered"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Receipt:
-    """The durable answer to an emitted event; `instance_id` is on disk when the caller sees this."""
-
-    status: ReceiptStatus
-    workflow: str | None = None
-    instance_id: str | None = None
-    reason: str | None = None
+# ---- HTTP, as triggers see it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -210,6 +176,7 @@ class NewInstance:
     generated_id: bool = False  # the hub made the id itself: it cannot exist yet
     retention: Retention = FOR_EVER
     parent: Parent | None = None
+    provenance: bytes | None = None  # JSON of a `Provenance`
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -243,6 +210,8 @@ class Instance:
     retention: Retention = FOR_EVER
     ends_as: Status | None = None  # while rolling back: errored or terminated
     rollback: Rollback | None = None
+    provenance: bytes | None = None  # JSON of a `Provenance`
+    limited: bool = False  # a concurrency limit counts it while it executes: it parks at once when it waits
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

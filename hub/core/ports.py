@@ -12,6 +12,19 @@ from datetime import datetime, timedelta
 from typing import Any, ClassVar, Protocol, overload, runtime_checkable
 
 from hub.core.clock import Clock
+from hub.core.delivery import (
+    Delivery,
+    DeliveryQuery,
+    DeliveryStatus,
+    Occurrence,
+    Phase,
+    Provenance,
+    Receipt,
+    TriggerEvent,
+    TriggerQuery,
+    TriggerRecord,
+)
+from hub.core.flow import Overlap
 from hub.core.history import HistoryEvent, HistoryQuery
 from hub.core.model import (
     HttpReply,
@@ -21,13 +34,11 @@ from hub.core.model import (
     Instance,
     InstanceQuery,
     Page,
-    Receipt,
     Retention,
     Schedule,
     Snapshot,
     Source,
     Status,
-    TriggerEvent,
     Version,
     VersionQuery,
     WorkflowQuery,
@@ -48,6 +59,7 @@ class Log(Protocol):
     def error(self, event: str, **pairs: Any) -> Any: ...
 
 
+Handler = Callable[[Any], Awaitable[Any]]
 HttpHandler = Callable[[HttpRequest], Awaitable[HttpReply]]
 
 
@@ -87,15 +99,55 @@ class TriggerContext(Protocol):
     @property
     def routes(self) -> Routes: ...
 
+    @property
+    def paused(self) -> bool:
+        """Whether an operator has paused this trigger. What is emitted meanwhile is held; a queue consumer stops consuming instead."""
+        ...
+
+    @property
+    def handler(self) -> Handler | None:
+        """The project's `queue` or `scheduled` handler, where the trigger is bound to no workflow. It is called with one argument."""
+        ...
+
     def status_path(self, workflow: str, id: str) -> str:
         """Return the absolute path under which REST shows an instance."""
         ...
 
     async def emit(self, event: TriggerEvent) -> Receipt:
-        """Create the instance that the event asks for; durable when it returns.
+        """Do what the event asks for: filter, map, validate, admit, create the instance; durable when it returns.
 
-        Raises: Rejected (dead-letter it or answer 4xx: it can never succeed) or Unavailable (leave it with the sender, answer 503).
+        Raises: Rejected (dead-letter it or answer 4xx: it can never succeed; it is kept as a delivery already) or Unavailable (leave it with
+        the sender, answer 503; `retry_after` where it is known; Overloaded = the backlog is full).
         """
+        ...
+
+    async def keep(
+        self, event: TriggerEvent, status: DeliveryStatus, *, code: str, message: str, advance: bool = False, instance_id: str | None = None
+    ) -> str:
+        """Store something received that cannot be emitted (unreadable, refused, skipped, missed, dead); return the id of the delivery.
+
+        With `advance` the trigger's cursor becomes `event.cursor` in the same transaction. Raises: Unavailable.
+        """
+        ...
+
+    async def ended(self, workflow: str, id: str, timeout: timedelta) -> Instance | None:
+        """Return the instance once it has ended; None = not within that time. Raises: NotFound."""
+        ...
+
+    async def record(self) -> TriggerRecord:
+        """Return what is stored of this trigger: its cursor above all. Raises: Unavailable."""
+        ...
+
+    async def move_cursor(self, expected: datetime | None, cursor: datetime) -> bool:
+        """Move the cursor; False = another node was faster. Raises: Unavailable."""
+        ...
+
+    async def changed(self) -> None:
+        """Return when `paused` has changed, or when somebody asks the trigger to look at its clock again."""
+        ...
+
+    def report(self, phase: Phase, message: str = "", **facts: Any) -> None:
+        """Tell how the trigger is doing; shown by REST, CLI and dashboard until the next report."""
         ...
 
     def supervise(self, loop: Callable[[], Awaitable[None]], /, *, label: str) -> None:
@@ -119,6 +171,31 @@ class Trigger(Protocol):
 
     async def stop(self) -> None:
         """Stop listening; nothing is emitted after it returns. Safe twice, and without start."""
+        ...
+
+
+@runtime_checkable
+class Scheduled(Protocol):
+    """What a trigger with a calendar offers beside `Trigger`; REST and CLI use it where it is there."""
+
+    def preview(self, after: datetime, count: int) -> Sequence[Occurrence]:
+        """Return the next occurrences after a moment."""
+        ...
+
+    def sentence(self) -> str:
+        """Say the schedule in words."""
+        ...
+
+    async def fire(self, payload: Any) -> Receipt:
+        """Run now, whatever the calendar and the overlap policy say. Raises: Rejected, Unavailable."""
+        ...
+
+    async def backfill(self, start: datetime, end: datetime, *, overlap: Overlap | None, limit: int) -> Sequence[tuple[Occurrence, Receipt]]:
+        """Emit the occurrences in [start, end), oldest first, at most `limit`; one that exists is DUPLICATE. Raises: Rejected."""
+        ...
+
+    def occurrences(self, start: datetime, end: datetime, limit: int) -> Sequence[Occurrence]:
+        """Return what a backfill of [start, end) would emit: its dry run."""
         ...
 
 
@@ -176,6 +253,10 @@ class Store(Protocol):
     async def find(self, query: InboxQuery) -> Page[InboxEvent]: ...
     @overload
     async def find(self, query: HistoryQuery) -> Page[HistoryEvent]: ...
+    @overload
+    async def find(self, query: DeliveryQuery) -> Page[Delivery]: ...
+    @overload
+    async def find(self, query: TriggerQuery) -> Page[TriggerRecord]: ...
 
     async def counts(self) -> Mapping[Status, int]:
         """How many instances there are in each status."""
@@ -208,6 +289,7 @@ class CreateRequest:
     dedupe_key: str | None = None
     schedule: Schedule | None = None
     retention: Retention | None = None  # None = as the workflow says
+    provenance: Provenance | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -294,4 +376,3 @@ class Engine(Protocol):
     async def ready(self) -> None:
         """Return when the store answers. Raises: Unavailable."""
         ...
-

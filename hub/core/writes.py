@@ -10,16 +10,25 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
+from hub.core.delivery import Delivery, DeliveryStatus
 from hub.core.errors import ErrorInfo
+from hub.core.flow import NONE, Flow
 from hub.core.model import Attempt, Entry, Kind, NewInstance, Rollback, Status, Version, Wish
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CreateInstance:
-    """Create an instance. With `node` it is born claimed by that node, with token 1."""
+    """Create an instance, if its flow allows. With `node` it is born claimed by that node, with token 1, unless the flow makes it wait.
+
+    `cursor` becomes the cursor of the trigger, and `replays` the stored delivery that this settles, in the same transaction: both only when
+    the verdict is APPLIED, JOINED or DUPLICATE.
+    """
 
     new: NewInstance
     node: int | None = None
+    flow: Flow = NONE
+    cursor: datetime | None = None
+    replays: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -186,6 +195,65 @@ class RegisterWorkflow:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class KeepDelivery:
+    """Store a delivery that became no instance; once more is DUPLICATE. With `cursor` its trigger's cursor moves along."""
+
+    delivery: Delivery
+    cursor: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChangeDelivery:
+    """Give a stored delivery another status (a replay that failed again, a release that was refused). MISSING = there is none."""
+
+    id: str
+    status: DeliveryStatus
+    code: str
+    message: str
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CancelInstances:
+    """Terminate every instance that has not ended and carries this cancel key; the outcome's `count` says how many."""
+
+    key: str
+    at: datetime
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RegisterTrigger:
+    """Make a trigger known. With another `digest` than the stored one its cursor becomes `at`: a changed schedule starts from now."""
+
+    name: str
+    kind: str
+    workflow: str | None
+    digest: str
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SteerTrigger:
+    """Pause a trigger with a note, or resume it. A resumed schedule starts from now: `cursor` becomes `at`. MISSING = there is none."""
+
+    name: str
+    paused: bool
+    at: datetime
+    note: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MoveCursor:
+    """Move the cursor of a trigger from one time to a later one. CONFLICT = it is not `expected` (any more): another node has moved it."""
+
+    name: str
+    expected: datetime | None
+    cursor: datetime
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DeleteWorkflow:
     """Forget a workflow with all its versions and instances."""
 
@@ -208,6 +276,12 @@ Write = (
     | DeleteInstance
     | RegisterWorkflow
     | DeleteWorkflow
+    | KeepDelivery
+    | ChangeDelivery
+    | CancelInstances
+    | RegisterTrigger
+    | SteerTrigger
+    | MoveCursor
 )
 
 
@@ -215,6 +289,9 @@ class Verdict(StrEnum):
     """What became of a write."""
 
     APPLIED = "applied"
+    JOINED = "joined"  # the event became part of an instance that collects (batch, debounce); `instance` and `id` name it
+    SKIPPED = "skipped"  # the flow says no for good: `reason` is `rate_limit`, `singleton` or `concurrency`; `instance` = who is in the way
+    FULL = "full"  # the backlog is full: try again at `retry_at`
     DUPLICATE = "duplicate"  # the event's key was seen before; `instance` and `id` name what it created then
     FENCED = "fenced"  # the claim is lost: drop the execution
     MISSING = "missing"  # no such instance, or no such entry to restart from
@@ -231,4 +308,6 @@ class Outcome:
     id: str | None = None  # of the instance, also of the one that a duplicate names; of the stored version for RegisterWorkflow
     status: Status | None = None  # of the instance after the write
     wish: Wish = Wish.NONE
+    retry_at: datetime | None = None  # for FULL, and SKIPPED by a rate limit
+    count: int = 0  # of CancelInstances
     reason: str | None = None  # for people: why POISON, why no child was started

@@ -10,8 +10,9 @@ from collections.abc import Sequence
 from functools import partial
 
 from hub.core.admission import BATCH, check_derived_id, check_id, unknown_workflow
+from hub.core.delivery import Receipt, ReceiptStatus, TriggerEvent
 from hub.core.errors import Conflict, HubError, Rejected, Unavailable
-from hub.core.model import Instance, NewInstance, Receipt, ReceiptStatus, Status, TriggerEvent
+from hub.core.model import Instance, NewInstance, Status
 from hub.core.ports import BatchCreated, BatchError, Created, CreateRequest
 from hub.core.writes import CreateInstance, Outcome, Verdict
 from hub.engine.committer import Committer

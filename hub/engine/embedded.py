@@ -12,16 +12,15 @@ from datetime import datetime
 from typing import Any
 
 from hub.core.clock import Clock
+from hub.core.delivery import Receipt, TriggerEvent
 from hub.core.ids import new_id
 from hub.core.model import (
     FOR_EVER,
     Instance,
     Page,
-    Receipt,
     Retention,
     Snapshot,
     Status,
-    TriggerEvent,
     Version,
     VersionQuery,
     WorkflowRecord,

@@ -13,8 +13,8 @@ from typing import NamedTuple
 from urllib.parse import quote
 
 from hub.core.clock import Clock
+from hub.core.delivery import Receipt, TriggerEvent
 from hub.core.errors import ConfigError, Unavailable
-from hub.core.model import Receipt, TriggerEvent
 from hub.core.ports import HttpHandler, Log, Route, Routes, Trigger
 from hub.engine.telemetry import Telemetry
 

@@ -39,6 +39,7 @@ from hub.engine.attempt import Body
 from hub.engine.execution import Execution
 from hub.engine.rollback import Undo
 
+_NO_CHILD = {Verdict.CONFLICT: "Conflict", Verdict.MISSING: "NotFound"}  # what the parent's program catches, by its name
 DELAY_FUNCTION_S = 5.0  # how long an author's delay function may take
 
 Delay = Callable[[Entry, StepConfig, Exception], Any]  # gives the base delay, or an awaitable of it
@@ -233,11 +234,10 @@ class Operations:
 
     async def _start_child(self, entry: Entry, new: NewInstance) -> Answer:
         execution = self._execution
-        outcome = await execution.commit(
-            StartChild(instance=execution.key, token=execution.token, entry=entry, new=new), also=frozenset({Verdict.CONFLICT})
-        )
-        if outcome.verdict is Verdict.CONFLICT:
-            info = ErrorInfo(name="Conflict", message=f'an instance "{new.id}" of workflow "{new.workflow}" exists already')
+        start = StartChild(instance=execution.key, token=execution.token, entry=entry, new=new)
+        outcome = await execution.commit(start, also=_NO_CHILD.keys())
+        if outcome.verdict in _NO_CHILD:
+            info = ErrorInfo(name=_NO_CHILD[outcome.verdict], message=outcome.reason or "")
             await self._settle(entry, State.FAILED, error=info)
             return Failed(info)
         execution.replay.record(entry)

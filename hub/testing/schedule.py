@@ -9,7 +9,7 @@ import asyncio
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from hub.core.model import Receipt, TriggerEvent
+from hub.core.delivery import Receipt, TriggerEvent
 from hub.core.ports import Log
 from hub.engine.embedded import EmbeddedEngine
 from hub.engine.hosting import HostedTrigger, RouteTable, TriggerSpec

@@ -9,7 +9,8 @@ from urllib.parse import quote
 
 import pytest
 
-from hub.core.model import Schedule, Source, Status, TriggerEvent
+from hub.core.delivery import TriggerEvent
+from hub.core.model import Schedule, Source, Status
 from tests.api.node import ROOT, Node
 
 # ---- create

@@ -20,8 +20,9 @@ import structlog
 
 from hub import WorkflowEntrypoint
 from hub.core.clock import SystemClock
+from hub.core.delivery import TriggerEvent
 from hub.core.errors import Conflict
-from hub.core.model import FINAL, Instance, TriggerEvent
+from hub.core.model import FINAL, Instance
 from hub.core.ports import CreateRequest, Store
 from hub.engine.embedded import Definition, EmbeddedEngine
 from hub.engine.runner import RunnerOptions

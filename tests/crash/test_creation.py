@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
+from hub.core.delivery import TriggerEvent
 from hub.core.errors import Conflict
-from hub.core.model import TriggerEvent
 from hub.core.ports import CreateRequest
 from hub.engine.embedded import EmbeddedEngine
 

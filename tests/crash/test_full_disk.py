@@ -20,8 +20,8 @@ from typing import Any, Protocol
 import pytest
 
 from hub import WorkflowEvent
+from hub.core.delivery import TriggerEvent
 from hub.core.errors import HubError, Unavailable
-from hub.core.model import TriggerEvent
 from hub.core.ports import CreateRequest
 from hub.core.writes import Verb
 from hub.engine.embedded import EmbeddedEngine

@@ -9,8 +9,9 @@ import pytest
 
 from hub import WorkflowEvent, WorkflowStep
 from hub.core import codec
+from hub.core.delivery import ReceiptStatus, TriggerEvent
 from hub.core.errors import NotFound, Rejected
-from hub.core.model import InstanceQuery, ReceiptStatus, Schedule, Source, Status, TriggerEvent
+from hub.core.model import InstanceQuery, Schedule, Source, Status
 from hub.core.ports import CreateRequest
 from hub.engine.runner import RunnerOptions
 
@@ -33,9 +34,7 @@ async def test_an_event_with_a_known_key_creates_nothing_and_names_the_first_ins
 
 async def test_of_many_events_with_one_key_at_once_exactly_one_creates(hub: Hub) -> None:
     await hub.start(program=nothing)
-    receipts = await asyncio.gather(
-        *(hub.engine.emit("hook", "program", TriggerEvent(payload=n, key=f"k{n % 10}")) for n in range(500))
-    )
+    receipts = await asyncio.gather(*(hub.engine.emit("hook", "program", TriggerEvent(payload=n, key=f"k{n % 10}")) for n in range(500)))
     assert sum(receipt.status is ReceiptStatus.CREATED for receipt in receipts) == 10
     assert len({receipt.instance_id for receipt in receipts}) == 10
 

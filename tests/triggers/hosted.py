@@ -8,7 +8,8 @@ from datetime import datetime, timedelta
 
 import structlog
 
-from hub.core.model import HttpReply, HttpRequest, Receipt, ReceiptStatus, TriggerEvent
+from hub.core.delivery import Receipt, ReceiptStatus, TriggerEvent
+from hub.core.model import HttpReply, HttpRequest
 from hub.core.ports import HttpHandler, Trigger
 from hub.engine.hosting import Hosting, TriggerSpec
 from hub.engine.telemetry import Telemetry

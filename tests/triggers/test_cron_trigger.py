@@ -11,8 +11,9 @@ from itertools import pairwise
 import pytest
 
 import triggers.cron
+from hub.core.delivery import Receipt, TriggerEvent
 from hub.core.errors import Rejected, Unavailable
-from hub.core.model import Receipt, Schedule, Source, TriggerEvent
+from hub.core.model import Schedule, Source
 from tests.triggers.hosted import Hosted, settle
 from triggers.cron import CronConfig, CronTrigger
 

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from hub.core.delivery import Receipt, ReceiptStatus, TriggerEvent
 from hub.core.errors import ConfigError, Rejected, Unavailable
-from hub.core.model import HttpReply, Receipt, ReceiptStatus, Source, TriggerEvent
+from hub.core.model import HttpReply, Source
 from tests.triggers.hosted import Hosted, request, settle
 from triggers.http import HttpConfig, HttpTrigger, dedupe_key, kept_headers, read_payload
 

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from hub.core.model import Schedule, Source, Status, TriggerEvent
+from hub.core.delivery import TriggerEvent
+from hub.core.model import Schedule, Source, Status
 from tests.api.node import Node, running
 from tests.ui.test_pages import links, seen
 
