@@ -8,7 +8,7 @@ The invariant: after `Park`, `Finish` or a drop nothing of this execution runs a
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -170,7 +170,7 @@ class Execution:
             self._waits.remove(entry)
             self._moved()
 
-    async def commit(self, write: Write, *, also: frozenset[Verdict] = frozenset()) -> Outcome:
+    async def commit(self, write: Write, *, also: Collection[Verdict] = ()) -> Outcome:
         """Commit a write and heed its outcome; verdicts in `also` are the caller's business."""
         self._committing += 1
         try:

@@ -39,8 +39,8 @@ from hub.engine.attempt import Body
 from hub.engine.execution import Execution
 from hub.engine.rollback import Undo
 
-_NO_CHILD = {Verdict.CONFLICT: "Conflict", Verdict.MISSING: "NotFound"}  # what the parent's program catches, by its name
 DELAY_FUNCTION_S = 5.0  # how long an author's delay function may take
+_NO_CHILD = {Verdict.CONFLICT: "Conflict", Verdict.MISSING: "NotFound"}  # why a child was not started, as the parent's program catches it
 
 Delay = Callable[[Entry, StepConfig, Exception], Any]  # gives the base delay, or an awaitable of it
 
@@ -238,7 +238,7 @@ class Operations:
         outcome = await execution.commit(start, also=_NO_CHILD.keys())
         if outcome.verdict in _NO_CHILD:
             info = ErrorInfo(name=_NO_CHILD[outcome.verdict], message=outcome.reason or "")
-            await self._settle(entry, State.FAILED, error=info)
+            await self._settle(entry, State.FAILED, error=info)  # ends the execution, if it is the parent that is missing
             return Failed(info)
         execution.replay.record(entry)
         return execution.replay.await_child(entry)

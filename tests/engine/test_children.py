@@ -10,7 +10,7 @@ import pytest
 from hub import StepFailed, WaitTimeout, WorkflowEvent, WorkflowStep
 from hub.core import codec
 from hub.core.errors import NonRetryableError
-from hub.core.model import InstanceQuery, Kind, Status
+from hub.core.model import InstanceQuery, Kind, State, Status
 from hub.core.writes import Verb
 
 from .conftest import Hub
@@ -139,6 +139,21 @@ async def test_a_child_that_can_never_be_created_is_a_clear_error(hub: Hub, work
 
     await hub.start(program=program, child=child)
     assert output(await hub.run()) == "caught"
+
+
+async def test_a_workflow_that_was_deleted_from_the_store_is_an_error_in_the_parent_and_stays_one(hub: Hub) -> None:
+    async def program(event: WorkflowEvent, step: WorkflowStep) -> Any:
+        with pytest.raises(StepFailed, match='there is no workflow "child"') as caught:
+            await step.run_workflow("call", "child", {"n": 1})
+        await step.sleep("replay", "1 hour")
+        return caught.value.name
+
+    await hub.start(program=program, child=child)
+    await hub.engine.delete_workflow("child")
+    instance = await hub.run()
+    assert output(instance) == "NotFound"
+    (entry,) = [e for e in (await hub.engine.describe("program", instance.id)).entries if e.kind is Kind.CHILD]
+    assert (entry.state, entry.error and entry.error.name) == (State.FAILED, "NotFound")
 
 
 async def test_parent_and_child_go_on_after_a_restart_of_the_node(hub: Hub) -> None:
