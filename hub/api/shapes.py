@@ -167,7 +167,9 @@ class OriginBody(BaseModel):
 
     name: str
     count: int = Field(default=1, ge=1)
-    type: Literal["do", "step", "sleep", "waitForEvent", "workflow"] | None = None
+    type: Literal["do", "step", "sleep", "waitForEvent", "workflow"] = Field(
+        default="do", description="a step that runs a workflow is found as `do` and as `workflow`"
+    )
 
 
 class StatusBody(BaseModel):
@@ -183,8 +185,7 @@ class StatusBody(BaseModel):
         """Where a restart begins, in the engine's words; None = at the start."""
         if self.origin is None:
             return None
-        word = self.origin.type
-        kind = None if word is None else Kind.STEP if word == "do" else Kind(word)
+        kind = Kind.STEP if self.origin.type == "do" else Kind(self.origin.type)
         return RestartPoint(name=self.origin.name, count=self.origin.count, kind=kind)
 
     @model_validator(mode="after")

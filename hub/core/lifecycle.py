@@ -6,14 +6,14 @@ a final status never changes except by `Restart`, and a write with a stale token
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from hub.core import writes as w
 from hub.core.errors import ErrorInfo
-from hub.core.model import FINAL, FOR_EVER, Parent, Retention, Rollback, Status, Wish
+from hub.core.model import FINAL, FOR_EVER, Kind, Parent, Retention, Rollback, Status, Wish
 from hub.core.writes import Verb, Verdict
 
 TERMINATED = ErrorInfo(name="Terminated", message="the instance was terminated")
@@ -68,6 +68,19 @@ def decide(head: Head | None, write: Any) -> Verdict:
 def holds(head: Head, token: int) -> bool:
     """Whether that token is of the live claim."""
     return head.node is not None and head.token == token
+
+
+def begins_at(origin: w.RestartPoint, begun: Mapping[Kind, int]) -> int | None:
+    """Return the ordinal of the entry that a restart begins at; None = there is none.
+
+    `begun` has the ordinals of the entries with the name and number that it asks for.
+    """
+    named = {kind: ordinal for kind, ordinal in begun.items() if kind is not Kind.ROLLBACK}
+    if origin.kind is None:
+        return min(named.values(), default=None)
+    if origin.kind is Kind.STEP and Kind.STEP not in named:
+        return named.get(Kind.CHILD)
+    return named.get(origin.kind)
 
 
 def _settle(head: Head, write: w.SettleStep | w.FailAttempt | w.StartWait | w.StartChild) -> Verdict:

@@ -163,11 +163,14 @@ class Steer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RestartPoint:
-    """The journal entry from which to run again: it and all that began after it are forgotten."""
+    """The journal entry from which to run again: it and all that began after it are forgotten.
+
+    A workflow that was started is shown as a step, so STEP means it too, unless a step has its name. A rollback handler cannot be meant.
+    """
 
     name: str
     count: int = 1
-    kind: Kind | None = None  # None = any kind of that name
+    kind: Kind | None = None  # None = whatever of that name began first
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,8 +16,8 @@ from itertools import count
 from typing import Any
 
 from hub.core.history import HistoryKind
-from hub.core.lifecycle import Head, decide
-from hub.core.model import NewInstance, Snapshot, Status
+from hub.core.lifecycle import Head, begins_at, decide
+from hub.core.model import Kind, NewInstance, Snapshot, Status
 from hub.core.retention import DELIVERY_KEPT
 from hub.core.writes import (
     CreateInstance,
@@ -248,8 +248,8 @@ def _restart(db: sqlite3.Connection, write: Restart, revs: Revisions) -> tuple[O
     head = _heads(db, [write.instance]).get(write.instance)
     since: int | None = None
     if head is not None and write.origin is not None:
-        kind = None if write.origin.kind is None else write.origin.kind.value
-        (since,) = db.execute(sql.ORIGIN, (write.instance, write.origin.name, write.origin.count, kind)).fetchone()
+        found = db.execute(sql.OF_NAME, (write.instance, write.origin.name, write.origin.count))
+        since = begins_at(write.origin, {Kind(kind): ordinal for kind, ordinal in found})
         if since is None:
             return answer(Verdict.MISSING, write.instance, head), set()
     verdict = decide(head, write)

@@ -78,7 +78,7 @@ SHIFT_TIMERS = "UPDATE step SET wake_at = wake_at + ? WHERE instance = ? AND sta
 
 # ---- restarting
 
-ORIGIN = "SELECT min(ordinal) FROM step WHERE instance = ? AND name = ? AND count = ? AND kind = coalesce(?, kind)"
+OF_NAME = "SELECT kind, ordinal FROM step WHERE instance = ? AND name = ? AND count = ?"
 FORGET_ATTEMPTS_SINCE = """
 DELETE FROM attempt WHERE instance = ?1 AND EXISTS (SELECT 1 FROM step s WHERE s.instance = ?1 AND s.kind = attempt.kind
 AND s.name = attempt.name AND s.count = attempt.count AND s.ordinal >= ?2)

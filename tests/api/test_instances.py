@@ -317,6 +317,16 @@ async def test_a_restart_from_a_step_keeps_what_came_before(node: Node) -> None:
     assert after["steps"][0] == before["steps"][0]
 
 
+async def test_a_restart_without_a_type_means_a_step_or_a_workflow_that_was_started(node: Node) -> None:
+    await node.create("approve", "a")
+    await node.settled("approve", "a", Status.WAITING)
+    assert (await patch(node, {"status": "restart", "from": {"name": "approval"}})).failure[:2] == (409, 10915)
+    assert (await patch(node, {"status": "restart", "from": {"name": "prepare"}})).result["status"] == "queued"
+    await node.create("order", "b")
+    await node.settled("order", "b", Status.WAITING)
+    assert (await patch(node, {"status": "restart", "from": {"name": "rest"}}, "b", "order")).result["status"] == "queued"
+
+
 async def test_a_restart_from_an_unknown_step_is_a_conflict(node: Node) -> None:
     await node.create("approve", "a")
     status, number, message = (await patch(node, {"status": "restart", "from": {"name": "nope", "type": "do"}})).failure

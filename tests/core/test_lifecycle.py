@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 from copy import copy
-from dataclasses import replace
+from dataclasses import fields, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, get_args
 
 import pytest
 
 from hub.core.errors import ErrorInfo
-from hub.core.lifecycle import TERMINATED, Head, decide, holds
+from hub.core.lifecycle import TERMINATED, Head, begins_at, decide, holds
 from hub.core.model import FINAL, Attempt, Entry, Kind, NewInstance, Retention, State, Status, Wish
 from hub.core.writes import (
     Begin,
-    CreateInstance,
     DeleteInstance,
-    DeleteWorkflow,
     FailAttempt,
     Finish,
     Park,
-    RegisterWorkflow,
     Restart,
     RestartPoint,
     RollBack,
@@ -169,7 +166,7 @@ def assert_sound(head: Head) -> None:
 
 def test_the_table_has_every_state_and_every_write() -> None:
     assert {state.rstrip("*") for state in STATES} == set(Status) - {Status.UNKNOWN}  # which is never stored
-    on_an_instance = set(get_args(Write)) - {CreateInstance, RegisterWorkflow, DeleteWorkflow}
+    on_an_instance = {kind for kind in get_args(Write) if "instance" in {field.name for field in fields(kind)}}
     assert {type(write(column)) for column in COLUMNS} == on_an_instance
     assert len(CELLS) == len(STATES) * len(COLUMNS) - 3  # a handler backs off only while rolling back
 
@@ -390,3 +387,17 @@ def test_the_version_that_ran_last_is_kept(column: str) -> None:
     decide(told, replace(write(column), version="v2"))
 
     assert (unknown.version_ran, told.version_ran) == ("v1", "v2")
+
+
+@pytest.mark.parametrize(
+    ("kind", "ordinal"),
+    [(None, 2), (Kind.STEP, 4), (Kind.SLEEP, 2), (Kind.EVENT, None), (Kind.CHILD, 3), (Kind.ROLLBACK, None)],
+)
+def test_a_restart_begins_at_an_entry_that_the_program_has_asked_for(kind: Kind | None, ordinal: int | None) -> None:
+    begun = {Kind.ROLLBACK: 1, Kind.SLEEP: 2, Kind.CHILD: 3, Kind.STEP: 4}
+    assert begins_at(RestartPoint(name="a", kind=kind), begun) == ordinal
+
+
+def test_a_started_workflow_is_a_step_where_no_step_has_its_name() -> None:
+    assert begins_at(RestartPoint(name="a", kind=Kind.STEP), {Kind.SLEEP: 1, Kind.CHILD: 2}) == 2
+    assert begins_at(RestartPoint(name="a", kind=Kind.STEP), {Kind.SLEEP: 1, Kind.ROLLBACK: 2}) is None

@@ -12,6 +12,7 @@ from hub.core import codec
 from hub.core.errors import NonRetryableError
 from hub.core.model import InstanceQuery, Kind, State, Status
 from hub.core.writes import Verb
+from hub.engine.binding import WorkflowBinding
 
 from .conftest import Hub
 
@@ -154,6 +155,19 @@ async def test_a_workflow_that_was_deleted_from_the_store_is_an_error_in_the_par
     assert output(instance) == "NotFound"
     (entry,) = [e for e in (await hub.engine.describe("program", instance.id)).entries if e.kind is Kind.CHILD]
     assert (entry.state, entry.error and entry.error.name) == (State.FAILED, "NotFound")
+
+
+async def test_a_restart_from_the_step_that_runs_a_workflow_runs_a_new_one(hub: Hub) -> None:
+    async def program(event: WorkflowEvent, step: WorkflowStep) -> Any:
+        await step.do("before", lambda: None)
+        return await step.run_workflow("call", "child", {"n": 3})
+
+    await hub.start(program=program, child=child)
+    instance = await hub.run()
+    handle = await WorkflowBinding(hub.engine, "program").get(instance.id)
+    await handle.restart({"from": {"name": "call"}})
+    assert output(await hub.ended(instance.id)) == {"doubled": 6}
+    assert len((await hub.engine.find(InstanceQuery(parent=instance.key))).items) == 2
 
 
 async def test_parent_and_child_go_on_after_a_restart_of_the_node(hub: Hub) -> None:

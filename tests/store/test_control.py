@@ -9,7 +9,7 @@ import pytest
 from hub.core.lifecycle import TERMINATED
 from hub.core.model import InboxEvent, InboxQuery, InstanceQuery, Kind, Rollback, State, Status, VersionQuery, Wish, WorkflowQuery
 from hub.core.writes import DeleteInstance, DeleteWorkflow, Outcome, Restart, RestartPoint, RollBack, Verb, Verdict
-from tests.store.given import ERROR, World, at, entry, fail, finish, park, send, settle, steer, waiting
+from tests.store.given import ERROR, World, at, call, entry, fail, finish, park, send, settle, start_child, steer, waiting
 
 # ---- pause, resume, terminate
 
@@ -287,6 +287,53 @@ async def test_restart_tells_entries_of_one_name_apart_by_kind_and_count(world: 
 
     await world.do(Restart(instance=key, at=at(20), origin=RestartPoint(name="b", count=2)))
     assert [kept.ordinal for kept in (await world.snapshot(key)).entries] == [1]
+
+
+@pytest.mark.parametrize("kind", [None, *Kind])
+async def test_restart_never_begins_at_a_rollback_handler(world: World, kind: Kind | None) -> None:
+    key = await world.born()
+    undone = entry("undo", ordinal=2, kind=Kind.ROLLBACK)
+    await world.verdicts(settle(key, entry("a", ordinal=1)), settle(key, undone), finish(key))
+    before = await world.snapshot(key)
+
+    assert await world.verdicts(Restart(instance=key, at=at(20), origin=RestartPoint(name="undo", kind=kind))) == [Verdict.MISSING]
+
+    assert await world.snapshot(key) == before
+
+
+async def test_restart_from_a_step_forgets_the_handlers_that_ran_after_it(world: World) -> None:
+    key = await world.born()
+    handlers = [entry(name, ordinal=number, kind=Kind.ROLLBACK) for name, number in (("b", 3), ("a", 4))]
+    await world.verdicts(settle(key, entry("a", ordinal=1)), settle(key, entry("b", ordinal=2)), *[settle(key, e) for e in handlers])
+
+    await world.do(Restart(instance=key, at=at(20), origin=RestartPoint(name="b")))
+
+    assert [(kept.kind, kept.name) for kept in (await world.snapshot(key)).entries] == [(Kind.STEP, "a")]
+
+
+@pytest.mark.parametrize(("kind", "kept"), [(None, 1), (Kind.STEP, 1), (Kind.CHILD, 1), (Kind.SLEEP, None), (Kind.EVENT, None)])
+async def test_restart_finds_a_started_workflow_as_the_step_that_it_is_shown_as(world: World, kind: Kind | None, kept: int | None) -> None:
+    key = await world.born()
+    await world.verdicts(settle(key, entry("a", ordinal=1)), start_child(key, "child", entry=call("child", name="b", ordinal=2)))
+
+    outcome = await world.do(Restart(instance=key, at=at(20), origin=RestartPoint(name="b", kind=kind)))
+
+    assert outcome.verdict is (Verdict.MISSING if kept is None else Verdict.APPLIED)
+    assert len((await world.snapshot(key)).entries) == (kept or 2)
+
+
+@pytest.mark.parametrize(("kind", "kept"), [(None, 0), (Kind.STEP, 2), (Kind.CHILD, 1), (Kind.SLEEP, 0)])
+async def test_restart_prefers_a_step_to_a_started_workflow_of_its_name(world: World, kind: Kind | None, kept: int) -> None:
+    key = await world.born()
+    await world.verdicts(
+        settle(key, waiting("b", until=at(9), ordinal=1)),
+        start_child(key, "child", entry=call("child", name="b", ordinal=2)),
+        settle(key, entry("b", ordinal=3)),
+    )
+
+    await world.do(Restart(instance=key, at=at(20), origin=RestartPoint(name="b", kind=kind)))
+
+    assert len((await world.snapshot(key)).entries) == kept
 
 
 @pytest.mark.parametrize(
