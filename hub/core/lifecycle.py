@@ -75,7 +75,7 @@ def begins_at(origin: w.RestartPoint, begun: Mapping[Kind, int]) -> int | None:
 
     `begun` has the ordinals of the entries with the name and number that it asks for.
     """
-    named = {kind: ordinal for kind, ordinal in begun.items() if kind is not Kind.ROLLBACK}
+    named: dict[Kind, int] = {kind: ordinal for kind, ordinal in begun.items() if kind is not Kind.ROLLBACK}
     if origin.kind is None:
         return min(named.values(), default=None)
     if origin.kind is Kind.STEP and Kind.STEP not in named:
