@@ -7,9 +7,9 @@ invariant: the same seed gives the same run, turn by turn.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import random
 import sqlite3
+from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -30,7 +30,7 @@ from .plain import Entry, OnDisk
 
 T = TypeVar("T")
 
-BEFORE, AFTER, STOP, CIRCLE = "before", "after", "stop", "circle"
+BEFORE, AFTER, STOP, DEATH, CIRCLE = "before", "after", "stop", "death", "circle"
 ENDLESS = 1000  # a life with more transactions than that goes round in a circle
 
 
@@ -71,6 +71,7 @@ class Fault:
 
     at: int
     how: str
+    of: str = ""  # count only transactions with such a write, as `_name` says it
     then: int = 0  # of a stop: die after that many more transactions, 0 = never
     down_s: float = 0.0
 
@@ -82,12 +83,13 @@ class MortalStore:
         self.fate: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self.finished: set[int] = set()
         self.over = asyncio.Event()  # an instance has ended
+        self.met: Counter[str] = Counter()  # how it died, and what the transaction was that it died at
         self._never = asyncio.Event()
         self._store = store
-        self._how = "" if fault is None else fault.how
+        self._fault = fault
         self._left = -1 if fault is None else fault.at
-        self._then = 0 if fault is None else fault.then
-        self._dead = False
+        self._all = 0
+        self._spared = self._dead = False
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._store, name)
@@ -98,12 +100,12 @@ class MortalStore:
         return cast("Store", self)
 
     def spare(self) -> None:
-        """Forget the fault: what was to be seen has been seen."""
-        self._left = -1
+        """Forget the fault, also of a transaction that is under way: what was to be seen has been seen."""
+        self._spared = True
 
     async def apply(self, writes: Sequence[Write]) -> list[Outcome]:
         """See `Store.apply`."""
-        outcomes = await self._transaction(lambda: self._store.apply(writes))
+        outcomes = await self._transaction(set(map(_name, writes)), lambda: self._store.apply(writes))
         ended = {write.instance for write in writes if isinstance(write, Finish)}
         if ended:
             self.finished |= ended
@@ -112,35 +114,50 @@ class MortalStore:
 
     async def renew(self, node: int | None, ttl: timedelta, now: datetime) -> int:
         """See `Store.renew`."""
-        return await self._transaction(lambda: self._store.renew(node, ttl, now))
+        return await self._transaction({"renew"}, lambda: self._store.renew(node, ttl, now))
 
     async def claim(self, node: int, limit: int, now: datetime) -> list[Snapshot]:
         """See `Store.claim`."""
-        return await self._transaction(lambda: self._store.claim(node, limit, now))
+        return await self._transaction({"claim"}, lambda: self._store.claim(node, limit, now))
 
-    async def _transaction(self, run: Callable[[], Awaitable[T]]) -> T:
+    async def _transaction(self, kinds: set[str], run: Callable[[], Awaitable[T]]) -> T:
         if self._dead:
             await self._never.wait()
-        self._left -= 1
-        if self._left < -ENDLESS and not self.fate.done():
-            self.fate.set_result(CIRCLE)
-        last, how = self._left == 0, self._how
-        if last and how == STOP:
-            self.fate.set_result(STOP)
-            last, self._left, self._how = False, self._then + 1, AFTER
-            if not self._then:
-                self._left = -1
-        if last and how == BEFORE:
-            await self._die()
+        how = self._due(kinds)
+        if how == BEFORE:
+            await self._die(how, kinds)
         result = await run()
-        if last or self._dead:
-            await self._die()
+        if how == AFTER and not self._spared:
+            await self._die(how, kinds)
+        if self._dead:
+            await self._never.wait()
         return result
 
-    async def _die(self) -> None:
+    def _due(self, kinds: set[str]) -> str:
+        """Return how this transaction ends the life, if it does; a stop only begins its end."""
+        self._all += 1
+        if self._all > ENDLESS and not self.fate.done():
+            self.fate.set_result(CIRCLE)
+        fault = self._fault
+        if fault is None or self._spared or self._left <= 0 or (fault.of and fault.of not in kinds):
+            return ""
+        self._left -= 1
+        if self._left > 0:
+            return ""
+        if fault.how != STOP:
+            return fault.how
+        self.fate.set_result(STOP)
+        self._left = fault.then
+        self._fault = Fault(fault.then, AFTER)
+        return ""
+
+    async def _die(self, how: str, kinds: set[str]) -> None:
         self._dead = True
-        if not self.fate.done():
-            self.fate.set_result("death")
+        stopping = self.fate.done()
+        if not stopping:
+            self.fate.set_result(DEATH)
+        how = f"{how} while it stopped" if stopping else how
+        self.met.update({f"death {how}": 1} | {f"death {how}: {kind}": 1 for kind in kinds})
         self.over.set()
         await self._never.wait()
 
@@ -150,13 +167,25 @@ class MortalStore:
         return self._dead
 
 
-class Silent:
-    """A log that nobody reads."""
+def _name(write: Write) -> str:
+    """Return what a write is, with the kind of its journal entry."""
+    entry = getattr(write, "entry", None)
+    return type(write).__name__ + ("" if entry is None else f" {entry.kind}")
+
+
+class Heard:
+    """A log that keeps the errors: whatever happens to a node, it says none."""
+
+    def __init__(self) -> None:
+        self.errors: list[str] = []
 
     def debug(self, event: str, **pairs: Any) -> None: ...
     def info(self, event: str, **pairs: Any) -> None: ...
     def warning(self, event: str, **pairs: Any) -> None: ...
-    def error(self, event: str, **pairs: Any) -> None: ...
+
+    def error(self, event: str, **pairs: Any) -> None:
+        """Keep it."""
+        self.errors.append(f"{event} {pairs}")
 
 
 class Node:
@@ -166,11 +195,12 @@ class Node:
         self, file: Path, clock: VirtualClock, definitions: Sequence[Definition], options: RunnerOptions, fault: Fault | None
     ) -> None:
         self._real = store_for(f"sqlite:///{file}")
+        self.log = Heard()
         self.store = MortalStore(self._real, fault)
-        self.engine = EmbeddedEngine(self.store.port, clock, Silent(), definitions, options)
+        self.engine = EmbeddedEngine(self.store.port, clock, self.log, definitions, options)
 
     async def vanish(self) -> None:
-        """Be gone: nothing of this life runs any more, nothing more is written."""
+        """Be gone: nothing of this life runs any more, nothing more is written. Raises: RuntimeError for a task that cannot be ended."""
         me = asyncio.current_task()
         for _ in range(100):
             others = asyncio.all_tasks() - {me}
@@ -179,8 +209,9 @@ class Node:
             for task in others:
                 task.cancel()
             await asyncio.wait(others, timeout=1)
-        with contextlib.suppress(AttributeError):
-            self.engine.threads.close()
+        else:
+            raise RuntimeError(f"cancelled a hundred times, and still there: {asyncio.all_tasks() - {me}}")
+        self.engine.threads.close()
         await self._real.close()
 
 

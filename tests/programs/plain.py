@@ -189,9 +189,7 @@ class _PlainStep:
 
     # ---- attempts
 
-    async def _attempts(
-        self, entry: Entry, body: Callable[[Any], Awaitable[Any]], retries: Mapping[str, Any], timeout_s: float
-    ) -> Any:
+    async def _attempts(self, entry: Entry, body: Callable[[Any], Awaitable[Any]], retries: Mapping[str, Any], timeout_s: float) -> Any:
         attempt = 0
         while True:
             attempt += 1
