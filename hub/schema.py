@@ -19,12 +19,13 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, SecretStr, TypeAdapter, WithJsonSchema
 
 from hub.core.duration import format_duration, parse_duration
-from hub.core.model import Backoff, Retention
+from hub.core.model import FOR_EVER, Backoff, Retention
+from hub.core.retention import FOREVER, RetentionWish, read_keep
 from hub.mistakes import fields_of
 
 _NAME = re.compile(r"[a-zA-Z0-9_][a-zA-Z0-9_-]{0,63}")
 _STRICT = ConfigDict(extra="forbid")
-FOREVER = "forever"  # how a file says that nothing is deleted by itself; TOML has no null
+_UNNAMED = "duration"  # mistakes are told with the path of their key already
 REFERENCE = re.compile(r"\$?\$\{([^}]*)\}")  # ${NAME}; $${NAME} stands for the text itself
 
 
@@ -51,21 +52,16 @@ def _check_store(url: str) -> str:
 
 def _read_duration(value: Any) -> timedelta:
     try:
-        return parse_duration(value)
+        return parse_duration(value, what=_UNNAMED)
     except ValueError as error:
-        raise ValueError(str(error).removeprefix("duration: ")) from None
+        raise ValueError(str(error).removeprefix(f"{_UNNAMED}: ")) from None
 
 
 def _read_keep(value: Any) -> timedelta:
-    if value == FOREVER:
-        return timedelta.max
     try:
-        keep = _read_duration(value)
+        return read_keep(value, what=_UNNAMED)
     except ValueError as error:
-        raise ValueError(f'{error}; or write "{FOREVER}"') from None
-    if keep <= timedelta(0):
-        raise ValueError(f'must be longer than nothing, or "{FOREVER}"')
-    return keep
+        raise ValueError(str(error).removeprefix(f"{_UNNAMED}: ")) from None
 
 
 def _refuse_bool(value: Any) -> Any:
@@ -272,11 +268,8 @@ class Settings:
 
     def retention_of(self, workflow: WorkflowSettings) -> Retention:
         """Return how long the instances of a workflow are kept: what it says itself, else what `[retention]` says."""
-        own, common = workflow.default_retention, self.retention
-        return Retention(
-            success=_or_none(common.success if own.success_retention is None else own.success_retention),
-            error=_or_none(common.error if own.error_retention is None else own.error_retention),
-        )
+        own, common = workflow.default_retention, RetentionWish(success=self.retention.success, error=self.retention.error)
+        return RetentionWish(success=own.success_retention, error=own.error_retention).over(common.over(FOR_EVER))
 
     @property
     def trigger_places(self) -> tuple[str, ...]:
@@ -291,10 +284,6 @@ class Settings:
             return match[0][1:] if match[0].startswith("$$") else hub_url
 
         return {name: each_text(value, lambda text: REFERENCE.sub(replace, text)) for name, value in self.vars.items()}
-
-
-def _or_none(keep: timedelta) -> timedelta | None:
-    return None if keep == timedelta.max else keep
 
 
 TABLES: dict[str, type] = {

@@ -30,7 +30,7 @@ from hub.core.codec import parse_json
 from hub.core.errors import NotFound, Rejected
 from hub.core.model import FINAL, Instance, InstanceQuery, Kind, Source, Status
 from hub.core.ports import Created, CreateRequest, Engine
-from hub.core.retention import read_retention
+from hub.core.retention import AS_THE_WORKFLOW, read_retention
 from hub.core.writes import Verb
 
 
@@ -154,7 +154,7 @@ class Instances:
 
 
 def _request(workflow: str, body: CreateBody) -> CreateRequest:
-    retention = None if body.instance_retention is None else read_retention(body.instance_retention.model_dump())
+    retention = AS_THE_WORKFLOW if body.instance_retention is None else read_retention(body.instance_retention.model_dump())
     return CreateRequest(
         workflow=workflow, id=body.instance_id, params=_params(body.params), source=Source.API, retention=retention
     )

@@ -135,9 +135,9 @@ class TerminateAllQuery(BaseModel):
 
 
 class RetentionBody(BaseModel):
-    """How long an instance is kept after its end; an absent key means for ever. A number is milliseconds."""
+    """How long an instance is kept after its end; an absent key means as the workflow says. A number is milliseconds."""
 
-    success_retention: str | int | float | None = Field(default=None, examples=["7 days"])
+    success_retention: str | int | float | None = Field(default=None, examples=["7 days", "forever"])
     error_retention: str | int | float | None = Field(default=None, examples=["30 days"])
 
 

@@ -34,7 +34,6 @@ from hub.core.model import (
     Instance,
     InstanceQuery,
     Page,
-    Retention,
     Schedule,
     Snapshot,
     Source,
@@ -44,6 +43,7 @@ from hub.core.model import (
     WorkflowQuery,
     WorkflowRecord,
 )
+from hub.core.retention import AS_THE_WORKFLOW, RetentionWish
 from hub.core.stream import InstanceEvent
 from hub.core.writes import Outcome, RestartPoint, Verb, Write
 
@@ -288,7 +288,7 @@ class CreateRequest:
     trigger: str | None = None
     dedupe_key: str | None = None
     schedule: Schedule | None = None
-    retention: Retention | None = None  # None = as the workflow says
+    retention: RetentionWish = AS_THE_WORKFLOW
     provenance: Provenance | None = None
 
 

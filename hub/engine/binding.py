@@ -10,7 +10,7 @@ from hub.core.admission import BATCH, check_derived_id
 from hub.core.errors import ErrorInfo, HubError, Rejected
 from hub.core.model import Instance, Kind, Source, Status
 from hub.core.ports import BatchCreated, CreateRequest, Engine
-from hub.core.retention import read_retention
+from hub.core.retention import AS_THE_WORKFLOW, read_retention
 from hub.core.writes import RestartPoint, Verb
 
 _KINDS = {"do": Kind.STEP, "sleep": Kind.SLEEP, "waitForEvent": Kind.EVENT, "workflow": Kind.CHILD}
@@ -26,8 +26,8 @@ class WorkflowBinding:
     async def create(self, options: Mapping[str, Any] | None = None, /, **keywords: Any) -> WorkflowInstance:
         """Create an instance: `create(id="…", params={…}, retention={…})`, or the same in one dict. It is on disk when this returns.
 
-        `retention` is `{"successRetention": duration, "errorRetention": duration}`. Raises: Rejected (bad id or params), Conflict (the id
-        is taken), Unavailable.
+        `retention` is `{"successRetention": duration, "errorRetention": duration}`; what it leaves out is as the workflow says. Raises:
+        Rejected (bad id or params), Conflict (the id is taken), Unavailable.
         """
         created = await self._engine.create(self._request({**(options or {}), **keywords}))
         return WorkflowInstance(self._engine, self._workflow, created.id)
@@ -68,7 +68,7 @@ class WorkflowBinding:
             id=options.get("id"),
             params={} if params is None else params,
             source=Source.BINDING,
-            retention=None if retention is None else read_retention(retention),
+            retention=AS_THE_WORKFLOW if retention is None else read_retention(retention),
         )
 
 

@@ -42,7 +42,7 @@ class Intake:
             trigger=request.trigger,
             dedupe_key=request.dedupe_key,
             schedule=request.schedule,
-            retention=request.retention or self._retention.get(request.workflow, FOR_EVER),
+            retention=request.retention.over(self._retention.get(request.workflow, FOR_EVER)),
             parent=parent,
         )
 

@@ -39,6 +39,7 @@ class Hub:
         self.options = options
         self.digest = "1"  # of the programs' code
         self.programs: dict[str, Program] = {}
+        self.defined: dict[str, dict[str, Any]] = {}  # what else the definition of a workflow says, by its name
         self.engine: EmbeddedEngine = self._new()
 
     async def start(self, **programs: Program) -> Hub:
@@ -80,7 +81,10 @@ class Hub:
             cls = type("Program", (WorkflowEntrypoint,), {"run": lambda _self, event, step: program(event, step)})
             return lambda: cls(None, None)
 
-        definitions = [Definition(name, name, "test", self.digest, maker(program)) for name, program in self.programs.items()]
+        definitions = [
+            Definition(name, name, "test", self.digest, maker(program), **self.defined.get(name, {}))
+            for name, program in self.programs.items()
+        ]
         store = store_for(f"sqlite:///{self.path}/hub.sqlite")
         return EmbeddedEngine(store, self.clock, structlog.get_logger(), definitions, self.options)
 

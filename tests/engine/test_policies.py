@@ -14,6 +14,7 @@ from hub.core import codec
 from hub.core.errors import NotFound, Rejected
 from hub.core.model import NewInstance, Retention, Status
 from hub.core.ports import CreateRequest
+from hub.core.retention import RetentionWish
 from hub.core.writes import CreateInstance
 from hub.engine.binding import WorkflowBinding
 from hub.engine.runner import RunnerOptions
@@ -156,7 +157,7 @@ async def test_instances_are_deleted_when_their_retention_has_ended(hub: Hub) ->
         await step.do("a", lambda: 1)
 
     await hub.start(program=program)
-    keep = Retention(success=timedelta(days=1), error=timedelta(days=3))
+    keep = RetentionWish(success=timedelta(days=1), error=timedelta(days=3))
     ids = {}
     for payload in ("fine", "fail"):
         created = await hub.engine.create(CreateRequest(workflow="program", params=payload, retention=keep))
@@ -193,6 +194,26 @@ async def test_the_binding_creates_with_retention_and_deletes_in_batches(hub: Hu
     for ids in ([], ["x"] * 101, ["no\ngood"]):
         with pytest.raises(Rejected):
             await binding.delete_batch(ids)
+
+
+async def test_what_an_instance_does_not_say_of_its_retention_its_workflow_says(hub: Hub) -> None:
+    async def program(event: WorkflowEvent, step: WorkflowStep) -> Any: ...
+
+    day = timedelta(days=1)
+    hub.defined["program"] = {"retention": Retention(success=2 * day, error=3 * day)}
+    await hub.start(program=program)
+    binding = WorkflowBinding(hub.engine, "program")
+    await binding.create(id="silent")
+    await binding.create(id="shorter", retention={"success_retention": "1 day"})
+    await binding.create(id="longer", retention={"errorRetention": "forever"})
+    kept = {id: (await hub.ended(id)).retention for id in ("silent", "shorter", "longer")}
+    assert kept["silent"] == Retention(success=2 * day, error=3 * day)
+    assert kept["shorter"] == Retention(success=day, error=3 * day)
+    assert kept["longer"] == Retention(success=2 * day)
+    await hub.clock.sleep(86_400 + 60)
+    assert await hub.engine.prune() == 1
+    await hub.clock.sleep(86_400)
+    assert await hub.engine.prune() == 2
 
 
 async def test_an_instance_tells_the_version_that_it_began_and_the_one_it_last_ran(hub: Hub) -> None:
