@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Any, ClassVar
 from urllib.parse import parse_qsl
@@ -19,7 +20,7 @@ from hub.core.codec import dump_plain, parse_json
 from hub.core.delivery import Receipt, ReceiptStatus, TriggerEvent
 from hub.core.errors import Rejected, Unavailable
 from hub.core.model import HttpReply, HttpRequest, Status
-from hub.core.ports import TriggerContext
+from hub.core.ports import ReadBody, TriggerContext
 
 PREFIX = "/hooks/"
 ACCEPTED_TYPES = ("application/json", "application/*+json", "application/x-www-form-urlencoded", "text/*")
@@ -96,7 +97,6 @@ class HttpTrigger:
             PREFIX + (self._config.path or ctx.name),
             partial(self._receive, ctx),
             methods=self._config.methods,
-            max_body_bytes=self._config.max_body,
         )
 
     async def stop(self) -> None:
@@ -107,13 +107,14 @@ class HttpTrigger:
             self._remove = None
         await self._idle.wait()
 
-    async def _receive(self, ctx: TriggerContext, request: HttpRequest) -> HttpReply:
+    async def _receive(self, ctx: TriggerContext, head: HttpRequest, read: ReadBody) -> HttpReply:
         """Answer 202 for an event that is on disk. Raises: Rejected (never send it again), Unavailable (send it again)."""
         if self._stopped:  # routed just before the path was taken away
             raise Unavailable("the hub is stopping: send it again")
         self._in_flight += 1
         self._idle.clear()
         try:
+            request = replace(head, body=await read(self._config.max_body))
             return accepted(ctx, await ctx.emit(read_event(self._config, request)))
         finally:
             self._in_flight -= 1

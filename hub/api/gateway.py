@@ -6,6 +6,7 @@ Translates between the server's requests and the hub's plain values: exact body 
 from __future__ import annotations
 
 import re
+from functools import partial
 
 from aiohttp import web
 from multidict import CIMultiDict
@@ -34,24 +35,25 @@ class Gateway:
 
     async def hook(self, request: web.Request) -> web.StreamResponse:
         """Hand a request to the trigger that serves its path."""
-        route = self._routes.match(request.path)
-        if route is None:
+        found = self._routes.match(request.rel_url.raw_path)
+        if found is None:
             raise NotFound(f"no trigger listens at {request.path}; [[triggers]] in hub.toml declare the webhooks", code="route.unknown")
-        if request.method not in route.methods:
-            return responses.method_not_allowed(request, route.methods)
-        return _to_response(await route.handler(await _to_request(request, route.max_body_bytes)))
+        if request.method not in found.route.methods:
+            return responses.method_not_allowed(request, found.route.methods)
+        head = _to_request(request, params=dict(found.params))
+        return _to_response(await found.route.handler(head, partial(body.read, request)))
 
     async def page(self, request: web.Request) -> web.StreamResponse:
         """Hand a request to the dashboard."""
         if self._pages is None:
             raise NotFound("this hub has no dashboard", code="route.unknown")
-        return _to_response(await self._pages(await _to_request(request, 0)))
+        return _to_response(await self._pages(_to_request(request, await body.read(request, 0))))
 
     async def fetch(self, request: web.Request) -> web.StreamResponse:
         """Hand a request to the project's fetch handler; what it raises, or answers wrongly, is the project's mistake and told as that."""
         if self._fetch is None:
             raise NotFound(f"there is nothing at {request.path}; {_ADDRESSES}", code="route.unknown")
-        asked = await _to_request(request, self._max_body_bytes)
+        asked = _to_request(request, await body.read(request, self._max_body_bytes))
         try:
             return _to_response(await self._fetch(asked))
         except HubError:  # of a binding, such as an id that is taken: it has its own answer
@@ -66,15 +68,17 @@ _ADDRESSES = (
 )
 
 
-async def _to_request(request: web.Request, limit_bytes: int) -> HttpRequest:
+def _to_request(request: web.Request, raw: bytes = b"", params: dict[str, str] | None = None) -> HttpRequest:
     return HttpRequest(
         method=request.method,
         url=str(request.url),
         path=request.path,
         query=dict(request.query.items()),
         headers=_headers(request),
-        body=await body.read(request, limit_bytes),
+        body=raw,
         remote=request.remote,
+        target=request.raw_path,
+        params=params or {},
     )
 
 

@@ -145,6 +145,8 @@ class HttpRequest:
     headers: dict[str, str] = field(default_factory=dict)
     body: bytes = b""
     remote: str | None = None
+    target: str = ""  # path and query exactly as they were sent
+    params: dict[str, str] = field(default_factory=dict)  # of the path's pattern
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -61,13 +61,18 @@ class Log(Protocol):
 
 Handler = Callable[[Any], Awaitable[Any]]
 HttpHandler = Callable[[HttpRequest], Awaitable[HttpReply]]
+ReadBody = Callable[[int], Awaitable[bytes]]  # up to so many bytes. Raises: PayloadTooLarge, or Rejected when the sender breaks off
+HookHandler = Callable[[HttpRequest, ReadBody], Awaitable[HttpReply]]  # gets a request whose body it reads itself
 
 
 class Routes(Protocol):
     """Where a trigger hangs its HTTP endpoints."""
 
-    def add(self, path: str, handler: HttpHandler, *, methods: Sequence[str], max_body_bytes: int) -> Callable[[], None]:
-        """Serve `path` (absolute, below /hooks/) until the returned function is called. Raises: ConfigError when it is taken."""
+    def add(self, path: str, handler: HookHandler, *, methods: Sequence[str]) -> Callable[[], None]:
+        """Serve `path` (absolute, below /hooks/) until the returned function is called; a segment `{name}` matches any.
+
+        Raises: ConfigError when another trigger serves the path, or some of the paths that the pattern matches.
+        """
         ...
 
 
@@ -77,14 +82,21 @@ class Route:
 
     path: str
     methods: frozenset[str]
-    handler: HttpHandler
-    max_body_bytes: int
+    handler: HookHandler
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Matched:
+    """The endpoint at a path, and what the names of its pattern stand for."""
+
+    route: Route
+    params: Mapping[str, str] = field(default_factory=dict)
 
 
 class RouteLookup(Protocol):
     """How the server finds the endpoint of a trigger."""
 
-    def match(self, path: str) -> Route | None: ...
+    def match(self, path: str) -> Matched | None: ...
 
 
 class TriggerContext(Protocol):

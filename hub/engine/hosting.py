@@ -14,35 +14,12 @@ from urllib.parse import quote
 
 from hub.core.clock import Clock
 from hub.core.delivery import Receipt, TriggerEvent
-from hub.core.errors import ConfigError, Unavailable
-from hub.core.ports import HttpHandler, Log, Route, Routes, Trigger
+from hub.core.errors import Unavailable
+from hub.core.ports import Log, Routes, Trigger
+from hub.engine.routes import RouteTable
 from hub.engine.telemetry import Telemetry
 
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 30.0  # between two runs of a loop that ended
-
-
-class RouteTable:
-    """The HTTP endpoints of all triggers, by exact path."""
-
-    def __init__(self) -> None:
-        self._routes: dict[str, Route] = {}
-
-    def add(self, path: str, handler: HttpHandler, *, methods: Sequence[str], max_body_bytes: int) -> Callable[[], None]:
-        """Serve a path until the returned function is called. Raises: ConfigError when it is taken."""
-        if path in self._routes:
-            raise ConfigError(f"two triggers want the address {path}; give one of them another `path`")
-        self._routes[path] = Route(
-            path=path, methods=frozenset(method.upper() for method in methods), handler=handler, max_body_bytes=max_body_bytes
-        )
-
-        def remove() -> None:
-            self._routes.pop(path, None)
-
-        return remove
-
-    def match(self, path: str) -> Route | None:
-        """Return the endpoint at a path."""
-        return self._routes.get(path)
 
 
 class TriggerSpec(NamedTuple):

@@ -20,7 +20,7 @@ from hub.core.model import Status
 from hub.core.ports import HttpHandler
 from hub.core.workflow import Env, WorkflowEntrypoint, WorkflowEvent, WorkflowStep
 from hub.engine.embedded import Definition, EmbeddedEngine
-from hub.engine.hosting import RouteTable
+from hub.engine.routes import RouteTable
 from hub.engine.runner import RunnerOptions
 from hub.store.sqlite import SqliteStore
 from hub.ui.dashboard import Dashboard

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from structlog.testing import capture_logs
 
 from hub.core.errors import Conflict, NotFound, Rejected, Unavailable
 from hub.core.model import HttpReply, HttpRequest
+from hub.core.ports import ReadBody
 from tests.api.node import Node, running
 
 Make = Callable[[HttpRequest], Awaitable[HttpReply]]
@@ -31,6 +33,9 @@ class Recorder:
             raise self.error
         return self.reply
 
+    async def hook(self, head: HttpRequest, read: ReadBody) -> HttpReply:
+        return await self(replace(head, body=await read(100)))
+
 
 @pytest.fixture
 def recorder() -> Recorder:
@@ -41,7 +46,7 @@ def recorder() -> Recorder:
 async def site(tmp_path: Path, recorder: Recorder) -> AsyncIterator[Node]:
     """Run a node whose webhook and fetch handler are the recorder."""
     async with running(tmp_path, fetch=recorder, max_body_bytes=1000) as node:
-        node.routes.add("/hooks/in", recorder, methods=["POST", "put"], max_body_bytes=100)
+        node.routes.add("/hooks/in", recorder.hook, methods=["POST", "put"])
         yield node
 
 
@@ -82,7 +87,7 @@ async def test_repeated_headers_are_joined(site: Node, recorder: Recorder) -> No
 
 @pytest.mark.parametrize("send", [lambda body: body, chunked], ids=["length", "chunked"])
 @pytest.mark.parametrize(("size", "status"), [(100, 202), (101, 413), (5000, 413)])
-async def test_a_webhook_has_its_own_limit_before_it_is_called(
+async def test_a_webhook_reads_no_more_than_it_wants(
     site: Node, recorder: Recorder, send: Callable[[bytes], object], size: int, status: int
 ) -> None:
     reply = await site.call("POST", "/hooks/in", data=send(b"x" * size))
@@ -105,10 +110,26 @@ async def test_an_address_without_a_trigger_is_404_and_not_the_fetch_handlers(si
 
 
 async def test_a_removed_webhook_is_404(site: Node) -> None:
-    remove = site.routes.add("/hooks/short", Recorder(), methods=["POST"], max_body_bytes=10)
+    remove = site.routes.add("/hooks/short", Recorder().hook, methods=["POST"])
     assert (await site.call("POST", "/hooks/short")).status == 202
     remove()
     assert (await site.call("POST", "/hooks/short")).status == 404
+
+
+async def test_a_webhook_may_answer_before_the_body_has_come(site: Node) -> None:
+    async def busy(head: HttpRequest, _read: ReadBody) -> HttpReply:
+        return HttpReply(status=429, body=head.body)
+
+    site.routes.add("/hooks/busy", busy, methods=["POST"])
+    reply = await site.call("POST", "/hooks/busy", data=chunked(b"x" * 5000))
+    assert (reply.status, reply.raw) == (429, b"")
+
+
+async def test_a_webhook_gets_the_values_of_its_paths_names_and_the_target_as_it_was_sent(site: Node, recorder: Recorder) -> None:
+    site.routes.add("/hooks/shops/{shop}/orders/{id}", recorder.hook, methods=["POST"])
+    target = "/hooks/shops/k%C3%B6ln%2Fs%C3%BCd/orders/7?b=%25&a=+"
+    assert (await site.call("POST", target)).status == 202
+    assert (recorder.requests[0].params, recorder.requests[0].target) == ({"shop": "köln/süd", "id": "7"}, target)
 
 
 # ---- the fetch handler

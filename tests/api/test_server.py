@@ -18,7 +18,7 @@ from hub.api.server import ApiOptions, ApiServer
 from hub.core.clock import SystemClock
 from hub.core.errors import ConfigError
 from hub.core.model import HttpReply, HttpRequest, Status
-from hub.engine.hosting import RouteTable
+from hub.engine.routes import RouteTable
 from tests.api.node import ROOT, Node, running
 
 

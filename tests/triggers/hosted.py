@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from datetime import datetime, timedelta
+from functools import partial
 
 import structlog
 
 from hub.core.delivery import Receipt, ReceiptStatus, TriggerEvent
+from hub.core.errors import PayloadTooLarge
 from hub.core.model import HttpReply, HttpRequest
-from hub.core.ports import HttpHandler, Trigger
+from hub.core.ports import HttpHandler, Matched, Trigger
 from hub.engine.hosting import Hosting, TriggerSpec
 from hub.engine.telemetry import Telemetry
 
@@ -106,11 +109,11 @@ class Hosted:
         await self._hosting.start()
 
     def handler(self, path: str) -> HttpHandler:
-        """Return what the server calls for a path."""
+        """Return what the server calls for a path; it hands over the body when it is asked for."""
         assert self._hosting is not None
-        route = self._hosting.routes.match(path)
-        assert route is not None, f"nothing is served at {path}"
-        return route.handler
+        found = self._hosting.routes.match(path)
+        assert found is not None, f"nothing is served at {path}"
+        return partial(_serve, found)
 
     async def send(self, path: str, body: bytes = b"", **headers: str) -> HttpReply:
         """Hand a request to the trigger as the server does. Keywords are headers, with _ for -."""
@@ -123,6 +126,15 @@ class Hosted:
         if self._hosting is not None:
             await self._hosting.stop()
             self._hosting = None
+
+
+async def _serve(found: Matched, sent: HttpRequest) -> HttpReply:
+    async def read(limit_bytes: int) -> bytes:
+        if len(sent.body) > limit_bytes:
+            raise PayloadTooLarge
+        return sent.body
+
+    return await found.route.handler(replace(sent, body=b"", params=dict(found.params)), read)
 
 
 def request(path: str, body: bytes = b"", **headers: str) -> HttpRequest:
