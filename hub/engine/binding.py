@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
-from typing import Any
+from typing import Any, overload
 
 from hub.core import codec
 from hub.core.admission import BATCH, check_derived_id
 from hub.core.errors import ErrorInfo, HubError, Rejected
 from hub.core.model import Instance, Kind, Source, Status
-from hub.core.ports import BatchCreated, CreateRequest, Engine
+from hub.core.ports import CreateRequest, Engine
 from hub.core.retention import AS_THE_WORKFLOW, read_retention
 from hub.core.writes import RestartPoint, Verb
 
+_OF_ALL = ("params", "retention")  # what instances can have in common
+_OF_ONE = ("id", *_OF_ALL)
+_IGNORED = ("locationHint", "location_hint")  # a hub stands where it stands
+_CREATE_FORMS = "create takes keywords, or the same in one dict"
+_BATCH_FORMS = "create_batch takes instances=[{…}, …], or count=… with params, or a plain list of dicts"
 _KINDS = {"do": Kind.STEP, "sleep": Kind.SLEEP, "waitForEvent": Kind.EVENT, "workflow": Kind.CHILD}
 
 
@@ -29,13 +34,28 @@ class WorkflowBinding:
         `retention` is `{"successRetention": duration, "errorRetention": duration}`; what it leaves out is as the workflow says. Raises:
         Rejected (bad id or params), Conflict (the id is taken), Unavailable.
         """
-        created = await self._engine.create(self._request({**(options or {}), **keywords}))
+        created = await self._engine.create(self._request(_given(options, keywords, _CREATE_FORMS), _OF_ONE))
         return WorkflowInstance(self._engine, self._workflow, created.id)
 
-    async def create_batch(self, items: Sequence[Mapping[str, Any]]) -> list[WorkflowInstance]:
-        """Create up to 100 instances in one commit; ids that exist already are left out of the answer."""
-        batch: BatchCreated = await self._engine.create_batch([self._request(item) for item in items])
-        return [WorkflowInstance(self._engine, self._workflow, created.id) for created in batch.created]
+    @overload
+    async def create_batch(self, batch: Sequence[Mapping[str, Any]], /) -> list[WorkflowInstance]: ...
+    @overload
+    async def create_batch(self, batch: Mapping[str, Any] | None = None, /, **keywords: Any) -> dict[str, Any]: ...
+
+    async def create_batch(self, batch: Any = None, /, **keywords: Any) -> Any:
+        """Create 1 to 100 instances in one commit: `create_batch(instances=[{…}, …])` or `create_batch(count=3, params={…})`.
+
+        The answer is `{"created": [instance, …], "errors": [{"index", "id", "code", "message"}, …]}`, both in the order of the request.
+        Given a plain list, it returns a list of the instances and leaves out those whose id exists already, so that it can be repeated.
+        Raises: Rejected (something of the batch can never be created: nothing was), Unavailable.
+        """
+        plain = isinstance(batch, list | tuple) and not keywords
+        answer = await self._engine.create_batch(self._batch({"instances": batch} if plain else _given(batch, keywords, _BATCH_FORMS)))
+        created = [WorkflowInstance(self._engine, self._workflow, one.id) for one in answer.created]
+        if plain:
+            return created
+        errors = [{"index": error.index, "id": error.id, "code": error.code, "message": error.message} for error in answer.errors]
+        return {"created": created, "errors": errors}
 
     async def delete_batch(self, ids: Sequence[str]) -> dict[str, list[dict[str, str]]]:
         """Forget up to 100 instances: `{"deleted": [{"id"}], "errors": [{"id", "code", "message"}]}`; running ones are stopped."""
@@ -58,10 +78,25 @@ class WorkflowBinding:
         instance = await self._engine.instance(self._workflow, id)
         return WorkflowInstance(self._engine, self._workflow, instance.id)
 
-    def _request(self, options: Mapping[str, Any]) -> CreateRequest:
-        unknown = sorted(set(options) - {"id", "params", "retention"})
-        if unknown:
-            raise Rejected(f'create takes "id", "params" and "retention", not "{unknown[0]}"', code="instance.invalid_options")
+    def _batch(self, given: Mapping[str, Any]) -> list[CreateRequest]:
+        if ("count" in given) == ("instances" in given):
+            told = '"count" and "instances" exclude each other' if "count" in given else _BATCH_FORMS
+            raise Rejected(told, code="instance.invalid_options")
+        if "count" in given:
+            count = given["count"]
+            if isinstance(count, bool) or not isinstance(count, int) or not 1 <= count <= BATCH:
+                raise Rejected(f"count: expected a whole number from 1 to {BATCH}, got {count!r}", code="batch.size")
+            return [self._request({key: value for key, value in given.items() if key != "count"}, _OF_ALL)] * count
+        _refuse_unknown(given, ("instances",), "")
+        items = given["instances"]
+        if not isinstance(items, list | tuple):
+            raise Rejected(f"instances: expected a list, got {type(items).__name__}", code="instance.invalid_options")
+        return [self._request(item, _OF_ONE, f"instances[{index}]: ") for index, item in enumerate(items)]
+
+    def _request(self, options: Mapping[str, Any], known: tuple[str, ...], place: str = "") -> CreateRequest:
+        if not isinstance(options, Mapping):
+            raise Rejected(f"{place}expected an object, got {type(options).__name__}", code="instance.invalid_options")
+        _refuse_unknown(options, known, place)
         params, retention = options.get("params"), options.get("retention")
         return CreateRequest(
             workflow=self._workflow,
@@ -70,6 +105,19 @@ class WorkflowBinding:
             source=Source.BINDING,
             retention=AS_THE_WORKFLOW if retention is None else read_retention(retention),
         )
+
+
+def _given(options: Any, keywords: Mapping[str, Any], forms: str) -> dict[str, Any]:
+    """Join what was given in one dict and as keywords. Raises: Rejected when it is no dict."""
+    if options is not None and not isinstance(options, Mapping):
+        raise Rejected(f"{forms}, not {type(options).__name__}", code="instance.invalid_options")
+    return {**(options or {}), **keywords}
+
+
+def _refuse_unknown(given: Mapping[str, Any], known: tuple[str, ...], place: str) -> None:
+    unknown = [key for key in given if key not in known and key not in _IGNORED]
+    if unknown:
+        raise Rejected(f'{place}unknown key "{unknown[0]}"; there are {", ".join(known)}', code="instance.invalid_options")
 
 
 class WorkflowInstance:
