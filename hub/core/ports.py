@@ -274,8 +274,8 @@ class Store(Protocol):
         """How many instances there are in each status."""
         ...
 
-    async def prune(self, now: datetime, limit: int) -> int:
-        """Delete up to `limit` instances whose retention has ended; return how many. Safe to repeat.
+    async def prune(self, now: datetime, limit: int, deliveries_kept: timedelta | None = None) -> int:
+        """Delete up to `limit` instances whose retention has ended, and as many stored deliveries that are older than `deliveries_kept`.
 
         What triggers have delivered stays known for `retention.DELIVERY_KEPT`, also when the instance is gone.
         """

@@ -15,13 +15,16 @@ from hub.core.errors import ErrorInfo
 from hub.core.flow import NONE, Flow
 from hub.core.model import Attempt, Entry, Kind, NewInstance, Rollback, Status, Version, Wish
 
+REPLAYED, NO_DELIVERY = "replayed", "delivery"  # reasons why a stored delivery creates nothing
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CreateInstance:
     """Create an instance, if its flow allows. With `node` it is born claimed by that node, with token 1, unless the flow makes it wait.
 
-    `cursor` becomes the cursor of the trigger, and `replays` the stored delivery that this settles, in the same transaction: both only when
-    the verdict is APPLIED, JOINED or DUPLICATE.
+    `cursor` becomes the cursor of the trigger unless that is later already, and the stored delivery `replays` becomes REPLAYED, in the same
+    transaction: both only when the verdict is APPLIED, JOINED or DUPLICATE. A delivery that has been replayed already is answered with
+    CONFLICT and the reason `REPLAYED`, `id` = what it created; one that is gone with MISSING and the reason `NO_DELIVERY`.
     """
 
     new: NewInstance
@@ -199,7 +202,10 @@ class RegisterWorkflow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeepDelivery:
-    """Store a delivery that became no instance; once more is DUPLICATE. With `cursor` its trigger's cursor moves along."""
+    """Store a delivery that became no instance. With `cursor` its trigger's cursor moves along, unless it is later already.
+
+    DUPLICATE = one of the same trigger, key and status is stored (or the same id), `id` names it; without a key it is never the same.
+    """
 
     delivery: Delivery
     cursor: datetime | None = None
@@ -207,7 +213,10 @@ class KeepDelivery:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChangeDelivery:
-    """Give a stored delivery another status (a replay that failed again, a release that was refused). MISSING = there is none."""
+    """Give a stored delivery another status (a replay that failed again, a release that was refused).
+
+    MISSING = there is none; CONFLICT = it has been replayed, which is final.
+    """
 
     id: str
     status: DeliveryStatus
@@ -227,7 +236,7 @@ class CancelInstances:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RegisterTrigger:
-    """Make a trigger known. With another `digest` than the stored one its cursor becomes `at`: a changed schedule starts from now."""
+    """Make a trigger known. A new one, and one with another `digest` than before, gets the cursor `at`: its schedule starts from now."""
 
     name: str
     kind: str
@@ -238,7 +247,10 @@ class RegisterTrigger:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SteerTrigger:
-    """Pause a trigger with a note, or resume it. A resumed schedule starts from now: `cursor` becomes `at`. MISSING = there is none."""
+    """Pause a trigger with a note, or resume it. A resumed schedule starts from now: `cursor` becomes `at`. MISSING = there is none.
+
+    Pausing again changes the note only; resuming what is not paused changes nothing.
+    """
 
     name: str
     paused: bool

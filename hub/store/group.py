@@ -12,21 +12,27 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar, cast, get_args
 
 from hub.core.errors import ErrorInfo
 from hub.core.family import write_end
 from hub.core.lifecycle import Head, decide
 from hub.core.model import Entry, Kind, Status
 from hub.core.writes import (
+    NO_DELIVERY,
+    REPLAYED,
     Begin,
+    ChangeDelivery,
     CreateInstance,
     DeleteInstance,
     DeleteWorkflow,
     FailAttempt,
     Finish,
+    KeepDelivery,
+    MoveCursor,
     Outcome,
     Park,
+    RegisterTrigger,
     RegisterWorkflow,
     Restart,
     RollBack,
@@ -35,6 +41,7 @@ from hub.core.writes import (
     StartChild,
     StartWait,
     Steer,
+    SteerTrigger,
     Verdict,
     Write,
 )
@@ -44,8 +51,10 @@ from hub.store.rows import Row
 SOMETHING_DUE = 0  # the signal that is no key: keys start at 1
 
 Planned = CreateInstance | Begin | SettleStep | FailAttempt | StartWait | StartChild | RollBack | Park | Finish | SendEvent | Steer
-Alone = Restart | DeleteInstance | RegisterWorkflow | DeleteWorkflow
-_ALONE = frozenset({Restart, DeleteInstance, RegisterWorkflow, DeleteWorkflow})
+Kept = KeepDelivery | ChangeDelivery | RegisterTrigger | SteerTrigger | MoveCursor
+Alone = Restart | DeleteInstance | RegisterWorkflow | DeleteWorkflow | Kept
+_ALONE = frozenset(get_args(Alone))
+_RECEIVED = frozenset({Verdict.APPLIED, Verdict.JOINED, Verdict.DUPLICATE})
 _DELETED = ErrorInfo(name="Deleted", message="the child was deleted")
 
 
@@ -56,6 +65,14 @@ class Existing:
     key: int
     id: str
     status: Status | None
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A stored delivery. `instance_id` is what it has created, when it is replayed."""
+
+    replayed: bool
+    instance_id: str | None = None
 
 
 @dataclass(slots=True, kw_only=True)
@@ -70,8 +87,9 @@ class Known:
     heads: dict[int, Head]
     awaited: dict[int, tuple[int, str]]
     workflows: dict[str, int]  # key by name
-    deliveries: dict[tuple[str, str], Existing]  # by trigger and dedupe key
+    seen: dict[tuple[str, str], Existing]  # by trigger and dedupe key
     taken: dict[tuple[str, str], Existing]  # by workflow name and id
+    deliveries: dict[str, Stored]  # those that new instances settle, by id
     keys: Iterator[int]  # numbers for new instances
     revs: Iterator[int]
 
@@ -81,7 +99,9 @@ class Rows:
     """The row operations of one group, a list for each kind, to be run in the order of these fields."""
 
     instances: list[Row] = field(default_factory=list)
-    deliveries: list[Row] = field(default_factory=list)
+    seen: list[Row] = field(default_factory=list)
+    settled: list[Row] = field(default_factory=list)  # stored deliveries that created an instance
+    cursors: dict[str, int] = field(default_factory=dict)  # the latest by name of the trigger
     triggered: dict[int, int] = field(default_factory=dict)  # last creation time by key of the workflow
     steps: list[Row] = field(default_factory=list)
     attempts: list[Row] = field(default_factory=list)
@@ -165,10 +185,32 @@ class Group:
                 self.rows.heads.append(rows.head_row(head))
 
     def _create(self, write: CreateInstance) -> Outcome:
+        if write.replays is not None:
+            stored = self._known.deliveries.get(write.replays)
+            if stored is None:
+                return Outcome(verdict=Verdict.MISSING, reason=NO_DELIVERY)
+            if stored.replayed:
+                return Outcome(verdict=Verdict.CONFLICT, id=stored.instance_id, reason=REPLAYED)
+        outcome = self._insert(write)
+        if outcome.verdict in _RECEIVED:
+            self._settle_delivery(write, outcome)
+        return outcome
+
+    def _settle_delivery(self, write: CreateInstance, outcome: Outcome) -> None:
+        """Add what receiving an event changes beside the instance: the trigger's cursor, and the stored delivery that it came from."""
+        new = write.new
+        if write.cursor is not None and new.trigger is not None:
+            cursor = columns.micros(write.cursor)
+            self.rows.cursors[new.trigger] = max(cursor, self.rows.cursors.get(new.trigger, cursor))
+        if write.replays is not None:
+            self.rows.settled.append((outcome.id, new.workflow, columns.micros(new.created_at), write.replays))
+            self._known.deliveries[write.replays] = Stored(True, outcome.id)
+
+    def _insert(self, write: CreateInstance) -> Outcome:
         new, known = write.new, self._known
-        delivery = None if new.trigger is None or new.dedupe_key is None else (new.trigger, new.dedupe_key)
-        if delivery is not None and delivery in known.deliveries:
-            return self._collides(Verdict.DUPLICATE, known.deliveries[delivery])
+        event = None if new.trigger is None or new.dedupe_key is None else (new.trigger, new.dedupe_key)
+        if event is not None and event in known.seen:
+            return self._collides(Verdict.DUPLICATE, known.seen[event])
         workflow = known.workflows.get(new.workflow)
         if workflow is None:
             return Outcome(verdict=Verdict.MISSING)
@@ -183,9 +225,9 @@ class Group:
         self.rows.triggered[workflow] = max(created_at, self.rows.triggered.get(workflow, created_at))
         known.heads[key] = head
         known.taken[place] = Existing(key, new.id, head.status)
-        if delivery is not None:
-            self.rows.deliveries.append((*delivery, key, created_at))
-            known.deliveries[delivery] = known.taken[place]
+        if event is not None:
+            self.rows.seen.append((*event, key, created_at))
+            known.seen[event] = known.taken[place]
         if write.node is None:
             self.touched.add(SOMETHING_DUE)
         return answer(Verdict.APPLIED, key, head)

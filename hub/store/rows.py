@@ -80,6 +80,7 @@ def instance_row(new: NewInstance, *, key: int, workflow: int, head: Head, queue
         queued,
         started,
         new.params,
+        new.provenance,
     )
 
 
@@ -178,13 +179,13 @@ def end_row(head: Head, ended: int | None) -> Row:
 
 
 def instance_of(row: Row) -> Instance:
-    """Return a stored instance; columns as in `statements.INSTANCE`, the last four, from `params` on, may be absent."""
+    """Return a stored instance; columns as in `statements.INSTANCE`, the large ones, from `params` on, may be absent."""
     (
         key, workflow, id, status, created_at, modified_at, started_at, ended_at, paused_at, wake_at, node, token, wish,
         inbox_seq, recoveries, version, source, trigger, cron, scheduled_at, version_ran, parent, inbox_type, success, error_keep,
         ends_as, *large,
     ) = row  # fmt: skip
-    params, output, error, rollback = large or (b"null", None, None, None)
+    params, output, error, rollback, provenance = large or (b"null", None, None, None, None)
     return Instance(
         key=key,
         workflow=workflow,
@@ -213,6 +214,7 @@ def instance_of(row: Row) -> Instance:
         retention=_retention(success, error_keep),
         ends_as=None if ends_as is None else _STATUS[ends_as],
         rollback=rollback_of(rollback),
+        provenance=provenance,
     )
 
 

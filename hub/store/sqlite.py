@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, TypeVar, overload
 from urllib.parse import quote
 
+from hub.core.delivery import Delivery, DeliveryQuery, TriggerQuery, TriggerRecord
 from hub.core.errors import ConfigError, Unavailable
 from hub.core.history import HistoryEvent, HistoryQuery
 from hub.core.model import (
@@ -34,6 +35,7 @@ from hub.core.model import (
     WorkflowRecord,
 )
 from hub.core.writes import Outcome, Write
+from hub.store import deliveries
 from hub.store import sqlite_read as read
 from hub.store import sqlite_write as write
 from hub.store.lock import FileLock
@@ -43,6 +45,7 @@ from hub.store.signals import Signals, Subscription
 from hub.store.threads import ReaderThreads, WriterThread
 
 T = TypeVar("T")
+_Query = InstanceQuery | WorkflowQuery | VersionQuery | InboxQuery | HistoryQuery | DeliveryQuery | TriggerQuery
 
 _OLDEST_SQLITE = (3, 35, 0)  # RETURNING
 _BUSY_S = 5.0  # other programs (a backup, a shell) may hold the file for a moment
@@ -55,6 +58,8 @@ _QUERIES: dict[type, Callable[[sqlite3.Connection, Any], Page[Any]]] = {
     VersionQuery: read.find_versions,
     InboxQuery: read.find_events,
     HistoryQuery: read.find_history,
+    DeliveryQuery: deliveries.find_deliveries,
+    TriggerQuery: deliveries.find_triggers,
 }
 
 
@@ -120,9 +125,9 @@ class SqliteStore:
         """Claim due instances and those of dead nodes; see `Store.claim`."""
         return await self._write(partial(write.claim, node=node, limit=limit, now=now, revs=self._revisions))
 
-    async def prune(self, now: datetime, limit: int) -> int:
-        """Delete instances whose retention has ended; see `Store.prune`."""
-        return await self._write(partial(write.prune, now=now, limit=limit))
+    async def prune(self, now: datetime, limit: int, deliveries_kept: timedelta | None = None) -> int:
+        """Delete instances whose retention has ended, and old deliveries; see `Store.prune`."""
+        return await self._write(partial(write.prune, now=now, limit=limit, deliveries_kept=deliveries_kept))
 
     # ---- reading
 
@@ -146,7 +151,11 @@ class SqliteStore:
     async def find(self, query: InboxQuery) -> Page[InboxEvent]: ...
     @overload
     async def find(self, query: HistoryQuery) -> Page[HistoryEvent]: ...
-    async def find(self, query: InstanceQuery | WorkflowQuery | VersionQuery | InboxQuery | HistoryQuery) -> Page[Any]:
+    @overload
+    async def find(self, query: DeliveryQuery) -> Page[Delivery]: ...
+    @overload
+    async def find(self, query: TriggerQuery) -> Page[TriggerRecord]: ...
+    async def find(self, query: _Query) -> Page[Any]:
         """Read one page. Raises: Rejected when the cursor is not of such a list."""
         return await self._read(lambda db: _QUERIES[type(query)](db, query))
 

@@ -5,8 +5,6 @@ Never writes. Each function runs inside a read transaction of its caller, so all
 
 from __future__ import annotations
 
-import base64
-import binascii
 import json
 import sqlite3
 from collections.abc import Iterable
@@ -30,6 +28,7 @@ from hub.core.model import (
 )
 from hub.store import columns, rows
 from hub.store import statements as sql
+from hub.store.cursors import cursor_of, key_of
 
 _OF_BEGINNING, _OF_ATTEMPT, _OF_STATUS = 0, 2, 3  # parts of `statements.HISTORY`
 
@@ -53,7 +52,7 @@ def counts(db: sqlite3.Connection) -> dict[Status, int]:
 
 def find_instances(db: sqlite3.Connection, query: InstanceQuery) -> Page[Instance]:
     """Read one page of instances."""
-    after = None if query.cursor is None else _key_of(query.cursor)
+    after = None if query.cursor is None else key_of(query.cursor)
     if after is not None and query.offset:
         raise Rejected("a page has a cursor or an offset, not both", code="query.invalid")
     found = db.execute(*sql.instances(query, after)).fetchall()
@@ -61,7 +60,7 @@ def find_instances(db: sqlite3.Connection, query: InstanceQuery) -> Page[Instanc
     more = len(found) > query.limit and items
     return Page(
         items=items,
-        cursor=_cursor_of(items[-1].key) if more else None,
+        cursor=cursor_of(items[-1].key) if more else None,
         total=db.execute(*sql.instances_total(query)).fetchone()[0] if query.total else None,
     )
 
@@ -111,14 +110,3 @@ def _told(db: sqlite3.Connection, instance: int, row: rows.Row) -> HistoryEvent:
     changed_at = entry.ended_at if settled else entry.attempt_started_at
     kind = HistoryKind.SETTLED if settled else HistoryKind.CHANGED
     return HistoryEvent(rev=rev, kind=kind, at=changed_at or entry.started_at, entry=entry)
-
-
-def _cursor_of(key: int) -> str:
-    return base64.urlsafe_b64encode(str(key).encode()).decode().rstrip("=")
-
-
-def _key_of(cursor: str) -> int:
-    try:
-        return int(base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True))
-    except (ValueError, binascii.Error) as error:
-        raise Rejected(f"{cursor!r} is no cursor of this list; use the one that came with the page before", code="query.cursor") from error

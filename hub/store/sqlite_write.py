@@ -15,6 +15,7 @@ from datetime import datetime, timedelta
 from itertools import count
 from typing import Any
 
+from hub.core.delivery import DeliveryStatus
 from hub.core.history import HistoryKind
 from hub.core.lifecycle import Head, begins_at, decide
 from hub.core.model import Kind, NewInstance, Snapshot, Status
@@ -32,9 +33,9 @@ from hub.core.writes import (
     Verdict,
     Write,
 )
-from hub.store import columns, rows
+from hub.store import columns, deliveries, rows
 from hub.store import statements as sql
-from hub.store.group import SOMETHING_DUE, Alone, Existing, Group, Known, Planned, Rows, answer, due, parts
+from hub.store.group import SOMETHING_DUE, Alone, Existing, Group, Known, Planned, Rows, Stored, answer, due, parts
 from hub.store.revisions import Revisions
 from hub.store.sqlite_read import snapshots
 
@@ -145,9 +146,12 @@ def _known(db: sqlite3.Connection, writes: Sequence[Planned], revs: Revisions) -
     changed: set[int] = set()
     ending: set[int] = set()
     created: list[NewInstance] = []
+    replayed: list[str] = []
     for write in writes:
         if isinstance(write, CreateInstance):
             created.append(write.new)
+            if write.replays is not None:
+                replayed.append(write.replays)
             continue
         changed.add(write.instance)
         if isinstance(write, StartChild):
@@ -157,6 +161,10 @@ def _known(db: sqlite3.Connection, writes: Sequence[Planned], revs: Revisions) -
     known = _known_heads(db, changed, ending, revs)
     for new in created:
         _look_up(db, new, known)
+    for id in replayed:
+        row = db.execute(deliveries.STATUS, (id,)).fetchone()
+        if row is not None:
+            known.deliveries[id] = Stored(row[0] == DeliveryStatus.REPLAYED, row[1])
     if created:
         last = db.execute(sql.LAST_KEY).fetchone()
         known.keys = count(1 if last is None else last[0] + 1)
@@ -166,7 +174,7 @@ def _known(db: sqlite3.Connection, writes: Sequence[Planned], revs: Revisions) -
 def _known_heads(db: sqlite3.Connection, changed: Iterable[int], ending: Iterable[int], revs: Revisions) -> Known:
     """Load the heads that a group changes, and those of the parents that wait for one of them, which may be `ending`."""
     heads = _heads(db, changed)
-    known = Known(heads=heads, awaited={}, workflows={}, deliveries={}, taken={}, keys=iter(()), revs=revs.numbers)
+    known = Known(heads=heads, awaited={}, workflows={}, seen={}, taken={}, deliveries={}, keys=iter(()), revs=revs.numbers)
     children = [key for key in ending if key in heads and heads[key].parent is not None]
     if children:
         known.awaited = {key: (parent, type) for key, parent, type in db.execute(sql.AWAITED, (json.dumps(children),))}
@@ -181,9 +189,9 @@ def _look_up(db: sqlite3.Connection, new: NewInstance, known: Known) -> None:
         if row is not None:
             known.workflows[new.workflow] = row[0]
     if new.trigger is not None and new.dedupe_key is not None:
-        row = db.execute(sql.DELIVERED, (new.trigger, new.dedupe_key)).fetchone()
+        row = db.execute(sql.SEEN, (new.trigger, new.dedupe_key)).fetchone()
         if row is not None:
-            known.deliveries[new.trigger, new.dedupe_key] = _existing(row)
+            known.seen[new.trigger, new.dedupe_key] = _existing(row)
     workflow = known.workflows.get(new.workflow)
     if workflow is not None and not new.generated_id:
         row = db.execute(sql.TAKEN, (workflow, new.id)).fetchone()
@@ -203,7 +211,9 @@ def _heads(db: sqlite3.Connection, keys: Iterable[int]) -> dict[int, Head]:
 def _run(db: sqlite3.Connection, planned: Rows) -> None:
     for statement, values in (
         (sql.INSERT_INSTANCE, planned.instances),
-        (sql.INSERT_DELIVERY, planned.deliveries),
+        (sql.INSERT_SEEN, planned.seen),
+        (deliveries.SETTLE, planned.settled),
+        (deliveries.ADVANCE, [(cursor, trigger) for trigger, cursor in sorted(planned.cursors.items())]),
         (sql.TRIGGERED, [(at, workflow) for workflow, at in sorted(planned.triggered.items())]),
         (sql.UPSERT_STEP, planned.steps),
         (sql.UPSERT_ATTEMPT, planned.attempts),
@@ -230,7 +240,9 @@ def _apply_alone(db: sqlite3.Connection, write: Alone, revs: Revisions) -> tuple
         return _delete_workflow(db, write, revs)
     if isinstance(write, Restart):
         return _restart(db, write, revs)
-    return _delete(db, write, revs)
+    if isinstance(write, DeleteInstance):
+        return _delete(db, write, revs)
+    return deliveries.apply(db, write), set()
 
 
 def _delete(db: sqlite3.Connection, write: DeleteInstance, revs: Revisions) -> tuple[Outcome, Signalled]:
@@ -304,9 +316,9 @@ def _delete_workflow(db: sqlite3.Connection, write: DeleteWorkflow, revs: Revisi
 
 
 def _forget(db: sqlite3.Connection, keys: Sequence[int]) -> None:
-    """Delete instances with all that hangs on them; only what triggers have delivered stays known."""
+    """Delete instances with all that hangs on them; only which events of triggers were seen stays known."""
     listed = (json.dumps(keys),)
-    db.execute(sql.KEEP_DELIVERIES, listed)
+    db.execute(sql.KEEP_SEEN, listed)
     for statement in (*sql.DELETE_CHILDREN, sql.DELETE_INSTANCES):
         db.execute(statement, listed)
 
@@ -356,11 +368,12 @@ def claim(db: sqlite3.Connection, node: int, limit: int, now: datetime, revs: Re
     return [claimed[key] for key in keys]
 
 
-def prune(db: sqlite3.Connection, now: datetime, limit: int) -> int:
-    """Delete instances whose retention has ended, and deliveries without an instance that no source repeats any more."""
+def prune(db: sqlite3.Connection, now: datetime, limit: int, deliveries_kept: timedelta | None) -> int:
+    """Delete instances whose retention has ended, stored deliveries that are old, and keys of events that no source repeats any more."""
     limit = max(limit, 0)  # to SQLite a negative limit is none
     with transaction(db):
         keys = [key for (key,) in db.execute(sql.EXPIRED, (columns.micros(now), limit))]
         _forget(db, keys)
         db.execute(sql.PRUNE_ORPHANS, (columns.micros(now - DELIVERY_KEPT), limit))
-    return len(keys)
+        old = 0 if deliveries_kept is None else deliveries.prune(db, now - deliveries_kept, limit)
+    return max(len(keys), old)

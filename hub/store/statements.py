@@ -40,17 +40,17 @@ WHERE i.key {IN_KEYS} AND s.state = 'waiting' AND s.child = w.name || '/' || i.i
 WORKFLOW_KEY = "SELECT key FROM workflow WHERE name = ?"
 TRIGGERED = "UPDATE workflow SET triggered_at = max(coalesce(triggered_at, 0), ?) WHERE key = ?"
 LAST_KEY = "SELECT seq FROM sqlite_sequence WHERE name = 'instance'"
-DELIVERED = """
-SELECT d.instance, coalesce(d.deleted_id, i.id), i.status FROM delivery d LEFT JOIN instance i ON i.key = d.instance
+SEEN = """
+SELECT d.instance, coalesce(d.deleted_id, i.id), i.status FROM idempotency d LEFT JOIN instance i ON i.key = d.instance
 WHERE d.trigger = ? AND d.key = ?
 """
 TAKEN = "SELECT key, id, status FROM instance WHERE workflow = ? AND id = ?"
 INSERT_INSTANCE = """
 INSERT INTO instance (key, workflow, id, status, created_at, modified_at, wake_at, node, token, version, source, trigger, dedupe_key,
-schedule_cron, scheduled_at, parent, parent_inbox_type, success_retention, error_retention, queued_rev, started_rev, params)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+schedule_cron, scheduled_at, parent, parent_inbox_type, success_retention, error_retention, queued_rev, started_rev, params, provenance)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
-INSERT_DELIVERY = "INSERT INTO delivery (trigger, key, instance, at) VALUES (?, ?, ?, ?)"
+INSERT_SEEN = "INSERT INTO idempotency (trigger, key, instance, at) VALUES (?, ?, ?, ?)"
 
 # ---- the journal
 
@@ -92,9 +92,9 @@ FORGET_INBOX = "DELETE FROM inbox WHERE instance = ?"
 
 # ---- deleting
 
-KEEP_DELIVERIES = f"""
-UPDATE delivery SET deleted_id = i.id FROM instance i
-WHERE i.key {IN_KEYS} AND delivery.trigger = i.trigger AND delivery.key = i.dedupe_key
+KEEP_SEEN = f"""
+UPDATE idempotency SET deleted_id = i.id FROM instance i
+WHERE i.key {IN_KEYS} AND idempotency.trigger = i.trigger AND idempotency.key = i.dedupe_key
 """
 DELETE_CHILDREN = tuple(f"DELETE FROM {table} WHERE instance {IN_KEYS}" for table in ("step", "attempt", "inbox", "history"))
 DELETE_INSTANCES = f"DELETE FROM instance WHERE key {IN_KEYS}"
@@ -104,7 +104,8 @@ DELETE_VERSIONS = "DELETE FROM version WHERE workflow = ?"
 DELETE_WORKFLOW = "DELETE FROM workflow WHERE key = ?"
 EXPIRED = "SELECT key FROM instance WHERE expires_at <= ? ORDER BY expires_at, key LIMIT ?"
 PRUNE_ORPHANS = """
-DELETE FROM delivery WHERE (trigger, key) IN (SELECT trigger, key FROM delivery WHERE deleted_id IS NOT NULL AND at < ? ORDER BY at LIMIT ?)
+DELETE FROM idempotency
+WHERE (trigger, key) IN (SELECT trigger, key FROM idempotency WHERE deleted_id IS NOT NULL AND at < ? ORDER BY at LIMIT ?)
 """
 
 # ---- revisions
@@ -158,7 +159,7 @@ SELECT i.key, w.name, i.id, i.status, i.created_at, i.modified_at, i.started_at,
 i.wish, i.inbox_seq, i.recoveries, i.version, i.source, i.trigger, i.schedule_cron, i.scheduled_at,
 i.version_ran, i.parent, i.parent_inbox_type, i.success_retention, i.error_retention, i.ends_as"""
 _FROM = " FROM instance i JOIN workflow w ON w.key = i.workflow"
-_INSTANCE = f"{_HEAD}, i.params, i.output, i.error, i.rollback{_FROM}"
+_INSTANCE = f"{_HEAD}, i.params, i.output, i.error, i.rollback, i.provenance{_FROM}"
 INSTANCES = f"{_INSTANCE} WHERE i.key {IN_KEYS}"
 STEPS = f"SELECT {_STEP} FROM step WHERE instance {IN_KEYS} ORDER BY instance, ordinal"
 ATTEMPTS = f"SELECT {_ATTEMPT} FROM attempt WHERE instance {IN_KEYS} ORDER BY instance, ended_at, kind, name, count, number"

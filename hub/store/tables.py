@@ -119,6 +119,7 @@ class InstanceTable(SQLModel, table=True):
     output: bytes | None = Field(default=None, sa_type=LargeBinary)
     error: str | None = Field(default=None, sa_type=Text)
     rollback: str | None = Field(default=None, sa_type=Text)
+    provenance: bytes | None = Field(default=None, sa_type=LargeBinary)
 
 
 class StepTable(SQLModel, table=True):
@@ -204,16 +205,33 @@ class InboxTable(SQLModel, table=True):
     sent_at: int = Field(sa_type=BigInteger)
 
 
-class DeliveryTable(SQLModel, table=True):
+class TriggerTable(SQLModel, table=True):
+    """A trigger by name: whether it is paused, and how far its schedule has come."""
+
+    __tablename__ = "trigger"
+    __table_args__: ClassVar[Any] = {"sqlite_with_rowid": False}
+
+    name: str = Field(primary_key=True, sa_type=Text)
+    kind: str = Field(sa_type=Text)
+    workflow: str | None = Field(default=None, sa_type=Text)
+    digest: str = Field(sa_type=Text)
+    created_at: int = Field(sa_type=BigInteger)
+    modified_at: int = Field(sa_type=BigInteger)
+    cursor: int | None = Field(default=None, sa_type=BigInteger)
+    paused_at: int | None = Field(default=None, sa_type=BigInteger)
+    note: str | None = Field(default=None, sa_type=Text)
+
+
+class IdempotencyTable(SQLModel, table=True):
     """Which instance an event of a trigger has created.
 
     It outlives an instance that somebody deletes, so that a late repetition of the event does not bring it back; `deleted_id` then keeps
     the id of that instance, until the row is as old as what is pruned.
     """
 
-    __tablename__ = "delivery"
+    __tablename__ = "idempotency"
     __table_args__: ClassVar[Any] = (
-        Index("delivery_orphan", "at", **_where("deleted_id IS NOT NULL")),
+        Index("idempotency_orphan", "at", **_where("deleted_id IS NOT NULL")),
         {"sqlite_with_rowid": False},
     )
 
@@ -222,6 +240,37 @@ class DeliveryTable(SQLModel, table=True):
     instance: int = Field(sa_type=BigInteger)
     at: int = Field(sa_type=BigInteger)
     deleted_id: str | None = Field(default=None, sa_type=Text)
+
+
+class DeliveryTable(SQLModel, table=True):
+    """Something received that created no instance by itself. `key` is the order of arrival, `event_key` the key at the source.
+
+    The large columns are last. A held one is in no index that pruning reads: it is kept until it is released.
+    """
+
+    __tablename__ = "delivery"
+    __table_args__: ClassVar[Any] = (
+        UniqueConstraint("id", name="delivery_id"),
+        Index("delivery_trigger", "trigger", "status", "key"),
+        Index("delivery_status", "status", "key"),
+        Index("delivery_event", "trigger", "event_key", "status", **_where("event_key IS NOT NULL")),
+        Index("delivery_received", "received_at", **_where("status <> 'held'")),
+        {"sqlite_autoincrement": True},
+    )
+
+    key: int | None = Field(default=None, primary_key=True, sa_type=_NUMBER)
+    id: str = Field(sa_type=Text)
+    trigger: str = Field(sa_type=Text)
+    status: str = Field(sa_type=Text)
+    received_at: int = Field(sa_type=BigInteger)
+    changed_at: int | None = Field(default=None, sa_type=BigInteger)
+    code: str = Field(sa_type=Text)
+    event_key: str | None = Field(default=None, sa_type=Text)
+    occurred_at: int | None = Field(default=None, sa_type=BigInteger)
+    workflow: str | None = Field(default=None, sa_type=Text)
+    instance_id: str | None = Field(default=None, sa_type=Text)
+    message: str = Field(sa_type=Text)
+    event: bytes = Field(sa_type=LargeBinary)
 
 
 class NodeTable(SQLModel, table=True):

@@ -64,9 +64,9 @@ class FaultyStore:
         """See `Store.claim`."""
         return await self._transaction(lambda: self._store.claim(node, limit, now), "claim")
 
-    async def prune(self, before: datetime, limit: int) -> int:
+    async def prune(self, now: datetime, limit: int, deliveries_kept: timedelta | None = None) -> int:
         """See `Store.prune`."""
-        return await self._transaction(lambda: self._store.prune(before, limit), "prune")
+        return await self._transaction(lambda: self._store.prune(now, limit, deliveries_kept), "prune")
 
     async def load(self, instance: int) -> Snapshot | None:
         """See `Store.load`."""

@@ -246,9 +246,9 @@ async def test_a_deleted_instance_leaves_no_row_but_the_memory_of_its_delivery(p
     with contextlib.closing(sqlite3.connect(path)) as db:
         counts = {
             table: db.execute(f"SELECT count(*) FROM {table}").fetchone()[0]
-            for table in ("instance", "step", "attempt", "inbox", "delivery", "workflow")
+            for table in ("instance", "step", "attempt", "inbox", "idempotency", "workflow")
         }
-    assert counts == {"instance": 0, "step": 0, "attempt": 0, "inbox": 0, "delivery": 1, "workflow": 1}
+    assert counts == {"instance": 0, "step": 0, "attempt": 0, "inbox": 0, "idempotency": 1, "workflow": 1}
 
 
 async def test_what_was_consumed_is_gone_from_the_file(path: Path) -> None:

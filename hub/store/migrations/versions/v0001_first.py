@@ -24,7 +24,8 @@ def upgrade() -> None:
     _workflows()
     _instances()
     _journal()
-    _deliveries_and_nodes()
+    _triggers()
+    _nodes()
 
 
 def _workflows() -> None:
@@ -93,6 +94,7 @@ def _instances() -> None:
         sa.Column("output", sa.LargeBinary),
         sa.Column("error", sa.Text),
         sa.Column("rollback", sa.Text),
+        sa.Column("provenance", sa.LargeBinary),
         sa.CheckConstraint("length(id) > 0", name="instance_id_not_empty"),
         sa.UniqueConstraint("workflow", "id", name="instance_workflow_id"),
         sqlite_autoincrement=True,
@@ -164,9 +166,22 @@ def _journal() -> None:
     )
 
 
-def _deliveries_and_nodes() -> None:
+def _triggers() -> None:
     op.create_table(
-        "delivery",
+        "trigger",
+        sa.Column("name", sa.Text, primary_key=True, nullable=False),
+        sa.Column("kind", sa.Text, nullable=False),
+        sa.Column("workflow", sa.Text),
+        sa.Column("digest", sa.Text, nullable=False),
+        sa.Column("created_at", sa.BigInteger, nullable=False),
+        sa.Column("modified_at", sa.BigInteger, nullable=False),
+        sa.Column("cursor", sa.BigInteger),
+        sa.Column("paused_at", sa.BigInteger),
+        sa.Column("note", sa.Text),
+        sqlite_with_rowid=False,
+    )
+    op.create_table(
+        "idempotency",
         sa.Column("trigger", sa.Text, primary_key=True, nullable=False),
         sa.Column("key", sa.Text, primary_key=True, nullable=False),
         sa.Column("instance", sa.BigInteger, nullable=False),
@@ -175,7 +190,33 @@ def _deliveries_and_nodes() -> None:
         sqlite_with_rowid=False,
     )
     orphaned = sa.text("deleted_id IS NOT NULL")
-    op.create_index("delivery_orphan", "delivery", ["at"], sqlite_where=orphaned, postgresql_where=orphaned)
+    op.create_index("idempotency_orphan", "idempotency", ["at"], sqlite_where=orphaned, postgresql_where=orphaned)
+    op.create_table(
+        "delivery",
+        sa.Column("key", _NUMBER, primary_key=True, nullable=False),
+        sa.Column("id", sa.Text, nullable=False),
+        sa.Column("trigger", sa.Text, nullable=False),
+        sa.Column("status", sa.Text, nullable=False),
+        sa.Column("received_at", sa.BigInteger, nullable=False),
+        sa.Column("changed_at", sa.BigInteger),
+        sa.Column("code", sa.Text, nullable=False),
+        sa.Column("event_key", sa.Text),
+        sa.Column("occurred_at", sa.BigInteger),
+        sa.Column("workflow", sa.Text),
+        sa.Column("instance_id", sa.Text),
+        sa.Column("message", sa.Text, nullable=False),
+        sa.Column("event", sa.LargeBinary, nullable=False),
+        sa.UniqueConstraint("id", name="delivery_id"),
+        sqlite_autoincrement=True,
+    )
+    op.create_index("delivery_trigger", "delivery", ["trigger", "status", "key"])
+    op.create_index("delivery_status", "delivery", ["status", "key"])
+    keyed, old = sa.text("event_key IS NOT NULL"), sa.text("status <> 'held'")
+    op.create_index("delivery_event", "delivery", ["trigger", "event_key", "status"], sqlite_where=keyed, postgresql_where=keyed)
+    op.create_index("delivery_received", "delivery", ["received_at"], sqlite_where=old, postgresql_where=old)
+
+
+def _nodes() -> None:
     op.create_table(
         "node",
         sa.Column("key", _NUMBER, primary_key=True, nullable=False),
