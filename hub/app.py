@@ -146,6 +146,7 @@ def definitions(settings: Settings, project: Project, env: Callable[[], Env]) ->
             project.digests[w.class_name],
             maker(project.workflows[w.class_name]),
             settings.retention_of(w),
+            settings.steps_of(w),
         )
         for w in settings.workflows
     ]

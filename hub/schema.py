@@ -96,6 +96,7 @@ _A_MOMENT = timedelta(milliseconds=1)
 _25_MIB = 26_214_400  # the largest payload that a well-known sender has (GitHub's webhooks)
 _1_TIB = 1 << 40
 _OPEN = SecretStr("")
+MAX_STEPS = 25_000  # a journal of that length is read whole whenever its instance wakes up
 
 
 # ---- the tables
@@ -112,6 +113,17 @@ class KeepSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class WorkflowLimits:
+    """How far the instances of one workflow may go; an absent key means what `[limits]` says."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
+
+    steps: Annotated[
+        int | None, Field(ge=1, le=MAX_STEPS, description="Steps of one instance; only step.do counts."), _NOT_BOOL
+    ] = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class WorkflowSettings:
     """One `[[workflows]]` table."""
 
@@ -123,6 +135,9 @@ class WorkflowSettings:
     schedules: Annotated[
         tuple[str, ...], BeforeValidator(_as_list), Field(description="Cron expressions in UTC; each becomes a cron trigger.")
     ] = ()
+    limits: Annotated[WorkflowLimits, Field(description="How far its instances may go; else as [limits] says.")] = field(
+        default_factory=WorkflowLimits
+    )
     default_retention: Annotated[
         KeepSettings, Field(description="How long its instances are kept after their end; else as [retention] says.")
     ] = field(default_factory=KeepSettings)
@@ -218,7 +233,7 @@ class LimitSettings:
     state_bytes: Annotated[
         int, Field(ge=1, le=_1_TIB, description="Largest sum of all results of one instance, as JSON."), _NOT_BOOL
     ] = 1_073_741_824
-    steps: Annotated[int, Field(ge=1, le=25_000, description="Steps of one instance; only step.do counts."), _NOT_BOOL] = 10_000
+    steps: Annotated[int, Field(ge=1, le=MAX_STEPS, description="Steps of one instance; only step.do counts."), _NOT_BOOL] = 10_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -270,6 +285,11 @@ class Settings:
         """Return how long the instances of a workflow are kept: what it says itself, else what `[retention]` says."""
         own, common = workflow.default_retention, RetentionWish(success=self.retention.success, error=self.retention.error)
         return RetentionWish(success=own.success_retention, error=own.error_retention).over(common.over(FOR_EVER))
+
+    def steps_of(self, workflow: WorkflowSettings) -> int:
+        """Return how many steps an instance of a workflow may have: what it says itself, else what `[limits]` says."""
+        own = workflow.limits.steps
+        return self.limits.steps if own is None else own
 
     @property
     def trigger_places(self) -> tuple[str, ...]:

@@ -44,7 +44,6 @@ class Services:
     resident: timedelta  # waits up to this long stay in memory
     result_bytes: int
     state_bytes: int  # of all results of one instance
-    steps: int  # of one instance
     version_of: Callable[[str], str | None]  # the version of a workflow's code that this node runs
     watch: Callable[[Running], None]  # told of every attempt, so that long ones become visible
     failed_attempt: Callable[[], None]  # telemetry

@@ -35,7 +35,7 @@ from hub.engine.control import Control
 from hub.engine.intake import Intake
 from hub.engine.maintenance import Maintenance
 from hub.engine.rehearsal import Rehearsal
-from hub.engine.runner import Runner, RunnerOptions, Wiring
+from hub.engine.runner import Program, Runner, RunnerOptions, Wiring
 from hub.engine.subscribe import Subscriptions
 from hub.engine.telemetry import Telemetry
 from hub.engine.threads import ThreadPool
@@ -43,7 +43,7 @@ from hub.engine.threads import ThreadPool
 
 @dataclass(frozen=True, slots=True)
 class Definition:
-    """A workflow of the project: how to make one, what identifies its code, how long its instances are kept."""
+    """A workflow of the project: how to make one, what identifies its code, how long its instances are kept and how far they may go."""
 
     name: str
     class_name: str
@@ -51,6 +51,7 @@ class Definition:
     digest: str
     make: Callable[[], WorkflowEntrypoint]
     retention: Retention = FOR_EVER
+    steps: int | None = None  # of one instance; None = as the options of the runner say
 
 
 class EmbeddedEngine:
@@ -71,7 +72,7 @@ class EmbeddedEngine:
         self._definitions = definitions
         self._versions: dict[str, str] = {}
         self._committer = Committer(store, clock, log)
-        programs = {definition.name: definition.make for definition in definitions}
+        programs = {definition.name: Program(definition.make, definition.steps or options.steps) for definition in definitions}
         retention = {definition.name: definition.retention for definition in definitions}
         intake = Intake(self._versions, retention, clock, options.payload_bytes)
         wiring = Wiring(store, self._committer, clock, log, self.telemetry, rehearsal)

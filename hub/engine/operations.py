@@ -62,8 +62,9 @@ class Job:
 class Operations:
     """What the step object and the rollback handlers call."""
 
-    def __init__(self, execution: Execution) -> None:
+    def __init__(self, execution: Execution, max_steps: int) -> None:
         self._execution = execution
+        self._max_steps = max_steps
         self._instance = execution.snapshot.instance
         self._rehearsal = execution.services.rehearsal
         self._steps = sum(entry.kind is Kind.STEP for entry in execution.snapshot.entries)
@@ -254,10 +255,12 @@ class Operations:
         return SettleStep(instance=self._execution.key, token=self._execution.token, entry=entry, consumes=consumes)
 
     def _count_step(self) -> None:
-        limit = self._execution.services.steps
         self._steps += 1
-        if self._steps > limit:
-            raise NonRetryableError(f"the limit of {limit:,} steps an instance has been reached (limits.steps)")
+        if self._steps > self._max_steps:
+            raise NonRetryableError(
+                f"the limit of {self._max_steps:,} steps an instance has been reached (limits.steps of the workflow or of the hub); "
+                "let another workflow do the rest: step.run_workflow"
+            )
 
 
 def too_large(what: str, size: int, limit: int) -> str:

@@ -68,13 +68,20 @@ class Wiring(NamedTuple):
     rehearsal: Rehearsal | None = None
 
 
+class Program(NamedTuple):
+    """What the runner knows of a workflow: how to make one, and how many steps an instance may have."""
+
+    make: Callable[[], WorkflowEntrypoint]
+    steps: int
+
+
 class Runner:
     """Executes instances of the workflows in `programs`."""
 
     def __init__(
         self,
         wiring: Wiring,
-        programs: Mapping[str, Callable[[], WorkflowEntrypoint]],
+        programs: Mapping[str, Program],
         intake: Intake,
         options: RunnerOptions,
     ) -> None:
@@ -104,7 +111,6 @@ class Runner:
             resident=options.resident,
             result_bytes=options.result_bytes,
             state_bytes=options.state_bytes,
-            steps=options.steps,
             version_of=intake.version_of,
             watch=self._watch,
             failed_attempt=wiring.telemetry.attempt_failed,
@@ -271,16 +277,16 @@ class Runner:
 
     def _execute(self, snapshot: Snapshot) -> None:
         instance = snapshot.instance
-        make = self._programs.get(instance.workflow)
-        if make is None:
+        program = self._programs.get(instance.workflow)
+        if program is None:
             self._put_off(instance)
             return
         if instance.recoveries > self._options.max_recoveries:
             self._give_up(instance)
             return
         execution = self._resident[instance.key] = Execution(snapshot, self._services)
-        step = Step(Operations(execution), self._intake)
-        execution.start(lambda: _run(make, snapshot.instance, step), step.undo, self._ended)
+        step = Step(Operations(execution, program.steps), self._intake)
+        execution.start(lambda: _run(program.make, snapshot.instance, step), step.undo, self._ended)
         if not execution.begun:
             self._young.append((self._clock.monotonic(), execution, None))
             self._arm_watch()

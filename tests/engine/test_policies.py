@@ -123,6 +123,41 @@ class TestSmallLimits:
         assert output(await hub.run()) == "caught"
         assert runs == [0, 1, 2, 3, 4]
 
+    async def test_a_workflow_may_have_a_limit_of_its_own(self, hub: Hub) -> None:
+        async def program(event: WorkflowEvent, step: WorkflowStep) -> Any:
+            for done in range(event.payload):
+                try:
+                    await step.do("step", lambda: None)
+                except NonRetryableError as error:
+                    return done, str(error)
+            return event.payload, None
+
+        hub.defined = {"wide": {"steps": 7}, "narrow": {"steps": 2}}
+        await hub.start(wide=program, narrow=program, program=program)
+        reached = {name: output(await hub.run(name, 10)) for name in hub.programs}
+        assert {name: done for name, (done, _) in reached.items()} == {"wide": 7, "narrow": 2, "program": 5}
+        assert "limit of 2 steps" in reached["narrow"][1]
+        assert "limits.steps" in reached["narrow"][1]
+        assert output(await hub.run("wide", 7)) == (7, None)
+
+    async def test_a_limit_that_was_lowered_lets_recorded_steps_be_replayed(self, hub: Hub) -> None:
+        async def program(event: WorkflowEvent, step: WorkflowStep) -> Any:
+            for _ in range(3):
+                await step.do("step", lambda: None)
+            await step.wait_for_event("wait", "go")
+            with pytest.raises(NonRetryableError, match="limit of 2 steps"):
+                await step.do("step", lambda: None)
+            return "caught"
+
+        await hub.start(program=program)
+        id = await hub.create()
+        await hub.until(id, Status.WAITING)
+        await hub.stop()
+        hub.defined["program"] = {"steps": 2}
+        await hub.start()
+        await hub.engine.send_event("program", id, "go", None)
+        assert output(await hub.ended(id)) == "caught"
+
     async def test_the_results_of_an_instance_are_limited_together(self, hub: Hub) -> None:
         async def program(event: WorkflowEvent, step: WorkflowStep) -> Any:
             await step.do("a", lambda: "x" * 600)

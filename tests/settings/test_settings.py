@@ -151,6 +151,11 @@ def test_the_data_folder_is_relative_to_the_project_in_the_file_and_to_the_worki
         (WORKFLOW + TRIGGER * 2, 'hub.toml: triggers.1.name: "http-order" is taken by triggers.0.name'),
         (WORKFLOW + '[vars]\nORDER = "x"\n', "hub.toml: vars.ORDER: self.env.ORDER is workflows.0.binding already; choose another name"),
         ("name = 1\n", "hub.toml: not valid TOML: Cannot overwrite a value (at line 3, column 9)"),
+        (WORKFLOW + "limits = { steps = 25001 }\n", "hub.toml: workflows.0.limits.steps: expected at most 25000, got 25001"),
+        (WORKFLOW + "limits = { steps = 0 }\n", "hub.toml: workflows.0.limits.steps: expected at least 1, got 0"),
+        (WORKFLOW + "limits = { steps = true }\n", "hub.toml: workflows.0.limits.steps: expected a whole number, got true"),
+        (WORKFLOW + "limits = { step = 5 }\n", "hub.toml: workflows.0.limits.step: unknown key; did you mean steps?"),
+        (WORKFLOW + "limits = 5\n", "hub.toml: workflows.0.limits: expected a table, got 5"),
         ("[limits]\nsteps = 25001\n", "hub.toml: limits.steps: expected at most 25000, got 25001"),
         ("[limits]\nstate_bytes = 0\n", "hub.toml: limits.state_bytes: expected at least 1, got 0"),
         ("[runner]\nmax_recoveries = -1\n", "hub.toml: runner.max_recoveries: expected at least 0, got -1"),
@@ -245,6 +250,14 @@ def test_limits_are_as_documented_unless_set(load: Load) -> None:
     assert (settings.limits.steps, settings.limits.state_bytes, settings.runner.max_recoveries) == (10_000, 1 << 30, 100)
     settings = load("[limits]\nsteps = 25000\nstate_bytes = 5\n", {"HUB_RUNNER_MAX_RECOVERIES": "3"})
     assert (settings.limits.steps, settings.limits.state_bytes, settings.runner.max_recoveries) == (25_000, 5, 3)
+
+
+@pytest.mark.parametrize("steps", [1, 25_000])
+def test_a_workflow_may_have_as_many_steps_as_it_says_itself_else_as_all_may(load: Load, steps: int) -> None:
+    settings = load(WORKFLOW + "limits = {}\n[limits]\nsteps = 7\n")
+    assert settings.steps_of(settings.workflows[0]) == 7
+    settings = load(WORKFLOW + f"limits = {{ steps = {steps} }}\n[limits]\nsteps = 7\n")
+    assert settings.steps_of(settings.workflows[0]) == steps
 
 
 def test_instances_are_kept_for_ever_unless_told(load: Load) -> None:

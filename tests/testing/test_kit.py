@@ -307,6 +307,13 @@ def test_a_project_runs_with_its_settings_and_bindings(shop: Path) -> None:
     assert not (shop / ".hub").exists()
 
 
+def test_a_workflow_of_a_project_has_the_limit_that_its_table_says(shop: Path) -> None:
+    (shop / "hub.toml").write_text(PROJECT.replace('binding = "BUY"', "limits = { steps = 1 }"))
+    (shop / "shop_flows.py").write_text(CODE.replace("when =", 'await step.do("one more", lambda: 1)\n        when ='))
+    with Workflows(project=shop) as workflows:
+        assert "(limits.steps of the workflow" in workflows.create().error().message
+
+
 def test_env_takes_the_place_of_what_the_project_has(shop: Path) -> None:
     with Workflows(project=shop, env={"SHOP": 1.5, "HOME": "here"}) as workflows:
         assert workflows.create().output()[2:4] == ["here", "float"]
