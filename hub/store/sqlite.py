@@ -36,12 +36,14 @@ from hub.core.model import (
 )
 from hub.core.writes import Outcome, Write
 from hub.store import deliveries
+from hub.store import sqlite_claim as claims
 from hub.store import sqlite_read as read
 from hub.store import sqlite_write as write
 from hub.store.lock import FileLock
 from hub.store.revisions import Revisions
 from hub.store.schema import bring_to_newest
 from hub.store.signals import Signals, Subscription
+from hub.store.sqlite_transaction import FIRST_REVISION, is_failure_of_storage, open_revisions
 from hub.store.threads import ReaderThreads, WriterThread
 
 T = TypeVar("T")
@@ -72,7 +74,7 @@ class SqliteStore:
         self._signals = Signals()
         self._writer: WriterThread | None = None
         self._readers: ReaderThreads | None = None
-        self._revisions = Revisions(write.FIRST_REVISION)  # those of the file as soon as it is open; of the writer's thread
+        self._revisions = Revisions(FIRST_REVISION)  # those of the file as soon as it is open; of the writer's thread
         self._alone = True  # until the first node registers: the lock proves that all nodes in the file are dead
 
     async def open(self) -> None:
@@ -113,21 +115,21 @@ class SqliteStore:
 
     async def renew(self, node: int | None, ttl: timedelta, now: datetime) -> int:
         """Register this process (None) or renew its lease; return its number, a new one when the old is forgotten."""
-        until = write.lease_end(ttl, now)
-        if node is not None and await self._write(lambda db: write.renew_node(db, node, until)):
+        until = claims.lease_end(ttl, now)
+        if node is not None and await self._write(lambda db: claims.renew_node(db, node, until)):
             return node
         info = {"host": socket.gethostname(), "pid": os.getpid()}
-        number = await self._write(partial(write.register_node, lease_until=until, now=now, info=info, alone=self._alone))
+        number = await self._write(partial(claims.register_node, lease_until=until, now=now, info=info, alone=self._alone))
         self._alone = False
         return number
 
     async def claim(self, node: int, limit: int, now: datetime) -> list[Snapshot]:
         """Claim due instances and those of dead nodes; see `Store.claim`."""
-        return await self._write(partial(write.claim, node=node, limit=limit, now=now, revs=self._revisions))
+        return await self._write(partial(claims.claim, node=node, limit=limit, now=now, revs=self._revisions))
 
     async def prune(self, now: datetime, limit: int, deliveries_kept: timedelta | None = None) -> int:
         """Delete instances whose retention has ended, and old deliveries; see `Store.prune`."""
-        return await self._write(partial(write.prune, now=now, limit=limit, deliveries_kept=deliveries_kept))
+        return await self._write(partial(claims.prune, now=now, limit=limit, deliveries_kept=deliveries_kept))
 
     # ---- reading
 
@@ -190,7 +192,7 @@ class SqliteStore:
             raise self._failure("read", error) from error
 
     def _failure(self, verb: str, error: Exception) -> Exception:
-        if not write.is_failure_of_storage(error):
+        if not is_failure_of_storage(error):
             return error
         name = getattr(error, "sqlite_errorname", type(error).__name__)
         return Unavailable(f"{self._path} cannot be {verb} now: {error} ({name}). Nothing was written; look at the disk that it is on")
@@ -230,7 +232,7 @@ class SqliteStore:
         db.execute("PRAGMA user_version = 0")  # what it is; a file that cannot be written says so here, not at the first event
         db.execute("ROLLBACK")
         bring_to_newest(db, self._path)
-        self._revisions = write.open_revisions(db)
+        self._revisions = open_revisions(db)
         db.execute("PRAGMA foreign_keys = ON")  # not before: migrations build tables anew
 
     def _connect_reader(self) -> sqlite3.Connection:
