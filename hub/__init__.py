@@ -8,11 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from hub.core.errors import NonRetryableError, NotFound, StepFailed, StepTimeout, WaitTimeout
+    from hub.core.queue import Message, MessageBatch
     from hub.core.web import Request, Response
     from hub.core.workflow import Env, WorkerEntrypoint, WorkflowEntrypoint, WorkflowEvent, WorkflowStep
 
 __all__ = [
     "Env",
+    "Message",
+    "MessageBatch",
     "NonRetryableError",
     "NotFound",
     "Request",
@@ -28,6 +31,8 @@ __all__ = [
 
 _HOMES = {
     "Env": "hub.core.workflow",
+    "Message": "hub.core.queue",
+    "MessageBatch": "hub.core.queue",
     "NonRetryableError": "hub.core.errors",
     "NotFound": "hub.core.errors",
     "Request": "hub.core.web",
