@@ -7,8 +7,10 @@ read either.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import timedelta
 
 from pydantic import ValidationError
 
@@ -33,6 +35,7 @@ _TABLE: dict[str, tuple[int, int]] = {
     "body": (400, 10901),
     "payload.malformed": (400, 10901),
     "payload.dedupe_key": (400, 10901),
+    "payload.cloudevent": (400, 10901),
     "query": (400, 10902),
     "query.cursor": (400, 10902),
     "query.invalid": (400, 10902),
@@ -56,6 +59,8 @@ _TABLE: dict[str, tuple[int, int]] = {
     "unavailable": (503, 10920),
     "origin.forbidden": (403, 10921),
     "rate_limit": (429, 10922),
+    "payload.schema": (422, 10923),
+    "payload.key_reused": (422, 10924),
 }
 _BY_CLASS: tuple[tuple[type[HubError], str], ...] = (
     # for code words that the table does not know; a subclass stands before its parent
@@ -82,7 +87,8 @@ def of(error: HubError) -> Problem:
     """Turn an error of the hub's own tree into an answer."""
     words = error.code if error.code in _TABLE else next(code for kind, code in _BY_CLASS if isinstance(error, kind))
     status, number = _TABLE[words]
-    return Problem(status=status, number=number, message=worded(error.code, error.message), headers=_headers(status))
+    wish = error.retry_after if isinstance(error, Unavailable) else None
+    return Problem(status=status, number=number, message=worded(error.code, error.message), headers=_headers(status, wish))
 
 
 def unexpected(request_id: str, what: str = "the hub met an unexpected error") -> Problem:
@@ -129,9 +135,9 @@ def _lower_first(message: str) -> str:
     return message[:1].lower() + message[1:]
 
 
-def _headers(status: int) -> dict[str, str]:
-    if status == 503:
-        return {"retry-after": str(RETRY_AFTER_S)}
+def _headers(status: int, retry_after: timedelta | None) -> dict[str, str]:
+    if status in (429, 503):
+        return {"retry-after": str(RETRY_AFTER_S if retry_after is None else max(1, math.ceil(retry_after.total_seconds())))}
     if status == 409:
         return {"x-should-retry": "false"}  # the official SDKs repeat a 409 otherwise
     if status == 401:

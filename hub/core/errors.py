@@ -61,6 +61,12 @@ class Overloaded(Unavailable):
     code = "overloaded"
 
 
+class RateLimited(Unavailable):
+    """Requests come faster than they are accepted: nothing was looked at, try again later."""
+
+    code = "rate_limit"
+
+
 class NotFound(HubError):
     """There is no such thing here."""
 

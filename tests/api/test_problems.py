@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from hub.api import problems
 from hub.api.shapes import CreateBatchBody, DeleteBatchBody, StatusBody
-from hub.core.errors import ConfigError, Conflict, HubError, NotFound, PayloadTooLarge, Rejected, Unavailable
+from hub.core.errors import ConfigError, Conflict, HubError, NotFound, Overloaded, PayloadTooLarge, RateLimited, Rejected, Unavailable
 
 
 @pytest.mark.parametrize(
@@ -28,6 +29,11 @@ from hub.core.errors import ConfigError, Conflict, HubError, NotFound, PayloadTo
         (Rejected("x", code="workflow.invalid_event_type"), 400, 10907),
         (Conflict("x", code="instance.cannot_pause"), 409, 10912),
         (Unavailable("x"), 503, 10920),
+        (RateLimited("x"), 429, 10922),
+        (Rejected("x", code="payload.schema"), 422, 10923),
+        (Rejected("x", code="payload.key_reused"), 422, 10924),
+        (Rejected("x", code="payload.cloudevent"), 400, 10901),
+        (Rejected("x", code="unauthorized"), 401, 10000),
     ],
 )
 def test_code_words_have_a_status_and_a_number_for_ever(error: HubError, status: int, number: int) -> None:
@@ -41,6 +47,7 @@ def test_code_words_have_a_status_and_a_number_for_ever(error: HubError, status:
         (Rejected("x", code="signature.bad"), 400, 10900),
         (NotFound("x", code="moon.not_found"), 404, 10910),
         (Conflict("x", code="moon.full"), 409, 10911),
+        (Overloaded("x"), 503, 10920),
         (ConfigError("x"), 500, 10001),
         (HubError("x"), 500, 10001),
     ],
@@ -53,6 +60,15 @@ def test_unknown_code_words_are_answered_by_their_class(error: HubError, status:
 
 def test_the_code_words_stand_before_a_message_once() -> None:
     assert problems.of(NotFound("(instance.not_found) gone", code="instance.not_found")).message == "(instance.not_found) gone"
+
+
+@pytest.mark.parametrize("kind", [Unavailable, Overloaded, RateLimited])
+@pytest.mark.parametrize(
+    ("wish", "seconds"),
+    [(None, "5"), (timedelta(seconds=30), "30"), (timedelta(milliseconds=1200), "2"), (timedelta(0), "1")],
+)
+def test_a_sender_is_told_when_to_try_again(kind: type[Unavailable], wish: timedelta | None, seconds: str) -> None:
+    assert problems.of(kind("x", retry_after=wish)).headers == {"retry-after": seconds}
 
 
 def test_a_conflict_tells_the_sdks_not_to_repeat_it() -> None:
