@@ -20,8 +20,11 @@ Retries = Mapping[str, Any]  # {"limit": int, "delay": Duration, "backoff": "con
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class WorkflowEvent:
-    """What started an instance. Readable as attributes and, in both spellings, as a mapping: `event["instanceId"]`."""
+class WorkflowEvent(Mapping[str, Any]):
+    """What started an instance. Readable as attributes and, in both spellings, as a mapping: `event["instanceId"]`.
+
+    It goes over its camelCase names, so that `dict(event)` has the shape of the original API; `schedule` is there if a schedule started it.
+    """
 
     payload: Any
     timestamp: datetime
@@ -39,20 +42,15 @@ class WorkflowEvent:
             return {"cron": value.cron, "scheduledTime": int(value.scheduled_at.timestamp() * 1000)}
         return value
 
-    def get(self, name: str, default: Any = None) -> Any:
-        """Return a field by name, or the default."""
-        try:
-            return self[name]
-        except KeyError:
-            return default
+    def __iter__(self) -> Iterator[str]:
+        return iter(_KEYS if self.schedule is not None else _KEYS[:-1])
 
-    def keys(self) -> Iterator[str]:
-        """Iterate over the camelCase names, so that `dict(event)` has the shape of the original API."""
-        return iter([name for name in _KEYS if name != "schedule" or self.schedule is not None])
+    def __len__(self) -> int:
+        return len(_KEYS) if self.schedule is not None else len(_KEYS) - 1
 
 
 _CAMEL = {"instanceId": "instance_id", "workflowName": "workflow_name"}
-_KEYS = ("payload", "timestamp", "instanceId", "workflowName", "schedule")
+_KEYS = ("payload", "timestamp", "instanceId", "workflowName", "schedule")  # the last one only if a schedule started the instance
 _FIELDS = frozenset({"payload", "timestamp", "instance_id", "workflow_name", "schedule"})
 
 

@@ -50,6 +50,9 @@ async def test_the_event_reads_as_attributes_and_as_a_mapping(hub: Hub) -> None:
         assert event["instanceId"] == event["instance_id"] == event.instance_id
         assert event["workflowName"] == "program"
         assert event.get("schedule") is None
+        assert "instanceId" in event
+        assert "schedule" not in event
+        assert list(event) == [name for name, _ in event.items()] == ["payload", "timestamp", "instanceId", "workflowName"]
         assert event.timestamp.tzinfo is UTC
         return event["instanceId"]
 
