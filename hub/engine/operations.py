@@ -7,14 +7,15 @@ execution are `Execution`'s part.
 from __future__ import annotations
 
 import asyncio
+import inspect
 import random
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 
 from hub.core import codec
-from hub.core.duration import parse_duration
+from hub.core.duration import format_duration, parse_duration
 from hub.core.errors import ErrorInfo, NonRetryableError, StepInterrupted, WaitTimeout, describe, rebuild
 from hub.core.family import read_end
 from hub.core.model import Attempt, Entry, InboxEvent, Kind, NewInstance, State, StepConfig
@@ -124,7 +125,7 @@ class Operations:
             raise rebuild(answer.error)
         if type(answer) is Hit:
             return answer.output
-        event = await self._event(answer, f'no event of type "{call.type}" came within {call.timeout}')
+        event = await self._event(answer, f'no event of type "{call.type}" came within {format_duration(call.timeout)}')
         output = codec.encode({"payload": codec.decode(event.payload), "timestamp": event.sent_at, "type": event.type})
         await self._settle(_entry_of(answer), State.DONE, output=output, consumes=event.seq)
         return output
@@ -139,7 +140,7 @@ class Operations:
             raise rebuild(answer.error)
         if type(answer) is Hit:
             return answer.output
-        event = await self._event(answer, f'"{_entry_of(answer).child}" did not end within {call.timeout}; it goes on by itself')
+        event = await self._event(answer, _child_is_late(_entry_of(answer), call.timeout))
         end, entry = read_end(event.payload), _entry_of(answer)
         if end.error is not None:
             await self._settle(entry, State.FAILED, error=end.error, consumes=event.seq)
@@ -274,16 +275,35 @@ def _entry_of(answer: Answer) -> Entry:
     return answer.entry
 
 
+def _child_is_late(entry: Entry, timeout: timedelta | None) -> str:
+    within = "in time" if timeout is None else f"within {format_duration(timeout)}"
+    return f'"{entry.child}" did not end {within}; it goes on by itself'
+
+
 async def _delay(config: StepConfig, entry: Entry, error: BaseException, function: Delay | None) -> timedelta:
     """Return how long to back off. Raises: NonRetryableError when the author's delay function is broken."""
     if function is not None:
         try:
             base = function(entry, config, error if isinstance(error, Exception) else Exception(str(error)))
-            if asyncio.iscoroutine(base):
-                base = await asyncio.wait_for(base, DELAY_FUNCTION_S)
+            if inspect.isawaitable(base):
+                base = await _in_time(base)
             config = replace(config, delay=parse_duration(base, what="the delay function's result"))
         except Exception as broken:
-            reason = f"took more than {DELAY_FUNCTION_S:g} s" if isinstance(broken, TimeoutError) else f"{type(broken).__name__}: {broken}"
+            reason = str(broken) if isinstance(broken, _TooSlow) else f"{type(broken).__name__}: {broken}"
             raise NonRetryableError(f'the delay function of step "{entry.name}" failed: {reason}', "NonRetryableDelayError") from broken
     delay = delay_after(config, entry.attempt)
     return delay * (1 + config.jitter * random.random()) if config.jitter else delay  # noqa: S311  # spread, not a secret
+
+
+class _TooSlow(Exception):
+    """A delay function did not end in time."""
+
+
+async def _in_time(base: Awaitable[Any]) -> Any:
+    try:
+        async with asyncio.timeout(DELAY_FUNCTION_S) as deadline:
+            return await base
+    except TimeoutError:
+        if deadline.expired():
+            raise _TooSlow(f"took more than {DELAY_FUNCTION_S:g} s") from None
+        raise  # the function's own

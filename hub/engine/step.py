@@ -13,9 +13,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
 from hub.core import codec
-from hub.core.admission import check_id
+from hub.core.admission import check_event_type, check_id
 from hub.core.duration import parse_duration
-from hub.core.errors import HubError, NonRetryableError
+from hub.core.errors import HubError, NonRetryableError, Rejected
 from hub.core.ids import new_id
 from hub.core.model import Entry, Kind, NewInstance, Parent, Source, StepConfig
 from hub.core.ports import CreateRequest
@@ -28,9 +28,9 @@ from hub.engine.rollback import Undo, Undoing
 from hub.engine.typed import reader
 
 NAME_CHARS = 256
-EVENT_TYPE_CHARS = 100
 LONGEST_WAIT = timedelta(days=365)
 _DOCUMENTED = StepConfig()
+_SPREADING = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
 
 class StepContext(dict[str, Any]):
@@ -128,6 +128,7 @@ class Step:
         if not silent or rollback is not None or rollback_config is not None:
             policy = self._policy(name, config, retries, timeout, sensitive, rollback, rollback_config)
         if body is not None:
+            _check_parameters(name, body)
             return self.run(_checked(name or ""), policy, body, {})
         return lambda function: self._decorate(name, function, policy, depends, concurrent)
 
@@ -143,9 +144,10 @@ class Step:
     ) -> Policy:
         """Read what the author has said of a step. Raises: NonRetryableError with the step and the path of the key."""
         try:
-            given = config if sensitive is None else {**(config or {}), "sensitive": sensitive}
-            wanted, delay = self._config(given, retries=retries, timeout=timeout)
+            wanted, delay = self._config(config, retries=retries, timeout=timeout, sensitive=sensitive)
             undo, _ = self._config(rollback_config, what="rollback_config.")
+            if rollback is not None and not callable(rollback):
+                raise ValueError(f"rollback: expected a function, got a value of type {type(rollback).__name__}")
         except ValueError as error:
             raise NonRetryableError(f'step "{name}": {error}') from None
         return Policy(wanted, delay, rollback, undo)
@@ -178,6 +180,10 @@ class Step:
     async def sleep_until(self, name: str, until: datetime | float, /) -> None:
         """Wait durably until a moment."""
         moment = datetime.fromtimestamp(until / 1000, UTC) if isinstance(until, int | float) else until
+        if not isinstance(moment, datetime):
+            raise NonRetryableError(
+                f'sleep "{name}": until when? Expected a datetime, or milliseconds since 1970, got a value of type {type(until).__name__}'
+            )
         if moment.tzinfo is None:
             raise NonRetryableError(f'sleep "{name}": {until} has no time zone; write datetime(…, tzinfo=UTC)')
         await self._operations.sleep(SleepCall(name=_checked(name), until=moment.astimezone(UTC)))
@@ -189,6 +195,10 @@ class Step:
         wanted = event_type or type
         if not wanted:
             raise NonRetryableError(f'wait "{name}": say which type of event: step.wait_for_event("{name}", "approved")')
+        try:
+            check_event_type(wanted)  # else it would wait for what nobody can send
+        except Rejected as error:
+            raise NonRetryableError(f'wait "{name}": {error.message}') from None
         call = EventCall(name=_checked(name), type=wanted, timeout=_wait(timeout, f'wait "{name}"'))
         value: dict[str, Any] = codec.decode(await self._operations.wait_for_event(call))
         return value
@@ -312,6 +322,19 @@ def _wait(duration: Duration, what: str) -> timedelta:
     return wait
 
 
+def _check_parameters(name: str | None, body: Callable[..., Any]) -> None:
+    """Refuse a body that nobody can call before it has failed in all its attempts. Raises: TypeError."""
+    code = getattr(body, "__code__", None)
+    if code is None or code.co_argcount == 0:  # nothing to ask for, or nothing to learn
+        return
+    for parameter in inspect.signature(body).parameters.values():
+        if parameter.name != "ctx" and parameter.default is parameter.empty and parameter.kind not in _SPREADING:
+            raise TypeError(
+                f'step "{name}": its function needs "{parameter.name}"; one that is given to step.do gets nothing but `ctx`. Write '
+                f'step.do("{name}", lambda: function(…)), or decorate it with @step.do to get the results of other steps by name'
+            )
+
+
 def _wants(body: Callable[..., Any], name: str) -> bool:
     code = getattr(body, "__code__", None)
     if code is not None:  # the plain function, without the cost of a signature
@@ -327,7 +350,7 @@ def _without_delay_function(
 ) -> tuple[Mapping[str, Any] | None, dict[str, Any], Callable[..., Any] | None]:
     """Take a function out of `retries.delay`, which otherwise is a duration."""
     for holder in (config, keywords):
-        retries = holder.get("retries") if holder is not None else None
+        retries = holder.get("retries") if isinstance(holder, Mapping) else None
         if isinstance(retries, Mapping) and callable(retries.get("delay")):
             plain = {**holder, "retries": {key: value for key, value in retries.items() if key != "delay"}}  # type: ignore[dict-item]
             return (plain, keywords, retries["delay"]) if holder is config else (config, plain, retries["delay"])

@@ -62,9 +62,29 @@ async def never_ending() -> int:
     return 0
 
 
+async def out_of_time() -> int:
+    """Fail as if something inside had taken too long."""
+    raise TimeoutError("the pool is busy")
+
+
+class Later:
+    """What is awaited and is no coroutine."""
+
+    def __await__(self) -> Any:
+        yield from asyncio.sleep(0).__await__()
+        return "2 mins"
+
+
 @pytest.mark.parametrize(
     ("delay", "fault"),
-    [(lambda: 1 / 0, "ZeroDivisionError"), (lambda: "2 mins", "mins"), (lambda: -1, "negative|-1"), (never_ending, "5 s")],
+    [
+        (lambda: 1 / 0, "ZeroDivisionError"),
+        (lambda: "2 mins", "mins"),
+        (lambda: -1, "negative|-1"),
+        (never_ending, "took more than 5 s"),
+        (out_of_time, "TimeoutError: the pool is busy"),
+        (Later, "mins"),
+    ],
 )
 async def test_a_broken_delay_function_ends_the_attempts(hub: Hub, delay: Any, fault: str) -> None:
     runs: list[int] = []

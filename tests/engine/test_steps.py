@@ -366,6 +366,16 @@ async def test_a_parameter_that_names_no_step_is_refused(hub: Hub) -> None:
     assert "unexpected parameter nobody" in instance.error.message
 
 
+async def test_a_function_that_nobody_can_call_is_refused_before_its_first_attempt(hub: Hub) -> None:
+    async def program(event: WorkflowEvent, step: WorkflowStep) -> Any:
+        with pytest.raises(TypeError, match='step "charge": its function needs "amount"'):
+            await step.do("charge", lambda amount: amount)
+        return await step.do("charge", lambda amount=7, *_rest, **_more: amount)
+
+    await hub.start(program=program)
+    assert output(await hub.run()) == 7
+
+
 @pytest.mark.parametrize(
     ("arguments", "fault"),
     [
@@ -373,6 +383,10 @@ async def test_a_parameter_that_names_no_step_is_refused(hub: Hub) -> None:
         ({"retries": {"limit": -1}}, "retries.limit"),
         ({"timeout": 0}, "timeout"),
         ({"config": {"retries": {"limit": 1, "delay": "2 mins"}}}, "retries.delay"),
+        ({"config": 5}, "config: expected a dict"),
+        ({"config": {"sensitive": "output"}, "sensitive": "output"}, "sensitive: given twice"),
+        ({"rollback": "undo"}, "rollback: expected a function"),
+        ({"rollback": int, "rollback_config": {"limit": 1}}, "rollback_config.limit"),
     ],
 )
 async def test_a_bad_configuration_names_the_step_and_the_key(hub: Hub, arguments: dict[str, Any], fault: str) -> None:
