@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from hub.core.clock import Clock
 from hub.core.errors import StepTimeout
-from hub.core.model import Entry, StepConfig
+from hub.core.model import Entry, Instance, StepConfig
 from hub.core.ports import Log
 from hub.engine.committer import Committer
 from hub.engine.rehearsal import Rehearsal
@@ -52,6 +53,11 @@ class Services:
     def now(self) -> datetime:
         """Return the wall clock."""
         return self.clock.now()
+
+    def tell(self, level: Literal["info", "warning", "error"], instance: Instance, event: str, **pairs: Any) -> None:
+        """Write a line about an instance into the log; a program must not fail because nobody reads it any more."""
+        with suppress(OSError, ValueError):
+            getattr(self.log, level)(event, workflow=instance.workflow, instance=instance.id, **pairs)
 
 
 class Running:

@@ -263,7 +263,12 @@ class Execution:
             outcome = await self.services.committer.submit(replace(finish, status=status, output=None, error=error))
         self._task = None
         self.drop()
-        return status if outcome.verdict is Verdict.APPLIED else None
+        if outcome.verdict is not Verdict.APPLIED:
+            return None
+        if status is Status.ERRORED and error is not None:
+            told = f"{error.name}: {error.message}"
+            self.services.tell("warning", self.snapshot.instance, "instance.errored", error=told, stack=error.stack)
+        return status
 
     # ---- staying and parking
 
@@ -321,7 +326,7 @@ class Execution:
 
     def _park(self, status: Status, wake_at: datetime | None, error: ErrorInfo | None = None) -> None:
         if error is not None:
-            self.services.log.error("instance.contradicts_its_journal", instance=self.snapshot.instance.id, error=error.message)
+            self.services.tell("error", self.snapshot.instance, "instance.contradicts_its_journal", error=error.message)
         self._parking = True
         self.parked_until = wake_at
         park = Park(
@@ -340,7 +345,7 @@ class Execution:
 
     def _parked(self, future: asyncio.Future[Outcome]) -> None:
         if not future.cancelled() and (error := future.exception()) is not None and not isinstance(error, HubError):
-            self.services.log.error("instance.park_failed", instance=self.snapshot.instance.id, error=str(error))
+            self.services.tell("error", self.snapshot.instance, "instance.park_failed", error=str(error))
         self.drop()
 
     # ---- the end of things

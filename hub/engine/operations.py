@@ -217,6 +217,8 @@ class Operations:
         )
         await execution.commit(FailAttempt(instance=execution.key, token=execution.token, entry=waiting, attempt=attempt))
         execution.replay.record(waiting)
+        told = {"step": entry.name, "attempt": entry.attempt, "error": f"{info.name}: {info.message}", "retry_in_s": delay.total_seconds()}
+        execution.services.tell("info", self._instance, "attempt.failed", **told)
         return WaitUntil(waiting, False)
 
     # ---- waits

@@ -13,6 +13,7 @@ from uuid import UUID
 
 import pytest
 from pydantic import BaseModel
+from structlog.testing import capture_logs
 
 from hub import NonRetryableError, StepTimeout, WorkflowEvent, WorkflowStep
 from hub.core import codec
@@ -437,3 +438,33 @@ async def test_a_payload_over_the_limit_is_rejected_before_anything_is_created(h
     with pytest.raises(Rejected, match="at most 1,048,576"):
         await hub.create(params="x" * (1 << 20))
     assert (await hub.engine.workflow("program")).counts == {}
+
+
+async def test_an_instance_that_fails_is_told_in_the_log_with_its_workflow_and_its_place(hub: Hub) -> None:
+    async def program(event: WorkflowEvent, step: WorkflowStep) -> Any:
+        return await step.do("price", lambda: 7) / event.payload["count"]
+
+    await hub.start(program=program)
+    with capture_logs() as lines:
+        instance = await hub.run(params={"count": 0})
+        await hub.run(params={"count": 1})
+    [line] = [line for line in lines if line["event"] == "instance.errored"]
+    assert (line["workflow"], line["instance"]) == ("program", instance.id)
+    assert line["error"] == "ZeroDivisionError: division by zero"
+    assert "in program" in line["stack"]
+
+
+async def test_an_attempt_that_fails_is_told_in_the_log_with_the_time_of_the_next_one(hub: Hub) -> None:
+    async def program(event: WorkflowEvent, step: WorkflowStep) -> Any:
+        def charge(ctx: Any) -> None:
+            if ctx.attempt == 1:
+                raise ConnectionError("busy")
+
+        await step.do("charge", charge, retries={"delay": "7 seconds"})
+
+    await hub.start(program=program)
+    with capture_logs() as lines:
+        instance = await hub.run()
+    [line] = [line for line in lines if line["event"] == "attempt.failed"]
+    assert (line["workflow"], line["instance"], line["step"], line["attempt"]) == ("program", instance.id, "charge", 1)
+    assert (line["error"], line["retry_in_s"]) == ("ConnectionError: busy", 7)
