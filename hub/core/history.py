@@ -28,7 +28,7 @@ class HistoryKind(StrEnum):
     ERRORED = "errored"
     TERMINATED = "terminated"
     BEGAN = "began"  # `entry`: its first record
-    CHANGED = "changed"  # `entry`: another attempt of it, or the wait for one; the next change of the entry takes the place of this event
+    ATTEMPTED = "attempted"  # `entry`: another attempt of it was seen to begin, after the first one; `data` = {"attempt": its number}
     SETTLED = "settled"  # `entry`: done or failed
     FAILED = "failed"  # `attempt`
 
@@ -37,8 +37,8 @@ class HistoryKind(StrEnum):
 class HistoryEvent:
     """One thing that happened to an instance. `rev` grows from event to event; BEGAN and SETTLED share it when they were written as one.
 
-    `entry` is the entry as it is now, also with BEGAN. Everything is told from what is stored, so a second reading tells the same, but
-    for CHANGED, for what a restart has made forgotten, and for the time of STARTED, which the execution tells later than its claim.
+    `entry` is the entry as it is now, also with BEGAN and ATTEMPTED. Everything is told from what is stored, so a second reading tells the
+    same, but for what a restart has made forgotten, and for the time of STARTED, which the execution tells later than its claim.
     """
 
     rev: int

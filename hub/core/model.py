@@ -256,6 +256,7 @@ class Attempt:
     started_at: datetime
     ended_at: datetime
     error: ErrorInfo
+    retry_at: datetime | None = None  # when the next one was to begin, as it was planned then; a pause may have moved it
     kind: Kind = Kind.STEP  # or ROLLBACK, of the step with that name
 
 

@@ -1,8 +1,8 @@
 """The story of an instance as numbered events, told from its history. Pure: history in, events out; no clock, no store, no event loop.
 
-A store keeps the last state of an entry and when it began, so an item is never taken as a difference: an attempt that must have begun and
-has not been told yet is told first. The invariant: an event's id grows with the `rev` of its item, so whoever comes back with the last id
-that it saw misses nothing.
+A store keeps when an entry began, which of its attempts were seen to begin, and how it ended, so an item is never taken as a difference: an
+attempt that must have begun and has not been told yet is told first. The invariant: an event's id grows with the `rev` of its item, and the
+same history gives the same ids, so whoever comes back with the last id that it saw misses nothing and hears nothing twice.
 """
 
 from __future__ import annotations
@@ -91,14 +91,6 @@ def check_options(cursor: Any, filter: Any) -> tuple[int, frozenset[str] | None]
     return cursor or 0, frozenset(filter)
 
 
-@dataclass(slots=True)
-class _Told:
-    """How far one entry has been told."""
-
-    started: int = 0  # the last attempt whose start has been told
-    waiting: Entry | None = None  # the entry as it backs off after its last attempt
-
-
 _Line = tuple[str, datetime, dict[str, Any]]
 
 
@@ -111,7 +103,7 @@ class Stream:
         self._filter = filter
         self._rev = 0
         self._number = 0  # of the next event of that revision
-        self._told: dict[tuple[Kind, str, int], _Told] = {}
+        self._started: dict[tuple[Kind, str, int], int] = {}  # the last attempt of an entry whose start has been told
 
     def tell(self, head: Instance, history: Iterable[HistoryEvent]) -> Iterator[InstanceEvent]:
         """Tell what follows. `history` goes on where the last call stopped, from the first item on; `head` is at least as new."""
@@ -131,28 +123,36 @@ class Stream:
         elif item.attempt is not None:
             yield from self._failed_lines(item.attempt)
         elif item.entry is not None:
-            yield from self._entry_lines(item.kind, item.entry)
+            yield from self._entry_lines(item, item.entry)
 
     def _failed_lines(self, failed: Attempt) -> Iterator[_Line]:
-        told = self._told.setdefault((failed.kind, failed.name, failed.count), _Told())
-        prefix, name = _prefix(failed.kind), {"stepName": f"{failed.name}-{failed.count}", "attempt": failed.number}
-        yield from _attempt_start(told, failed.number, failed.started_at, prefix, name)
-        fields = {**name, **_failure(failed.error)}
-        waiting = told.waiting
-        if waiting is not None and waiting.attempt == failed.number and waiting.wake_at is not None:
-            fields["retryDelayMs"] = (waiting.wake_at - failed.ended_at) // _MS
+        prefix, name = _prefix(failed.kind), f"{failed.name}-{failed.count}"
+        yield from self._attempt_start((failed.kind, failed.name, failed.count), failed.number, failed.started_at)
+        fields = {"stepName": name, "attempt": failed.number, **_failure(failed.error)}
+        if failed.retry_at is not None:
+            fields["retryDelayMs"] = (failed.retry_at - failed.ended_at) // _MS
         yield f"{prefix}attempt_errored", failed.ended_at, fields
 
-    def _entry_lines(self, kind: HistoryKind, entry: Entry) -> Iterator[_Line]:
-        key = (entry.kind, entry.name, entry.count)
-        if kind is HistoryKind.BEGAN:
-            self._told[key] = _Told()  # after a restart an entry of the same name is another one
-        told = self._told.setdefault(key, _Told())
-        told.waiting = entry if entry.state is State.WAITING else None
+    def _entry_lines(self, item: HistoryEvent, entry: Entry) -> Iterator[_Line]:
+        key, prefix = (entry.kind, entry.name, entry.count), _prefix(entry.kind)
         if entry.kind in (Kind.SLEEP, Kind.EVENT):
-            yield from _wait_lines(kind, entry)
-        else:
-            yield from _step_lines(kind, entry, told)
+            yield from _wait_lines(item.kind, entry)
+        elif item.kind is HistoryKind.BEGAN:
+            self._started[key] = 0  # after a restart an entry of the same name is another one
+            yield f"{prefix}step_started", entry.started_at, {"stepName": entry.target, **_start_fields(entry)}
+            yield from self._attempt_start(key, 1, entry.started_at)
+        elif item.kind is HistoryKind.ATTEMPTED and item.data is not None:
+            yield from self._attempt_start(key, item.data["attempt"], item.at)
+        elif item.kind is HistoryKind.SETTLED:
+            yield from self._attempt_start(key, entry.attempt, entry.attempt_started_at or entry.started_at)
+            yield from _end_lines(entry)
+
+    def _attempt_start(self, key: tuple[Kind, str, int], number: int, began: datetime) -> Iterator[_Line]:
+        """Tell that an attempt has begun, unless it has been told."""
+        if self._started.get(key, 0) < number:
+            self._started[key] = number
+            kind, name, count = key
+            yield f"{_prefix(kind)}attempt_started", began, {"stepName": f"{name}-{count}", "attempt": number}
 
 
 def _status_lines(head: Instance, item: HistoryEvent) -> Iterator[_Line]:
@@ -182,32 +182,17 @@ def _wait_lines(kind: HistoryKind, entry: Entry) -> Iterator[_Line]:
         yield type, entry.ended_at or entry.started_at, name
 
 
-def _step_lines(kind: HistoryKind, entry: Entry, told: _Told) -> Iterator[_Line]:
-    """Tell of a step, a rollback handler, or a workflow that was started, which has one attempt."""
+def _end_lines(entry: Entry) -> Iterator[_Line]:
+    """Tell of the end of a step, a rollback handler, or a workflow that was started."""
     prefix, name = _prefix(entry.kind), {"stepName": entry.target}
-    if kind is HistoryKind.BEGAN:
-        yield f"{prefix}step_started", entry.started_at, {**name, **_start_fields(entry)}
-        yield from _attempt_start(told, 1, entry.started_at, prefix, {**name, "attempt": 1})
-        return
-    if kind is HistoryKind.CHANGED and entry.state is State.WAITING:
-        return  # between two attempts: the item of the failed attempt tells of it
-    attempt, began = {**name, "attempt": entry.attempt}, entry.attempt_started_at or entry.started_at
-    yield from _attempt_start(told, entry.attempt, began, prefix, attempt)
-    if kind is HistoryKind.CHANGED:
-        return
-    ended, failure = entry.ended_at or began, _failure(entry.error)
+    attempt, failure = {**name, "attempt": entry.attempt}, _failure(entry.error)
+    ended = entry.ended_at or entry.attempt_started_at or entry.started_at
     if entry.state is State.DONE:
         yield f"{prefix}attempt_completed", ended, attempt
         yield f"{prefix}step_completed", ended, {**name, **_output(entry)}
     else:
         yield f"{prefix}attempt_errored", ended, {**attempt, **failure}
         yield f"{prefix}step_errored", ended, {**name, **failure} if entry.kind is Kind.ROLLBACK else name
-
-
-def _attempt_start(told: _Told, number: int, began: datetime, prefix: str, fields: dict[str, Any]) -> Iterator[_Line]:
-    if told.started < number:
-        told.started = number
-        yield f"{prefix}attempt_started", began, fields
 
 
 def _prefix(kind: Kind) -> str:

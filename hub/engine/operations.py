@@ -214,6 +214,7 @@ class Operations:
             started_at=entry.attempt_started_at or entry.started_at,
             ended_at=ended_at,
             error=info,
+            retry_at=waiting.wake_at,
         )
         await execution.commit(FailAttempt(instance=execution.key, token=execution.token, entry=waiting, attempt=attempt))
         execution.replay.record(waiting)

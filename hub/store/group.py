@@ -104,6 +104,7 @@ class Rows:
     cursors: dict[str, int] = field(default_factory=dict)  # the latest by name of the trigger
     triggered: dict[int, int] = field(default_factory=dict)  # last creation time by key of the workflow
     steps: list[Row] = field(default_factory=list)
+    begun: list[Row] = field(default_factory=list)  # attempts after the first one
     attempts: list[Row] = field(default_factory=list)
     history: list[Row] = field(default_factory=list)
     events: list[Row] = field(default_factory=list)
@@ -283,6 +284,8 @@ class Group:
 
     def _begin(self, write: Begin, head: Head) -> None:
         self._entries(head, write.started)
+        later = [entry for entry in write.started if entry.attempt > 1]
+        self.rows.begun.extend([rows.begun_row(head.key, entry, next(self._revs)) for entry in later])
 
     def _settle(self, write: SettleStep, head: Head) -> None:
         self.rows.steps.append(rows.entry_row(head.key, write.entry, next(self._revs)))

@@ -271,13 +271,18 @@ def entry_of(row: Row) -> Entry:
 
 def attempt_row(instance: int, attempt: Attempt, rev: int) -> Row:
     """Return the row of a failed attempt, and its revision."""
-    began, ended = micros(attempt.started_at), micros(attempt.ended_at)
-    return (instance, attempt.kind.value, attempt.name, attempt.count, attempt.number, began, ended, error_text(attempt.error), rev)
+    times = (micros(attempt.started_at), micros(attempt.ended_at), micros_or_null(attempt.retry_at))
+    return (instance, attempt.kind.value, attempt.name, attempt.count, attempt.number, *times, error_text(attempt.error), rev)
+
+
+def begun_row(instance: int, entry: Entry, rev: int) -> Row:
+    """Return the row of an attempt that was seen to begin, which `entry` is in; as in `statements.BEGIN_ATTEMPT`."""
+    return (instance, entry.kind.value, entry.name, entry.count, entry.attempt, micros(entry.attempt_started_at or entry.started_at), rev)
 
 
 def attempt_of(row: Row) -> Attempt:
     """Return a stored failed attempt; columns as in `attempt_row`, without the revision."""
-    _, kind, name, count, number, started_at, ended_at, error = row
+    _, kind, name, count, number, started_at, ended_at, retry_at, error = row
     return Attempt(
         kind=Kind(kind),
         name=name,
@@ -286,6 +291,7 @@ def attempt_of(row: Row) -> Attempt:
         started_at=moment(started_at),
         ended_at=moment(ended_at),
         error=ErrorInfo(**json.loads(error)),
+        retry_at=moment_or_none(retry_at),
     )
 
 

@@ -99,6 +99,7 @@ def run(db: sqlite3.Connection, planned: Rows) -> None:
         (deliveries.ADVANCE, [(cursor, trigger) for trigger, cursor in sorted(planned.cursors.items())]),
         (sql.TRIGGERED, [(at, workflow) for workflow, at in sorted(planned.triggered.items())]),
         (sql.UPSERT_STEP, planned.steps),
+        (sql.BEGIN_ATTEMPT, planned.begun),
         (sql.UPSERT_ATTEMPT, planned.attempts),
         (sql.INSERT_HISTORY, planned.history),
         (sql.INSERT_EVENT, planned.events),

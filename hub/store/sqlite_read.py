@@ -19,7 +19,6 @@ from hub.core.model import (
     InstanceQuery,
     Page,
     Snapshot,
-    State,
     Status,
     Version,
     VersionQuery,
@@ -30,7 +29,7 @@ from hub.store import columns, rows
 from hub.store import statements as sql
 from hub.store.cursors import cursor_of, key_of
 
-_OF_BEGINNING, _OF_ATTEMPT, _OF_STATUS = 0, 2, 3  # parts of `statements.HISTORY`
+_OF_BEGINNING, _OF_FAILURE, _OF_STATUS, _OF_ATTEMPT = 0, 2, 3, 4  # parts of `statements.HISTORY`
 
 
 def snapshots(db: sqlite3.Connection, keys: Iterable[int]) -> list[Snapshot]:
@@ -100,13 +99,12 @@ def _told(db: sqlite3.Connection, instance: int, row: rows.Row) -> HistoryEvent:
     rev, part, kind, name, count, number, at, data = row
     if part == _OF_STATUS:
         return HistoryEvent(rev=rev, kind=HistoryKind(kind), at=columns.moment(at), data=None if data is None else json.loads(data))
-    if part == _OF_ATTEMPT:
+    if part == _OF_FAILURE:
         attempt = rows.attempt_of(db.execute(sql.ATTEMPT, (instance, kind, name, count, number)).fetchone())
         return HistoryEvent(rev=rev, kind=HistoryKind.FAILED, at=attempt.ended_at, attempt=attempt)
     entry = rows.entry_of(db.execute(sql.STEP, (instance, kind, name, count)).fetchone())
     if part == _OF_BEGINNING:
         return HistoryEvent(rev=rev, kind=HistoryKind.BEGAN, at=entry.started_at, entry=entry)
-    settled = entry.state in (State.DONE, State.FAILED)
-    changed_at = entry.ended_at if settled else entry.attempt_started_at
-    kind = HistoryKind.SETTLED if settled else HistoryKind.CHANGED
-    return HistoryEvent(rev=rev, kind=kind, at=changed_at or entry.started_at, entry=entry)
+    if part == _OF_ATTEMPT:
+        return HistoryEvent(rev=rev, kind=HistoryKind.ATTEMPTED, at=columns.moment(at), entry=entry, data={"attempt": number})
+    return HistoryEvent(rev=rev, kind=HistoryKind.SETTLED, at=entry.ended_at or entry.started_at, entry=entry)

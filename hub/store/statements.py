@@ -65,11 +65,14 @@ event_type = excluded.event_type, child = excluded.child, output = excluded.outp
 rev = excluded.rev, began_rev = coalesce(step.began_rev, step.rev)
 WHERE step.state NOT IN ('done', 'failed')
 """
-_ATTEMPT = "instance, kind, name, count, number, started_at, ended_at, error"
+_ATTEMPT = "instance, kind, name, count, number, started_at, ended_at, retry_at, error"
+BEGIN_ATTEMPT = """
+INSERT INTO attempt (instance, kind, name, count, number, started_at, began_rev) VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING
+"""
 UPSERT_ATTEMPT = f"""
-INSERT INTO attempt ({_ATTEMPT}, rev) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
-ON CONFLICT (instance, kind, name, count, number) DO UPDATE SET
-started_at = excluded.started_at, ended_at = excluded.ended_at, error = excluded.error, rev = excluded.rev
+INSERT INTO attempt ({_ATTEMPT}, rev) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT (instance, kind, name, count, number) DO UPDATE SET started_at = excluded.started_at, ended_at = excluded.ended_at,
+retry_at = excluded.retry_at, error = excluded.error, rev = excluded.rev
 """
 INSERT_HISTORY = "INSERT INTO history (instance, rev, kind, at, data) VALUES (?, ?, ?, ?, ?)"
 INSERT_EVENT = "INSERT INTO inbox (instance, seq, type, payload, sent_at) VALUES (?, ?, ?, ?, ?)"
@@ -162,14 +165,17 @@ _FROM = " FROM instance i JOIN workflow w ON w.key = i.workflow"
 _INSTANCE = f"{_HEAD}, i.params, i.output, i.error, i.rollback, i.provenance{_FROM}"
 INSTANCES = f"{_INSTANCE} WHERE i.key {IN_KEYS}"
 STEPS = f"SELECT {_STEP} FROM step WHERE instance {IN_KEYS} ORDER BY instance, ordinal"
-ATTEMPTS = f"SELECT {_ATTEMPT} FROM attempt WHERE instance {IN_KEYS} ORDER BY instance, ended_at, kind, name, count, number"
+ATTEMPTS = f"""
+SELECT {_ATTEMPT} FROM attempt WHERE instance {IN_KEYS} AND ended_at IS NOT NULL ORDER BY instance, ended_at, kind, name, count, number
+"""
 INBOX = f"SELECT instance, seq, type, payload, sent_at FROM inbox WHERE instance {IN_KEYS} ORDER BY instance, seq"
 HISTORY = """
 SELECT coalesce(began_rev, rev) AS rev, 0 AS part, kind, name, count, NULL, NULL, NULL FROM step
 WHERE instance = ?1 AND coalesce(began_rev, rev) > ?2
 UNION ALL SELECT rev, 1, kind, name, count, NULL, NULL, NULL FROM step
-WHERE instance = ?1 AND rev > ?2 AND (began_rev IS NOT NULL OR state IN ('done', 'failed'))
+WHERE instance = ?1 AND rev > ?2 AND state IN ('done', 'failed')
 UNION ALL SELECT rev, 2, kind, name, count, number, NULL, NULL FROM attempt WHERE instance = ?1 AND rev > ?2
+UNION ALL SELECT began_rev, 4, kind, name, count, number, started_at, NULL FROM attempt WHERE instance = ?1 AND began_rev > ?2
 UNION ALL SELECT rev, 3, kind, NULL, NULL, NULL, at, data FROM history WHERE instance = ?1 AND rev > ?2
 UNION ALL SELECT queued_rev, 3, 'queued', NULL, NULL, NULL,
 coalesce((SELECT max(at) FROM history WHERE instance = ?1 AND kind = 'restarted'), created_at), NULL FROM instance

@@ -152,7 +152,10 @@ class StepTable(SQLModel, table=True):
 
 
 class AttemptTable(SQLModel, table=True):
-    """One failed attempt of a step or of its rollback handler."""
+    """An attempt of a step or of its rollback handler: a failed one, with revision, end and error.
+
+    `began_rev` is the revision at which an attempt after the first one was seen to begin, also of one that has not failed.
+    """
 
     __tablename__ = "attempt"
     __table_args__: ClassVar[Any] = {"sqlite_with_rowid": False}
@@ -163,9 +166,11 @@ class AttemptTable(SQLModel, table=True):
     count: int = Field(primary_key=True, sa_type=Integer)
     number: int = Field(primary_key=True, sa_type=Integer)
     started_at: int = Field(sa_type=BigInteger)
-    ended_at: int = Field(sa_type=BigInteger)
-    rev: int = Field(sa_type=BigInteger)
-    error: str = Field(sa_type=Text)
+    ended_at: int | None = Field(default=None, sa_type=BigInteger)
+    retry_at: int | None = Field(default=None, sa_type=BigInteger)
+    rev: int | None = Field(default=None, sa_type=BigInteger)
+    began_rev: int | None = Field(default=None, sa_type=BigInteger)
+    error: str | None = Field(default=None, sa_type=Text)
 
 
 class HistoryTable(SQLModel, table=True):

@@ -38,12 +38,15 @@ def entry(kind: Kind = Kind.STEP, state: State = State.DONE, **changes: Any) -> 
     return replace(base, **{**settled, **changes})
 
 
-def failed(number: int, kind: Kind = Kind.STEP) -> Attempt:
-    return Attempt(name="charge", count=1, number=number, started_at=at(number * 10), ended_at=at(number * 10 + 1), error=BUSY, kind=kind)
+def failed(number: int, kind: Kind = Kind.STEP, *, retry: float | None = 5) -> Attempt:
+    began, ended = at(number * 10), at(number * 10 + 1)
+    retry_at = None if retry is None else ended + timedelta(seconds=retry)
+    return Attempt(name="charge", count=1, number=number, started_at=began, ended_at=ended, retry_at=retry_at, error=BUSY, kind=kind)
 
 
+LAST = entry(attempt=2, attempt_started_at=at(16), ended_at=at(17))
 Told = HistoryKind | tuple[HistoryKind, Entry] | Attempt
-BEGAN, CHANGED, SETTLED = HistoryKind.BEGAN, HistoryKind.CHANGED, HistoryKind.SETTLED
+BEGAN, ATTEMPTED, SETTLED = HistoryKind.BEGAN, HistoryKind.ATTEMPTED, HistoryKind.SETTLED
 FRAME: list[Told] = [HistoryKind.QUEUED, HistoryKind.STARTED]
 
 
@@ -63,6 +66,9 @@ def history(*told: Told, first: int = 1) -> list[HistoryEvent]:
             items.append(HistoryEvent(rev=rev, at=at(rev), kind=one))
         elif isinstance(one, Attempt):
             items.append(HistoryEvent(rev=rev, at=at(rev), kind=HistoryKind.FAILED, attempt=one))
+        elif one[0] is ATTEMPTED:
+            began = one[1].attempt_started_at or one[1].started_at
+            items.append(HistoryEvent(rev=rev, at=began, kind=ATTEMPTED, entry=LAST, data={"attempt": one[1].attempt}))
         else:
             items.append(HistoryEvent(rev=rev, at=at(rev), kind=one[0], entry=one[1]))
     return items
@@ -155,9 +161,7 @@ def test_a_long_step_is_told_as_it_goes() -> None:
 
 
 def test_failed_attempts_tell_their_error_and_the_wait_after_them() -> None:
-    waiting = entry(state=State.WAITING, wake_at=at(16))
     running = entry(state=State.RUNNING, attempt=2, attempt_started_at=at(16))
-    last = entry(attempt=2, attempt_started_at=at(16), ended_at=at(17))
     expected = [
         ("step_started", {"stepName": "charge-1", **POLICY}),
         ("attempt_started", {"stepName": "charge-1", "attempt": 1}),
@@ -166,16 +170,19 @@ def test_failed_attempts_tell_their_error_and_the_wait_after_them() -> None:
         ("attempt_completed", {"stepName": "charge-1", "attempt": 2}),
         ("step_completed", {"stepName": "charge-1", "output": 7}),
     ]
-    assert inner((BEGAN, waiting), failed(1), (SETTLED, last)) == expected
-    assert inner((BEGAN, waiting), failed(1), (CHANGED, running), (SETTLED, last)) == expected
+    for began in (entry(state=State.WAITING, wake_at=at(16)), LAST):
+        assert inner((BEGAN, began), failed(1), (SETTLED, LAST)) == expected
+        assert inner((BEGAN, began), failed(1), (ATTEMPTED, running), (SETTLED, LAST)) == expected
 
 
-def test_a_later_attempt_that_failed_is_told_with_its_wait() -> None:
-    running, waiting = entry(state=State.RUNNING), entry(state=State.WAITING, attempt=2, wake_at=at(26))
-    assert inner((BEGAN, running), failed(1), (CHANGED, waiting), failed(2))[2:] == [
+@pytest.mark.parametrize("seen", [False, True])
+def test_a_later_attempt_that_failed_is_told_once_with_its_wait(seen: bool) -> None:
+    running = entry(state=State.RUNNING, attempt=2, attempt_started_at=at(20))
+    told: list[Told] = [(ATTEMPTED, running)] if seen else []
+    assert inner((BEGAN, LAST), failed(1, retry=None), *told, failed(2, retry=0))[2:] == [
         ("attempt_errored", {"stepName": "charge-1", "attempt": 1, **FAILURE}),
         ("attempt_started", {"stepName": "charge-1", "attempt": 2}),
-        ("attempt_errored", {"stepName": "charge-1", "attempt": 2, **FAILURE, "retryDelayMs": 5000}),
+        ("attempt_errored", {"stepName": "charge-1", "attempt": 2, **FAILURE, "retryDelayMs": 0}),
     ]
 
 
@@ -246,7 +253,7 @@ def test_a_rollback_is_told_before_the_end(rollback: Rollback, told: tuple[str, 
 def test_a_handler_has_attempts_of_its_own() -> None:
     waiting = entry(Kind.ROLLBACK, State.WAITING, wake_at=at(12))
     broken = entry(Kind.ROLLBACK, State.FAILED, attempt=2, attempt_started_at=at(12), ended_at=at(13), error=BUSY)
-    assert inner(*whole(entry()), (BEGAN, waiting), failed(1, Kind.ROLLBACK), (SETTLED, broken))[4:] == [
+    assert inner(*whole(entry()), (BEGAN, waiting), failed(1, Kind.ROLLBACK, retry=1), (SETTLED, broken))[4:] == [
         ("rollback_step_started", {"stepName": "charge-1"}),
         ("rollback_attempt_started", {"stepName": "charge-1", "attempt": 1}),
         ("rollback_attempt_errored", {"stepName": "charge-1", "attempt": 1, **FAILURE, "retryDelayMs": 1000}),
@@ -262,14 +269,14 @@ def test_a_handler_that_succeeds_returns_nothing() -> None:
 
 # ---- numbers, cursor, filter
 
-LAST = entry(attempt=2, attempt_started_at=at(16), ended_at=at(17))
 NAP = entry(Kind.SLEEP, name="nap", wake_at=at(60), ended_at=at(60))
 WHOLE: list[Told] = [
     *FRAME,
     (BEGAN, LAST),
     failed(1),
-    (SETTLED, LAST),
+    (ATTEMPTED, LAST),
     (BEGAN, NAP),
+    (SETTLED, LAST),
     HistoryKind.WAITING,
     HistoryKind.RUNNING,
     (SETTLED, NAP),
@@ -307,12 +314,12 @@ def test_the_beginning_of_an_entry_tells_nothing_of_its_end() -> None:
 
 def test_an_attempt_that_was_seen_running_is_not_told_to_have_started_again() -> None:
     running = entry(state=State.RUNNING, attempt=2, attempt_started_at=at(16))
-    assert [type for type, _ in inner((BEGAN, running), failed(1), (CHANGED, running), (CHANGED, running))].count("attempt_started") == 2
+    assert [type for type, _ in inner((BEGAN, running), failed(1), (ATTEMPTED, running), (SETTLED, LAST))].count("attempt_started") == 2
 
 
 def test_only_the_wanted_types_are_told() -> None:
     wanted = frozenset({"step_completed", "sleep_started"})
-    assert types(story(*WHOLE, of=ENDED, stream=Stream(filter=wanted))) == ["step_completed", "sleep_started", "step_completed"]
+    assert types(story(*WHOLE, of=ENDED, stream=Stream(filter=wanted))) == ["sleep_started", "step_completed", "step_completed"]
 
 
 def test_every_type_of_event_is_one_that_a_subscriber_may_ask_for() -> None:

@@ -107,6 +107,31 @@ async def test_failed_attempts_and_the_rollback_are_told(hub: Hub) -> None:
     assert [event.fields.get("retryDelayMs") for event in live if event.type == "attempt_errored"] == [5000, None]
 
 
+async def test_whoever_comes_back_after_every_event_hears_each_attempt_once_with_the_delay_after_it(hub: Hub) -> None:
+    async def program(event: WorkflowEvent, step: WorkflowStep) -> Any:
+        async def slow(ctx: Any) -> None:
+            await asyncio.sleep(10)
+            if ctx.attempt < 4:
+                raise ValueError("busy")
+
+        await step.do("slow", slow, retries={"limit": 5, "delay": "1 minute", "backoff": "linear"})
+
+    await hub.start(program=program)
+    id = await hub.create()
+    live = asyncio.create_task(tell(hub, id))
+    restless: list[InstanceEvent] = []
+    while not restless or not restless[-1].terminal:
+        stream = await hub.engine.subscribe("program", id, cursor=restless[-1].id if restless else None)
+        restless.append(await anext(stream))
+        await stream.aclose()  # type: ignore[attr-defined]  # an iterator that is a generator
+
+    replayed = await tell(hub, id)
+    assert await live == replayed == restless
+    assert [event.fields["attempt"] for event in replayed if event.type == "attempt_started"] == [1, 2, 3, 4]
+    errored = [event.fields for event in replayed if event.type == "attempt_errored"]
+    assert [fields["retryDelayMs"] for fields in errored] == [60_000, 120_000, 180_000]
+
+
 async def test_a_restarted_instance_tells_its_new_story(hub: Hub) -> None:
     id = await finished(hub)
     before = await tell(hub, id)

@@ -104,24 +104,33 @@ async def test_a_long_step_is_told_when_it_begins_with_every_attempt_and_when_it
         told.append(await history(world, key, seen))
         seen = told[-1][-1].rev
 
-    assert [[event.kind.value for event in events] for events in told] == [["began"], ["changed", "failed"], ["changed"], ["settled"]]
-    assert (told[1][1].attempt, told[1][1].at) == (fail(key).attempt, at(1.5))
-    assert (told[2][0].entry, told[2][0].at) == (again, at(60))
+    assert [[event.kind.value for event in events] for events in told] == [["began"], ["failed"], ["attempted"], ["settled"]]
+    assert (told[1][0].attempt, told[1][0].at) == (fail(key).attempt, at(1.5))
+    assert (told[2][0].entry, told[2][0].at, told[2][0].data) == (again, at(60), {"attempt": 2})
     assert (told[3][0].entry, told[3][0].at) == (entry(attempt=2), at(2))
 
 
 async def test_a_reading_from_the_beginning_tells_what_is_still_known_in_the_same_order(world: World) -> None:
     key = await world.born()
-    await world.verdicts(Begin(instance=key, token=1, at=at(1), started=(RUNNING,)), settle(key, entry("b", ordinal=2)), fail(key))
+    again = [replace(RUNNING, attempt=number, attempt_started_at=at(number)) for number in (2, 3)]
+    await world.verdicts(
+        Begin(instance=key, token=1, at=at(1), started=(RUNNING,)),
+        settle(key, entry("b", ordinal=2)),
+        fail(key),
+        Begin(instance=key, token=1, at=at(1), started=(again[0],)),
+        fail(key, 2),
+        Begin(instance=key, token=1, at=at(1), started=(again[1],)),
+    )
     before = await history(world, key)
 
-    await world.do(settle(key, entry(attempt=2)))
+    await world.do(settle(key, entry(attempt=3)))
 
     after = await history(world, key)
-    assert [(event.rev, event.kind) for event in after if event.rev <= before[-1].rev] == [
-        (event.rev, event.kind) for event in before if event.kind is not HistoryKind.CHANGED
+    assert [(event.rev, event.kind, event.at, event.data) for event in after[:-1]] == [
+        (event.rev, event.kind, event.at, event.data) for event in before
     ]
-    assert [event.kind.value for event in after] == ["queued", "started", "began", "began", "settled", "failed", "settled"]
+    started = ["queued", "started", "began", "began", "settled"]
+    assert [event.kind.value for event in after] == [*started, "failed", "attempted", "failed", "attempted", "settled"]
 
 
 async def test_the_same_record_twice_is_no_news_after_the_end_of_an_entry(world: World) -> None:
@@ -273,6 +282,29 @@ async def test_what_is_refused_is_not_told(world: World) -> None:
     await world.verdicts(steer(key, Verb.PAUSE), settle(key), finish(key), park(key, None), send(key), steer(key, Verb.TERMINATE))
 
     assert await history(world, key) == told
+
+
+@pytest.mark.parametrize("kind", [Kind.STEP, Kind.ROLLBACK])
+async def test_an_attempt_that_was_seen_to_begin_is_none_of_the_failed_ones(world: World, kind: Kind) -> None:
+    key = await world.born()
+    again = replace(RUNNING, kind=kind, attempt=2, attempt_started_at=at(60))
+
+    await world.do(Begin(instance=key, token=1, at=at(1), started=(again,)))
+
+    assert (await world.snapshot(key)).attempts == ()
+    assert (await history(world, key))[-1].kind is HistoryKind.ATTEMPTED
+
+
+async def test_the_time_of_the_next_attempt_is_kept_with_the_failed_one(world: World) -> None:
+    key = await world.born()
+    failed = fail(key)
+    failed = replace(failed, attempt=replace(failed.attempt, retry_at=at(60)))
+    await world.verdicts(failed, park(key, at(60)), steer(key, Verb.PAUSE, at(10)), steer(key, Verb.RESUME, at(30)))
+
+    snapshot = await world.snapshot(key)
+
+    assert snapshot.attempts[0].retry_at == at(60)  # as it was planned
+    assert snapshot.entries[0].wake_at == at(80)
 
 
 # ---- restart

@@ -140,9 +140,11 @@ def _journal() -> None:
         sa.Column("count", sa.Integer, primary_key=True, nullable=False),
         sa.Column("number", sa.Integer, primary_key=True, nullable=False),
         sa.Column("started_at", sa.BigInteger, nullable=False),
-        sa.Column("ended_at", sa.BigInteger, nullable=False),
-        sa.Column("rev", sa.BigInteger, nullable=False),
-        sa.Column("error", sa.Text, nullable=False),
+        sa.Column("ended_at", sa.BigInteger),
+        sa.Column("retry_at", sa.BigInteger),
+        sa.Column("rev", sa.BigInteger),
+        sa.Column("began_rev", sa.BigInteger),
+        sa.Column("error", sa.Text),
         sqlite_with_rowid=False,
     )
     op.create_table(
