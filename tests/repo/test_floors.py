@@ -50,6 +50,7 @@ OWNERS = {
     "aiormq": ["triggers.amqp", "connectors.amqp"],
     "pamqp": ["triggers.amqp", "connectors.amqp"],
     "apscheduler": ["triggers.cron"],
+    "cryptography": ["triggers._signatures"],
     "croniter": ["triggers.cron"],
     "orjson": ["hub.core.codec"],
     "typer": ["hub.cli", "hub.__main__"],
