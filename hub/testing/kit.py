@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import json as json_form
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from datetime import datetime
@@ -21,7 +21,7 @@ from urllib.parse import parse_qsl, urlsplit
 from hub.core import codec
 from hub.core.duration import parse_duration
 from hub.core.errors import ErrorInfo, HubError, NotFound, Rejected, rebuild
-from hub.core.model import FINAL, HttpReply, HttpRequest, Instance, InstanceQuery, Kind, Snapshot, State, Status
+from hub.core.model import FINAL, Entry, HttpReply, HttpRequest, Instance, InstanceQuery, Kind, Snapshot, State, Status
 from hub.core.ports import CreateRequest
 from hub.core.workflow import Duration, Env
 from hub.engine.binding import WorkflowBinding, WorkflowInstance
@@ -237,7 +237,7 @@ class AsyncRun(WorkflowInstance, Modifier):
         async def look() -> bool | None:
             head = await self._head()
             if head is not None and head.status is not wanted and head.status in FINAL:
-                raise AssertionError(f'{await self._told(head)}; it cannot become "{wanted}" any more')
+                raise AssertionError(await self._told(head, f'it cannot become "{wanted}" any more'))
             return True if head is not None and head.status is wanted else None
 
         await self._until(look, f'becomes "{wanted}"', within)
@@ -257,7 +257,7 @@ class AsyncRun(WorkflowInstance, Modifier):
             if entry is not None and entry.state is State.DONE:
                 return (codec.decode(entry.output or b"null"),)
             if snapshot is not None and snapshot.instance.status in FINAL:
-                raise AssertionError(f'{await self._told(snapshot.instance)}; it has no result of step "{name}" number {index}')
+                raise AssertionError(await self._told(snapshot.instance, f'it has no result of step "{name}" number {index}'))
             return None
 
         [result] = await self._until(look, f'has a result of step "{name}" number {index}', within)
@@ -297,8 +297,9 @@ class AsyncRun(WorkflowInstance, Modifier):
             if not deadline.expired():
                 raise  # a step's own error
             snapshot = await self._snapshot()
-            stands = f'there is no instance "{self.id}"' if snapshot is None else await self._told(snapshot.instance)
-            raise AssertionError(f"{stands}; waited {within} of virtual time until it {what}") from None
+            waited = f"waited {within} of virtual time until it {what}"
+            stands = f'there is no instance "{self.id}"; {waited}' if snapshot is None else await self._told(snapshot.instance, waited)
+            raise AssertionError(stands) from None
 
     async def _head(self) -> Instance | None:
         with contextlib.suppress(NotFound):
@@ -310,12 +311,20 @@ class AsyncRun(WorkflowInstance, Modifier):
             return await self._engine.describe(self.workflow, self.id)
         return None
 
-    async def _told(self, head: Instance) -> str:
-        """Say where the instance stands: status, error, journal."""
+    async def _told(self, head: Instance, fault: str) -> str:
+        """Say where the instance stands: status, error, journal; then what is wrong with that, and where its own error comes from."""
         snapshot = await self._snapshot()
+        entries = snapshot.entries if snapshot is not None else ()
         error = "" if head.error is None else f" ({head.error.name}: {head.error.message})"
-        lines = [f"{shown(entry)}: {entry.state}" for entry in snapshot.entries] if snapshot is not None else []
-        return f'instance "{self.id}" of workflow "{self.workflow}" is {head.status}{error}, after [{"; ".join(lines)}]'
+        lines = [f"{shown(entry)}: {entry.state}" for entry in entries]
+        stack = "" if head.error is None else f"\n{_source(head.error, entries).stack or ''}".rstrip()
+        return f'instance "{self.id}" of workflow "{self.workflow}" is {head.status}{error}, after [{"; ".join(lines)}]; {fault}{stack}'
+
+
+def _source(error: ErrorInfo, entries: Sequence[Entry]) -> ErrorInfo:
+    """Return the error of the step that an instance failed of, which knows the lines of its body; else the instance's own."""
+    of_steps = [entry.error for entry in entries if entry.error is not None]
+    return next((one for one in of_steps if (one.name, one.message) == (error.name, error.message)), error)
 
 
 def _status(status: Status | str) -> Status:

@@ -107,6 +107,17 @@ def test_a_status_that_can_no_more_come_fails_at_once_and_tells_where_the_instan
             run.output()
 
 
+def test_what_is_said_of_a_failure_ends_with_the_lines_that_failed() -> None:
+    class Breaks(WorkflowEntrypoint):
+        async def run(self, event: WorkflowEvent, step: WorkflowStep) -> Any:
+            return event.payload["missing"]
+
+    for program, line in ((Fails, 'raise LookupError("nothing there")'), (Breaks, 'return event.payload["missing"]')):
+        with Workflows(program) as workflows, pytest.raises(AssertionError) as caught:
+            workflows.create().output()
+        assert line in str(caught.value)
+
+
 def test_a_status_that_does_not_come_in_time_fails_and_tells_where_the_instance_stands(orders: Workflows) -> None:
     run = orders.create(id="a", workflow="order")
     with pytest.raises(
