@@ -202,6 +202,7 @@ class Operations:
                 last, info = True, describe(broken)
         if last:
             await self._settle(entry, State.FAILED, error=info)
+            self._tell("step.failed", entry, info, stack=info.stack)
             return Failed(info)
         if self._rehearsal is not None and self._rehearsal.skips_delay(self._instance, entry.name):
             delay = timedelta(0)
@@ -218,9 +219,12 @@ class Operations:
         )
         await execution.commit(FailAttempt(instance=execution.key, token=execution.token, entry=waiting, attempt=attempt))
         execution.replay.record(waiting)
-        told = {"step": entry.name, "attempt": entry.attempt, "error": f"{info.name}: {info.message}", "retry_in_s": delay.total_seconds()}
-        execution.services.tell("info", self._instance, "attempt.failed", **told)
+        self._tell("attempt.failed", entry, info, retry_in_s=delay.total_seconds())
         return WaitUntil(waiting, False)
+
+    def _tell(self, event: str, entry: Entry, info: ErrorInfo, **more: Any) -> None:
+        told = {"step": entry.name, "attempt": entry.attempt, "error": f"{info.name}: {info.message}", **more}
+        self._execution.services.tell("info", self._instance, event, **told)
 
     # ---- waits
 

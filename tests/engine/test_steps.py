@@ -454,17 +454,20 @@ async def test_an_instance_that_fails_is_told_in_the_log_with_its_workflow_and_i
     assert "in program" in line["stack"]
 
 
-async def test_an_attempt_that_fails_is_told_in_the_log_with_the_time_of_the_next_one(hub: Hub) -> None:
+async def test_an_attempt_that_fails_is_told_in_the_log_with_the_time_of_the_next_one_and_the_last_with_its_place(hub: Hub) -> None:
     async def program(event: WorkflowEvent, step: WorkflowStep) -> Any:
         def charge(ctx: Any) -> None:
-            if ctx.attempt == 1:
-                raise ConnectionError("busy")
+            raise ConnectionError("busy")
 
-        await step.do("charge", charge, retries={"delay": "7 seconds"})
+        await step.do("charge", charge, retries={"limit": 1, "delay": "7 seconds"})
 
     await hub.start(program=program)
     with capture_logs() as lines:
         instance = await hub.run()
-    [line] = [line for line in lines if line["event"] == "attempt.failed"]
-    assert (line["workflow"], line["instance"], line["step"], line["attempt"]) == ("program", instance.id, "charge", 1)
-    assert (line["error"], line["retry_in_s"]) == ("ConnectionError: busy", 7)
+    told = [(line["event"], line["instance"], line["step"], line["attempt"], line["error"]) for line in lines if "step" in line]
+    assert told == [
+        ("attempt.failed", instance.id, "charge", 1, "ConnectionError: busy"),
+        ("step.failed", instance.id, "charge", 2, "ConnectionError: busy"),
+    ]
+    assert lines[0]["retry_in_s"] == 7
+    assert "in charge" in lines[1]["stack"]
