@@ -81,9 +81,7 @@ class App:
         engine = EmbeddedEngine(
             store_for(settings.store.url), self._clock, self._log, definitions(settings, project, lambda: env), runner_options(settings)
         )
-        hosting = Hosting(
-            triggers, emit=engine.emit, clock=self._clock, log=self._log, account=settings.account, telemetry=engine.telemetry
-        )
+        hosting = Hosting(triggers, engine.services(settings.account))
         fetch = fetch_handler(project.worker, lambda: env, engine) if project.worker is not None else None
         api = ApiServer(
             engine,

@@ -38,7 +38,7 @@ class TriggerEvent:
 class Provenance:
     """Where an instance comes from, as it is kept with it: `event.trigger` of a workflow, `trigger` in a description."""
 
-    trigger: str
+    name: str  # of the trigger
     key: str | None = None
     subject: str | None = None
     headers: Mapping[str, str] = field(default_factory=dict)

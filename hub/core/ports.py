@@ -277,7 +277,8 @@ class Store(Protocol):
     async def prune(self, now: datetime, limit: int, deliveries_kept: timedelta | None = None) -> int:
         """Delete up to `limit` instances whose retention has ended, and as many stored deliveries that are older than `deliveries_kept`.
 
-        What triggers have delivered stays known for `retention.DELIVERY_KEPT`, also when the instance is gone.
+        Returns the larger of the two numbers: 0 = there is no more to do now. Safe to repeat. A held delivery is never deleted, and the
+        key of an event stays known for `retention.DELIVERY_KEPT`, also when its instance is gone.
         """
         ...
 

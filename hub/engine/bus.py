@@ -7,18 +7,25 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from datetime import datetime, timedelta
 from functools import partial
 
 from hub.core.admission import BATCH, check_derived_id, check_id, unknown_workflow
-from hub.core.delivery import Receipt, ReceiptStatus, TriggerEvent
-from hub.core.errors import Conflict, HubError, Rejected, Unavailable
+from hub.core.delivery import Delivery, DeliveryStatus, Provenance, Receipt, ReceiptStatus, TriggerEvent
+from hub.core.errors import Conflict, HubError, NotFound, Overloaded, Rejected, Unavailable
 from hub.core.model import Instance, NewInstance, Status
 from hub.core.ports import BatchCreated, BatchError, Created, CreateRequest
-from hub.core.writes import CreateInstance, Outcome, Verdict
+from hub.core.writes import NO_DELIVERY, REPLAYED, CreateInstance, Outcome, Verdict
 from hub.engine.committer import Committer
 from hub.engine.intake import Intake
 from hub.engine.runner import Runner
 from hub.engine.telemetry import Telemetry
+
+_RECEIPTS = {
+    Verdict.APPLIED: ReceiptStatus.CREATED,
+    Verdict.JOINED: ReceiptStatus.DELIVERED,
+    Verdict.SKIPPED: ReceiptStatus.FILTERED,
+}  # every other one that is answered is a duplicate, also of an id that is taken
 
 
 class Bus:
@@ -36,35 +43,56 @@ class Bus:
         self._telemetry = telemetry
         self._intake = intake
 
-    async def emit(self, trigger: str, workflow: str, event: TriggerEvent) -> Receipt:
-        """Create the instance that a trigger's event asks for. Raises: Rejected, Unavailable."""
+    async def emit(self, trigger: str, workflow: str, event: TriggerEvent, stored: Delivery | None = None) -> Receipt:
+        """Create the instance that a trigger's event asks for, whose rules have been applied; `stored` is where the event comes from.
+
+        FILTERED = the flow says no, `reason` says why; nothing is stored then. Raises: Rejected, Unavailable, and with `stored` Conflict
+        (it has been replayed already) and NotFound (it is gone).
+        """
+        fresh = stored is not None and stored.status is not DeliveryStatus.HELD  # whoever replays wants another instance
         request = CreateRequest(
-            workflow=event.workflow or workflow,
+            workflow=workflow,
             params=event.payload,
-            id=event.instance_id,
+            id=None if fresh else event.instance_id,
             source=event.source,
             trigger=trigger,
-            dedupe_key=event.key,
+            dedupe_key=None if fresh else event.key,
             schedule=event.schedule,
+            provenance=Provenance(
+                name=trigger,
+                key=event.key,
+                subject=event.subject,
+                headers=event.headers,
+                metadata=event.metadata,
+                occurred_at=event.occurred_at,
+                delivery=None if stored is None else stored.id,
+            ),
         )
         try:
             new = self._intake.admit(request, check_derived_id)
-            outcome = await self._commit(new)
-        except Unavailable:
-            self._telemetry.unavailable += 1
-            raise
-        except HubError as error:
-            self._telemetry.rejected += 1
-            if isinstance(error, Rejected):
-                raise
+        except NotFound as error:
             raise Rejected(error.message, code=error.code) from error
+        outcome = await self._commit(new, event.cursor, stored)
+        if stored is not None and outcome.verdict is Verdict.CONFLICT and outcome.reason != REPLAYED:
+            raise Rejected(f'an instance "{new.id}" of workflow "{new.workflow}" exists already', code="instance.already_exists")
+        return self._receipt(new, outcome)
+
+    def _receipt(self, new: NewInstance, outcome: Outcome) -> Receipt:
+        if outcome.reason == NO_DELIVERY:
+            raise NotFound("the delivery is stored no longer", code="delivery.not_found")
+        if outcome.reason == REPLAYED:
+            raise Conflict(f'the delivery has been replayed already; it created "{outcome.id}"', code="delivery.replayed")
         if outcome.verdict is Verdict.MISSING:
             raise Rejected(f'workflow "{new.workflow}" was deleted; restart the hub to register it again', code="workflow.not_found")
-        created = outcome.verdict is Verdict.APPLIED
+        if outcome.verdict is Verdict.FULL:
+            wait = None if outcome.retry_at is None else max(outcome.retry_at - new.created_at, timedelta(0))
+            raise Overloaded(f'workflow "{new.workflow}" has as many instances waiting as its `backlog` allows', retry_after=wait)
+        reason = outcome.reason if outcome.verdict is Verdict.SKIPPED else None
         return Receipt(
-            status=ReceiptStatus.CREATED if created else ReceiptStatus.DUPLICATE,
+            status=_RECEIPTS.get(outcome.verdict, ReceiptStatus.DUPLICATE),
             workflow=new.workflow,
-            instance_id=outcome.id or new.id,
+            instance_id=outcome.id if outcome.verdict is Verdict.SKIPPED else outcome.id or new.id,
+            reason=reason,
         )
 
     async def create(self, request: CreateRequest) -> Created:
@@ -92,10 +120,11 @@ class Bus:
                 errors.append(BatchError(index=index, id=new.id, code=error.code, message=error.message))
         return BatchCreated(created=tuple(created), errors=tuple(errors))
 
-    async def _commit(self, new: NewInstance) -> Outcome:
+    async def _commit(self, new: NewInstance, cursor: datetime | None = None, stored: Delivery | None = None) -> Outcome:
         await self._committer.room()
         node = self._runner.reserve()
-        future = self._committer.submit(CreateInstance(new=new, node=node), patient=False)
+        replays = None if stored is None else stored.id
+        future = self._committer.submit(CreateInstance(new=new, node=node, cursor=cursor, replays=replays), patient=False)
         # A callback, not code after the await: a caller that is cancelled here must not leave a claimed instance without execution.
         future.add_done_callback(partial(self._place, new, node))
         return await asyncio.shield(future)
@@ -105,7 +134,7 @@ class Bus:
         outcome = None if failed else future.result()
         if outcome is not None and outcome.verdict is Verdict.APPLIED:
             self._telemetry.created += 1
-        elif outcome is not None:
+        elif outcome is not None and outcome.verdict is Verdict.DUPLICATE:
             self._telemetry.duplicates += 1
         if node is None:
             return
@@ -128,6 +157,7 @@ class Bus:
                 schedule=new.schedule,
                 params=new.params,
                 retention=new.retention,
+                provenance=new.provenance,
             )
         )
 

@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Any
 
 from hub.core.clock import Clock
-from hub.core.delivery import Receipt, TriggerEvent
+from hub.core.delivery import Delivery, Receipt, TriggerEvent
 from hub.core.ids import new_id
 from hub.core.model import (
     FOR_EVER,
@@ -32,9 +32,13 @@ from hub.core.writes import RegisterWorkflow, RestartPoint, Verb
 from hub.engine.bus import Bus
 from hub.engine.committer import Committer
 from hub.engine.control import Control
+from hub.engine.hosting import Services
 from hub.engine.intake import Intake
+from hub.engine.ledger import Ledger
 from hub.engine.maintenance import Maintenance
+from hub.engine.pipeline import Pipeline
 from hub.engine.rehearsal import Rehearsal
+from hub.engine.rules import Rules
 from hub.engine.runner import Program, Runner, RunnerOptions, Wiring
 from hub.engine.subscribe import Subscriptions
 from hub.engine.telemetry import Telemetry
@@ -65,10 +69,13 @@ class EmbeddedEngine:
         definitions: Sequence[Definition],
         options: RunnerOptions,
         rehearsal: Rehearsal | None = None,
+        rules: Mapping[str, Rules] | None = None,
     ) -> None:
         self.telemetry = Telemetry()
         self._store = store
         self._clock = clock
+        self._log = log
+        self._options = options
         self._definitions = definitions
         self._versions: dict[str, str] = {}
         self._committer = Committer(store, clock, log)
@@ -78,6 +85,8 @@ class EmbeddedEngine:
         wiring = Wiring(store, self._committer, clock, log, self.telemetry, rehearsal)
         self._runner = Runner(wiring, programs, intake, options)
         self._bus = Bus(self._committer, self._runner, self.telemetry, intake)
+        self.ledger = Ledger(store, self._committer, clock)
+        self._pipeline = Pipeline(self._bus, self.ledger, self.telemetry, rules or {})
         self._maintenance = Maintenance(store, clock, log, options.prune_every)
         self._pruning: asyncio.Task[None] | None = None
         self._subscriptions = Subscriptions(store)
@@ -110,9 +119,27 @@ class EmbeddedEngine:
         await self._committer.close()
         await self._store.close()
 
-    async def emit(self, trigger: str, workflow: str, event: TriggerEvent) -> Receipt:
-        """Create the instance that a trigger's event asks for; see `Bus.emit`."""
-        return await self._bus.emit(trigger, workflow, event)
+    async def emit(self, trigger: str, workflow: str | None, event: TriggerEvent) -> Receipt:
+        """Do what an event of a trigger asks for; see `Pipeline.emit`."""
+        return await self._pipeline.emit(trigger, workflow, event)
+
+    async def again(self, stored: Delivery, workflow: str | None) -> Receipt:
+        """Emit a stored delivery; see `Pipeline.again`."""
+        return await self._pipeline.again(stored, workflow)
+
+    def services(self, account: str) -> Services:
+        """Return what hosted triggers work with."""
+        return Services(
+            emit=self.emit,
+            again=self.again,
+            instance=self.instance,
+            ledger=self.ledger,
+            telemetry=self.telemetry,
+            clock=self._clock,
+            log=self._log,
+            account=account,
+            poll=self._options.poll,
+        )
 
     async def create(self, request: CreateRequest) -> Created:
         """Create one instance; see `Engine.create`."""

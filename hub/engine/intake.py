@@ -8,6 +8,7 @@ from typing import Any
 from hub.core import codec
 from hub.core.admission import check_size, unknown_workflow
 from hub.core.clock import Clock
+from hub.core.deliveries import encode_provenance
 from hub.core.errors import Rejected
 from hub.core.ids import new_id
 from hub.core.model import FOR_EVER, NewInstance, Parent, Retention
@@ -44,6 +45,7 @@ class Intake:
             schedule=request.schedule,
             retention=request.retention.over(self._retention.get(request.workflow, FOR_EVER)),
             parent=parent,
+            provenance=None if request.provenance is None else encode_provenance(request.provenance),
         )
 
     def version_of(self, workflow: str) -> str | None:

@@ -6,6 +6,7 @@ Owns a clock of its own for that trigger; the clock of the workflows does not mo
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -13,7 +14,6 @@ from hub.core.delivery import Receipt, TriggerEvent
 from hub.core.ports import Log
 from hub.engine.embedded import EmbeddedEngine
 from hub.engine.hosting import HostedTrigger, TriggerSpec
-from hub.engine.routes import RouteTable
 from hub.testing.virtual import VirtualClock
 
 _JUST_BEFORE = timedelta(milliseconds=1)
@@ -27,7 +27,7 @@ async def occur(spec: TriggerSpec, at: datetime | None, now: datetime, engine: E
     nominal = _nominal(spec, at, now)
     emitted: asyncio.Future[Receipt] = asyncio.get_running_loop().create_future()
 
-    async def emit(trigger: str, workflow: str, event: TriggerEvent) -> Receipt:
+    async def emit(trigger: str, workflow: str | None, event: TriggerEvent) -> Receipt:
         try:
             receipt = await engine.emit(trigger, workflow, event)
         except Exception as error:
@@ -38,7 +38,7 @@ async def occur(spec: TriggerSpec, at: datetime | None, now: datetime, engine: E
 
     begun = timedelta(seconds=asyncio.get_running_loop().time())
     clock = VirtualClock(nominal - _JUST_BEFORE - begun)
-    hosted = HostedTrigger(spec, emit, clock, log, RouteTable(), "test", engine.telemetry)
+    hosted = HostedTrigger(spec, replace(engine.services("test"), emit=emit, clock=clock, log=log))
     await hosted.start()
     try:
         return await emitted

@@ -1,4 +1,4 @@
-"""The hub's own hosting around one trigger, with a plain function as the bus and a clock that the test moves."""
+"""The hub's own hosting around triggers: a real engine on a database of its own, and virtual time."""
 
 from __future__ import annotations
 
@@ -7,111 +7,114 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
+from pathlib import Path
+from typing import Any
 
 import structlog
 
+from hub import WorkflowEntrypoint, WorkflowEvent, WorkflowStep
 from hub.core.delivery import Receipt, ReceiptStatus, TriggerEvent
 from hub.core.errors import PayloadTooLarge
 from hub.core.model import HttpReply, HttpRequest
 from hub.core.ports import HttpHandler, Matched, Trigger
+from hub.core.workflow import Env
+from hub.engine.embedded import Definition, EmbeddedEngine
 from hub.engine.hosting import Hosting, TriggerSpec
-from hub.engine.telemetry import Telemetry
+from hub.engine.runner import RunnerOptions
+from hub.store import store_for
+from hub.testing import VirtualClock
+
+QUIET = timedelta(days=10_000)
+POLL = timedelta(seconds=5)  # how soon a pause on another node is seen
 
 
-class HandClock:
-    """A clock that stands still until the test moves it. `jump` sets the wall clock alone, as a suspend or an operator does."""
+class Clock(VirtualClock):
+    """A clock on virtual time. `jump` sets the wall clock alone, as a suspend or an operator does."""
 
     def __init__(self, now: datetime) -> None:
-        self._now = now
-        self._monotonic = 0.0
-        self._sleepers: list[tuple[float, asyncio.Future[None]]] = []
-        self._asleep = asyncio.Event()
+        super().__init__(now)
+        self._jumped = timedelta(0)
 
     def now(self) -> datetime:
-        return self._now
-
-    def monotonic(self) -> float:
-        return self._monotonic
-
-    async def sleep(self, seconds: float) -> None:
-        sleeper = (self._monotonic + seconds, asyncio.get_running_loop().create_future())
-        self._sleepers.append(sleeper)
-        self._asleep.set()
-        try:
-            await sleeper[1]
-        finally:
-            self._sleepers.remove(sleeper)
+        return super().now() + self._jumped
 
     def jump(self, by: timedelta) -> None:
-        self._now += by
+        self._jumped += by
 
-    async def until_asleep(self, sleepers: int = 1) -> None:
-        """Return when that many wait for this clock."""
-        while len(self._sleepers) < sleepers:
-            self._asleep.clear()
-            await self._asleep.wait()
+    async def until_asleep(self) -> None:
+        """Return when nobody has anything to do before some time has passed."""
+        await settle()
 
     async def advance(self, by: timedelta) -> None:
-        """Move on from deadline to deadline, letting those who wake do their work."""
-        end = self._monotonic + by.total_seconds()
-        while True:
-            await settle()
-            due = min((deadline for deadline, sleeper in self._sleepers if not sleeper.done()), default=end)
-            step = min(due, end) - self._monotonic
-            self._monotonic += step
-            self._now += timedelta(seconds=step)
-            for deadline, sleeper in self._sleepers:
-                if deadline <= self._monotonic and not sleeper.done():
-                    sleeper.set_result(None)
-            if due >= end:
-                await settle()
-                if not any(deadline <= end and not sleeper.done() for deadline, sleeper in self._sleepers):
-                    return
+        """Let time pass; whoever has something to do in it does it."""
+        await self.sleep(by.total_seconds())
+        await settle()
 
 
 async def settle() -> None:
-    """Let everything run that can run without time."""
-    for _ in range(50):
-        await asyncio.sleep(0)
+    """Let everything run that can run without time, also what waits for the disk."""
+    await asyncio.sleep(0.001)
 
 
 class Hosted:
-    """One hosted trigger and what it emitted."""
+    """Triggers in a real engine, and what they emitted.
 
-    def __init__(self, clock: HandClock) -> None:
-        self.clock = clock
-        self.events: list[TriggerEvent] = []
+    They are bound to the workflow `orders`, which returns its payload, but sleeps for a day before it returns `slow`.
+    `answer` may stand in the way of the engine, to say how a store misbehaves. A test that uses the fixture `hosted` runs on virtual time.
+    """
+
+    def __init__(self, path: Path, now: datetime) -> None:
+        self.clock = Clock(now)
+        self.events: list[TriggerEvent] = []  # that the engine has taken, without repeated ones
         self.answer: Callable[[TriggerEvent], Awaitable[Receipt]] = self.accept
+        self.path = path
+        self.engine = self._engine()
+        self._emitted_by: dict[int, str] = {}
         self._hosting: Hosting | None = None
 
+    @property
+    def hosting(self) -> Hosting:
+        """What hosts the triggers. Only while they run."""
+        assert self._hosting is not None
+        return self._hosting
+
     async def accept(self, event: TriggerEvent) -> Receipt:
-        """Answer as the bus does: a key that is known is a duplicate of its first instance."""
-        known = [earlier.key for earlier in self.events]
-        if event.key is not None and event.key in known:
-            return Receipt(status=ReceiptStatus.DUPLICATE, workflow="orders", instance_id=f"i{known.index(event.key)}")
-        self.events.append(event)
-        return Receipt(status=ReceiptStatus.CREATED, workflow="orders", instance_id=f"i{len(self.events) - 1}")
+        """Let the engine do what the event asks for."""
+        receipt = await self.engine.emit(self._emitted_by[id(event)], "orders", event)
+        if receipt.status is not ReceiptStatus.DUPLICATE:
+            self.events.append(event)
+        return receipt
 
     async def host(self, **triggers: Trigger) -> None:
-        """Start triggers under their names, all bound to the workflow `orders`."""
+        """Start triggers under their names."""
+        await self.host_specs(*(TriggerSpec(name, "orders", trigger, kind="test") for name, trigger in triggers.items()))
 
-        async def emit(_trigger: str, _workflow: str, event: TriggerEvent) -> Receipt:
+    async def host_specs(self, *specs: TriggerSpec) -> None:
+        """Start triggers as a project would have declared them; after `stop` once more, as the next process does."""
+
+        async def emit(trigger: str, _workflow: str | None, event: TriggerEvent) -> Receipt:
+            self._emitted_by[id(event)] = trigger
             return await self.answer(event)
 
-        self._hosting = Hosting(
-            [TriggerSpec(name, "orders", trigger) for name, trigger in triggers.items()],
-            emit=emit,
-            clock=self.clock,
-            log=structlog.get_logger(),
-            account="local",
-            telemetry=Telemetry(),
-        )
+        self.engine = self._engine()
+        await self.engine.start()
+        self._hosting = Hosting(specs, replace(self.engine.services("local"), emit=emit, poll=POLL))
         await self._hosting.start()
+
+    def _engine(self) -> EmbeddedEngine:
+        class Orders(WorkflowEntrypoint):
+            async def run(self, event: WorkflowEvent, step: WorkflowStep) -> Any:
+                if event.payload == "slow":
+                    await step.sleep("a day", "1 day")
+                return event.payload
+
+        definition = Definition("orders", "Orders", "test", "1", lambda: Orders(None, Env({})))
+        options = RunnerOptions(lease=QUIET, poll=QUIET, prune_every=QUIET)
+        return EmbeddedEngine(store_for(f"sqlite:///{self.path}"), self.clock, structlog.get_logger(), [definition], options)
 
     def handler(self, path: str) -> HttpHandler:
         """Return what the server calls for a path; it hands over the body when it is asked for."""
-        assert self._hosting is not None
-        found = self._hosting.routes.match(path)
+        found = self.hosting.routes.match(path)
         assert found is not None, f"nothing is served at {path}"
         return partial(_serve, found)
 
@@ -123,9 +126,10 @@ class Hosted:
         return self._hosting is not None and self._hosting.routes.match(path) is not None
 
     async def stop(self) -> None:
-        if self._hosting is not None:
-            await self._hosting.stop()
-            self._hosting = None
+        hosting, self._hosting = self._hosting, None
+        if hosting is not None:
+            await hosting.stop()
+            await self.engine.stop()
 
 
 async def _serve(found: Matched, sent: HttpRequest) -> HttpReply:

@@ -160,12 +160,14 @@ async def test_accepted_request_is_answered_with_the_instance_and_where_to_look(
     reply = await hosted.send("/hooks/orders/new", b'{"n": 1}', content_type=JSON, authorization="Bearer x", x_shop="a")
     assert reply.status == 202
     assert reply.headers["content-type"] == JSON
+    id = body_of(reply)["id"]
     assert body_of(reply) == {
-        "id": "i0",
+        "id": id,
         "workflow": "orders",
         "status": "queued",
-        "status_url": "/client/v4/accounts/local/workflows/orders/instances/i0",
+        "status_url": f"/client/v4/accounts/local/workflows/orders/instances/{id}",
     }
+    assert (await hosted.engine.instance("orders", id)).trigger == "shop"
     assert hosted.events == [TriggerEvent(payload={"n": 1}, headers={"content-type": JSON, "x-shop": "a"}, source=Source.EVENT)]
 
 

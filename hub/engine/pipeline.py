@@ -1,0 +1,94 @@
+"""The pipeline: what every event of every trigger passes before it becomes an instance, and the account of those that do not.
+
+Invariant: when `emit` returns or raises `Rejected`, the event is on disk, either in an instance or as a stored delivery. Everything else
+is `Unavailable`, and the sender still has the event.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from hub.core.deliveries import decode_event
+from hub.core.delivery import Delivery, DeliveryStatus, Receipt, ReceiptStatus, TriggerEvent
+from hub.core.errors import HubError, Rejected, Unavailable
+from hub.engine.bus import Bus
+from hub.engine.ledger import Finding, Ledger
+from hub.engine.rules import Rules
+from hub.engine.telemetry import Telemetry
+
+REJECTED, UNAVAILABLE = "rejected", "unavailable"  # outcomes beside those of a receipt
+_OF_SLOTS = {"singleton": "overlap.skip"}  # what a schedule calls it
+_DROPPED = {
+    "rate_limit": "more events came than the rate limit allows",
+    "debounce": "it belongs to a burst whose first event has run already",
+    "singleton": "an earlier instance of the same key has not ended",
+    "concurrency": "as many instances of the same key execute as the limit allows",
+}
+_NO_WORKFLOW = "the trigger is bound to no workflow and its event names none; give the trigger a `workflow`"
+
+
+class Pipeline:
+    """Applies the rules of triggers and hands their events to the bus. `rules` are by name of the trigger."""
+
+    def __init__(self, bus: Bus, ledger: Ledger, telemetry: Telemetry, rules: Mapping[str, Rules]) -> None:
+        self._bus = bus
+        self._ledger = ledger
+        self._telemetry = telemetry
+        self._rules = rules
+
+    async def emit(self, trigger: str, workflow: str | None, event: TriggerEvent) -> Receipt:
+        """Do what an event asks for; on disk when it returns. Raises: Rejected (stored as a delivery), Unavailable (nothing is stored)."""
+        return await self._emit(trigger, workflow, event, None)
+
+    async def again(self, stored: Delivery, workflow: str | None) -> Receipt:
+        """Emit a stored delivery: a held one under its own key, any other under a fresh one. The row says what became of it.
+
+        Raises: Rejected, Conflict (it has been replayed already), NotFound (it is gone), Unavailable (the row is as it was).
+        """
+        try:
+            event = decode_event(stored.event)
+        except ValueError as error:
+            await self._ledger.change(stored.id, Finding(DeliveryStatus.DEAD, "delivery.unreadable", str(error)))
+            raise Rejected(str(error), code="delivery.unreadable") from error
+        return await self._emit(stored.trigger, workflow or stored.workflow, event, stored)
+
+    async def _emit(self, trigger: str, workflow: str | None, event: TriggerEvent, stored: Delivery | None) -> Receipt:
+        bound = event.workflow or workflow
+        try:
+            if bound is None:
+                raise Rejected(_NO_WORKFLOW, code="trigger.no_workflow")
+            receipt = await self._bus.emit(trigger, bound, event, stored)
+        except Rejected as error:
+            await self._account(trigger, bound, event, Finding(DeliveryStatus.REJECTED, error.code, error.message), stored)
+            self._telemetry.event(trigger, REJECTED)
+            raise
+        except Unavailable:
+            self._telemetry.event(trigger, UNAVAILABLE)
+            raise
+        if receipt.status is ReceiptStatus.FILTERED:
+            receipt = await self._skipped(trigger, event, receipt, stored)
+        self._telemetry.event(trigger, receipt.status.value)
+        return receipt
+
+    async def _skipped(self, trigger: str, event: TriggerEvent, receipt: Receipt, stored: Delivery | None) -> Receipt:
+        """Store what was knowingly dropped; of a schedule it is a slot that was skipped."""
+        reason = receipt.reason or "filter"
+        status, code = DeliveryStatus.FILTERED, reason
+        if event.schedule is not None:
+            status, code = DeliveryStatus.SKIPPED, _OF_SLOTS.get(reason, reason)
+        finding = Finding(status, code, _DROPPED.get(reason, f"dropped by {reason}"), receipt.instance_id)
+        return replace(receipt, reason=code, delivery=await self._account(trigger, receipt.workflow, event, finding, stored))
+
+    async def _account(self, trigger: str, workflow: str | None, event: TriggerEvent, finding: Finding, stored: Delivery | None) -> str:
+        """Store why an event created nothing, in its own row or in a new one. Raises: Unavailable, so that the sender keeps the event."""
+        try:
+            if stored is None:
+                return await self._ledger.keep(trigger, event, finding, workflow=workflow, cursor=event.cursor)
+            await self._ledger.change(stored.id, finding)
+            return stored.id
+        except HubError as error:
+            self._telemetry.event(trigger, UNAVAILABLE)
+            if isinstance(error, Unavailable):
+                raise
+            raise Unavailable(f"the event could not be stored as {finding.status} ({finding.message}): {error.message}") from error
