@@ -11,26 +11,22 @@ import asyncio
 import logging
 import re
 from collections import deque
-from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from functools import partial
-from itertools import islice, takewhile
+from itertools import islice
 from typing import ClassVar
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
-from croniter import CroniterError, croniter
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator
 
 from hub.core.delivery import TriggerEvent
 from hub.core.errors import Rejected, Unavailable
 from hub.core.model import Schedule, Source
 from hub.core.ports import TriggerContext
+from triggers._calendar import Calendar, check_timezone
+from triggers._expression import parse, spaced
 
-_FIELDS = ("minute", "hour", "day of the month", "month", "day of the week")
-_MAX_CRON_CHARS = 256
-_RANDOM = re.compile(r"(?<![a-z])[rh](?![a-z])", re.IGNORECASE)  # croniter's random and hashed values; not the R of FRI
 _MAX_ID_CHARS = 271
 _NOT_IN_IDS = re.compile(r"[^a-zA-Z0-9, */#_-]")
 
@@ -38,73 +34,6 @@ LOOK_AGAIN_S = 60  # a suspended machine and a corrected clock are noticed this 
 _MAX_PENDING = 1000  # occurrences that wait for an absent store: 16 hours of an every-minute schedule
 _FIRST_RETRY_S = 1.0
 _LAST_RETRY_S = 30.0
-
-
-# ---- the calendar: pure
-
-
-@dataclass(frozen=True, slots=True)
-class Calendar:
-    """A cron expression read on the wall clock of a time zone. All moments that go in and come out are UTC."""
-
-    cron: str
-    zone: ZoneInfo
-
-    def after(self, moment: datetime) -> Iterator[datetime]:
-        """Iterate over the occurrences strictly after a moment."""
-        # The base carries the zone itself: with a fixed offset croniter would keep yesterday's offset after a clock change.
-        wall = croniter(self.cron, moment.astimezone(self.zone), ret_type=datetime)
-        return (nominal.astimezone(UTC) for nominal in wall.all_next())
-
-    def next_after(self, moment: datetime) -> datetime:
-        """Return the first occurrence strictly after a moment."""
-        return next(self.after(moment))
-
-    def last_between(self, after: datetime, upto: datetime) -> datetime | None:
-        """Return the latest occurrence that is after one moment and not after another; None = there is none.
-
-        Looks back from the end in growing spans, so that a year of missed minutes costs no more than one.
-        """
-        span = timedelta(minutes=1)
-        while True:
-            start = max(after, upto - span)
-            found = deque(takewhile(lambda nominal: nominal <= upto, self.after(start)), maxlen=1)
-            if found:
-                return found[0]
-            if start <= after:
-                return None
-            span *= 4
-
-
-def check_cron(cron: str) -> str:
-    """Return the expression with single spaces. Raises: ValueError that names the field at fault."""
-    fields = cron.split()
-    cron = " ".join(fields)
-    if len(fields) != len(_FIELDS):
-        count = "1 field" if len(fields) == 1 else f"{len(fields)} fields"
-        raise ValueError(f"{cron!r} has {count}; a cron expression has 5: {', '.join(_FIELDS)}")
-    if len(cron) > _MAX_CRON_CHARS:
-        raise ValueError(f"the cron expression is longer than {_MAX_CRON_CHARS} characters")
-    for place, (field, name) in enumerate(zip(fields, _FIELDS, strict=True)):
-        alone = ["*"] * len(_FIELDS)
-        alone[place] = field
-        if _RANDOM.search(field) or not croniter.is_valid(" ".join(alone)):
-            raise ValueError(f"{cron!r}: the {name} {field!r} is not valid")
-    try:
-        next(croniter(cron, datetime(2000, 1, 1, tzinfo=UTC)).all_next())
-    except (CroniterError, StopIteration):
-        raise ValueError(f"{cron!r} never occurs: no date in 50 years fits it") from None
-    return cron
-
-
-def check_timezone(name: str) -> ZoneInfo:
-    """Return the zone of an IANA name. Raises: ValueError."""
-    try:
-        if name == "UTC" or "/" in name:  # "EST" and its like are fixed offsets that people take for a zone
-            return ZoneInfo(name)
-    except (ZoneInfoNotFoundError, ValueError, OSError):  # unknown; not a relative path; a folder of zones
-        pass
-    raise ValueError(f"{name!r} is not a time zone; write UTC or an IANA name such as Europe/Berlin")
 
 
 def occurrence_id(cron: str, nominal: datetime, suffix: str = "") -> str:
@@ -127,7 +56,8 @@ class CronConfig(BaseModel):
     @field_validator("cron")
     @classmethod
     def _check_cron(cls, cron: str) -> str:
-        return check_cron(cron)
+        parse(cron)
+        return spaced(cron)
 
     @field_validator("timezone")
     @classmethod
@@ -145,7 +75,7 @@ class CronTrigger:
 
     def __init__(self, config: CronConfig) -> None:
         self._config = config
-        self._calendar = Calendar(config.cron, check_timezone(config.timezone))
+        self._calendar = Calendar(parse(config.cron), check_timezone(config.timezone))
         self._timer: AsyncIOScheduler | None = None
         self._ring = asyncio.Event()
         self._pending: deque[datetime] = deque()
@@ -188,17 +118,20 @@ class CronTrigger:
 
     async def _watch(self, ctx: TriggerContext, cursor: _Cursor) -> None:
         """Put each occurrence into the queue when the clock reaches it."""
-        upcoming = self._calendar.next_after(cursor.seen)
+        upcoming = self._next_after(cursor.seen)
         while True:
             now = ctx.clock.now()
             if now < cursor.seen:
                 ctx.log.info("cron.clock_set_back", cron=self._config.cron, by_s=(cursor.seen - now).total_seconds())
-                upcoming = self._calendar.next_after(now)
+                upcoming = self._next_after(now)
             elif now >= upcoming:
-                self._note(ctx, first=upcoming, last=self._calendar.last_between(cursor.seen, now) or upcoming)
-                upcoming = self._calendar.next_after(now)
+                self._note(ctx, first=upcoming, last=self._calendar.last(1, cursor.seen, now)[0])
+                upcoming = self._next_after(now)
             cursor.seen = now
             await self._wait(ctx, (upcoming - now).total_seconds())
+
+    def _next_after(self, moment: datetime) -> datetime:
+        return self._calendar.next_after(moment) or datetime.max.replace(tzinfo=UTC)
 
     def _note(self, ctx: TriggerContext, *, first: datetime, last: datetime) -> None:
         if first != last:

@@ -51,7 +51,7 @@ OWNERS = {
     "pamqp": ["triggers.amqp", "connectors.amqp"],
     "apscheduler": ["triggers.cron"],
     "cryptography": ["triggers._signatures"],
-    "croniter": ["triggers.cron"],
+    "croniter": ["triggers._expression"],
     "orjson": ["hub.core.codec"],
     "typer": ["hub.cli", "hub.__main__"],
     "rich": ["hub.cli", "hub.serve"],
