@@ -22,8 +22,9 @@ from hub.core.ports import Connector, HttpHandler, Log
 from hub.core.web import Request, Response
 from hub.core.workflow import Env, WorkerEntrypoint, WorkflowEntrypoint
 from hub.engine.binding import WorkflowBinding
+from hub.engine.context import TriggerSpec
 from hub.engine.embedded import Definition, EmbeddedEngine
-from hub.engine.hosting import Hosting, TriggerSpec
+from hub.engine.hosting import Hosting
 from hub.engine.runner import RunnerOptions
 from hub.mistakes import in_file
 from hub.plugins import connector_class, parse_options, trigger_class

@@ -31,8 +31,8 @@ from hub.core.workflow import WorkflowEntrypoint
 from hub.core.writes import RegisterWorkflow, RestartPoint, Verb
 from hub.engine.bus import Bus
 from hub.engine.committer import Committer
+from hub.engine.context import Services
 from hub.engine.control import Control
-from hub.engine.hosting import Services
 from hub.engine.intake import Intake
 from hub.engine.ledger import Ledger
 from hub.engine.maintenance import Maintenance

@@ -12,8 +12,9 @@ from typing import Any
 
 from hub.core.delivery import Receipt, TriggerEvent
 from hub.core.ports import Log
+from hub.engine.context import TriggerSpec
 from hub.engine.embedded import EmbeddedEngine
-from hub.engine.hosting import HostedTrigger, TriggerSpec
+from hub.engine.hosting import HostedTrigger
 from hub.testing.virtual import VirtualClock
 
 _JUST_BEFORE = timedelta(milliseconds=1)

@@ -17,8 +17,8 @@ from typing import Any
 from hub.core.errors import ConfigError
 from hub.core.ports import Connector
 from hub.core.workflow import Env, WorkerEntrypoint, WorkflowEntrypoint
+from hub.engine.context import TriggerSpec
 from hub.engine.embedded import Definition
-from hub.engine.hosting import TriggerSpec
 from hub.engine.runner import RunnerOptions
 
 QUIET = timedelta(days=10_000)  # no lease, poll or pruning in between

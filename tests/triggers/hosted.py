@@ -18,8 +18,9 @@ from hub.core.errors import PayloadTooLarge
 from hub.core.model import HttpReply, HttpRequest
 from hub.core.ports import HttpHandler, Matched, Trigger
 from hub.core.workflow import Env
+from hub.engine.context import TriggerSpec
 from hub.engine.embedded import Definition, EmbeddedEngine
-from hub.engine.hosting import Hosting, TriggerSpec
+from hub.engine.hosting import Hosting
 from hub.engine.runner import RunnerOptions
 from hub.store import store_for
 from hub.testing import VirtualClock

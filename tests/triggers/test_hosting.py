@@ -13,7 +13,7 @@ from hub.core.delivery import Delivery, DeliveryQuery, DeliveryStatus, Phase, Re
 from hub.core.errors import NotFound, Unavailable
 from hub.core.model import InstanceQuery, Status
 from hub.core.ports import TriggerContext
-from hub.engine.hosting import TriggerSpec
+from hub.engine.context import TriggerSpec
 from tests.triggers.hosted import POLL, Hosted
 
 NINE = datetime(2026, 3, 1, 9, tzinfo=UTC)
