@@ -24,8 +24,8 @@ MEANINGS = {
     Exit.FAILED: "the hub refused, failed, or cannot be reached",
     Exit.USAGE: "wrong usage, or a wrong hub.toml",
     Exit.DENIED: "not allowed: the token is missing or wrong",
-    Exit.NOT_FOUND: "no such workflow, instance or step",
-    Exit.CONFLICT: "the id is taken, or the instance's status does not allow it",
+    Exit.NOT_FOUND: "no such workflow, version or instance",
+    Exit.CONFLICT: "the id is taken, or the instance as it stands does not allow it",
 }
 
 

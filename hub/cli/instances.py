@@ -128,13 +128,20 @@ async def tail(
     name: Name,
     id: Annotated[str, typer.Argument(metavar="ID", help="Id of the instance, or `latest`.")] = LATEST,
     filter: Annotated[
-        str | None, typer.Option("--filter", metavar="TYPES", help="Only events of these types, with commas between.", show_default=False)
+        str | None,
+        typer.Option(
+            "--filter",
+            metavar="TYPES",
+            help="Only events of these types, such as step_completed,step_errored; a wrong one lists them all.",
+            show_default=False,
+        ),
     ] = None,
     cursor: Annotated[
-        int | None, typer.Option("--cursor", min=0, metavar="NUMBER", help="Only events after this one.", show_default=False)
+        int | None,
+        typer.Option("--cursor", min=0, metavar="NUMBER", help="Only events after the one with this number.", show_default=False),
     ] = None,
 ) -> None:
-    """Print what happened to an instance, and what happens until it ends."""
+    """Follow an instance: what has happened, then what happens."""
     from hub.cli import render
     from hub.cli.words import Viewer
 
@@ -173,7 +180,7 @@ async def send_event(
 @command(app, "pause")
 async def pause(call: Call, name: Name, id: Id) -> None:
     """Pause an instance; running steps finish first."""
-    await _change(call, name, id, {"status": "pause"}, "⏸️", "paused")
+    await _change(call, name, id, {"status": "pause"}, "⏸️", "paused", "told to pause; it does when its running steps have ended")
 
 
 @command(app, "resume")
@@ -207,7 +214,8 @@ async def restart(
         int | None, typer.Option("--from-step-count", min=1, help="Which occurrence of that name; 1 if not given.", show_default=False)
     ] = None,
     from_step_type: Annotated[
-        StepType | None, typer.Option("--from-step-type", help="Which kind of step; do if not given.", show_default=False)
+        StepType | None,
+        typer.Option("--from-step-type", help="Which kind of step; else whichever of that name began first.", show_default=False),
     ] = None,
 ) -> None:
     """Restart an instance from the beginning or from a step."""
@@ -255,13 +263,15 @@ def _worst(errors: list[dict[str, Any]]) -> Exit:
     return Exit.NOT_FOUND if all(error.get("code") == 10400 for error in errors) else Exit.FAILED
 
 
-async def _change(call: Call, name: str, id: str, body: dict[str, Any], sign: str, done: str) -> None:
+async def _change(call: Call, name: str, id: str, body: dict[str, Any], sign: str, done: str, later: str | None = None) -> None:
+    """Change the status of an instance; `later` is told instead of `done` while it waits for its running steps."""
     instance_id = await _resolve(call, name, id)
     answer = await call.client.patch(name, "instances", instance_id, "status", body=json.dumps(body))
     if call.json:
         screen.show_json(answer.result)
-    else:
-        screen.show([screen.safe(f'{sign} The instance "{instance_id}" from {name} was {done} successfully')])
+        return
+    waits = later is not None and answer.result.get("status") == "waitingForPause"
+    screen.show([screen.safe(f'{sign} The instance "{instance_id}" from {name} was {later if waits else f"{done} successfully"}')])
 
 
 async def _resolve(call: Call, name: str, id: str) -> str:

@@ -26,7 +26,12 @@ _LEFT_BEHIND = ("__pycache__", ".hub", ".venv")
 
 
 def init(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="The new folder; its last part names the project.", show_default=False)],
+    name: Annotated[
+        str,
+        typer.Argument(
+            metavar="NAME", help="The new folder, or `.` for this one if it is empty; its last part names the project.", show_default=False
+        ),
+    ],
 ) -> None:
     """Write a new project, ready to run."""
     from hub.cli.command import guarded

@@ -27,7 +27,7 @@ app = typer.Typer(no_args_is_help=True, help="Manage the workflows of a running 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="Name of the workflow.", show_default=False)]
 Page = Annotated[int, typer.Option("--page", min=1, help="Which page to show.")]
 PerPage = Annotated[int | None, typer.Option("--per-page", min=1, max=100, help="How many to show on a page.", show_default=False)]
-Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask. Without a terminal nobody is asked.")]
 
 
 @command(app, "list")
@@ -71,7 +71,7 @@ async def delete(call: Call, name: Name, yes: Yes = False) -> None:
     screen.show(
         [
             f'✅ Workflow "{screen.safe(name)}" removed successfully. ',
-            " Note that running instances might take a few minutes to be properly terminated.",
+            " It comes back, without instances, when a hub starts whose hub.toml has it.",
         ]
     )
 

@@ -61,6 +61,14 @@ def unknown_workflow(name: str, known: Iterable[str]) -> NotFound:
     return NotFound(f"workflow {_shown(name)} not found{hint}", code="workflow.not_found")
 
 
+def deleted_workflow(name: str) -> NotFound:
+    """Return the error for a workflow that this node has the code of, and that somebody has deleted."""
+    return NotFound(
+        f"workflow {_shown(name)} not found: it was deleted; it comes back when a hub starts whose hub.toml has it",
+        code="workflow.not_found",
+    )
+
+
 def _shown(value: object) -> str:
     text = value if isinstance(value, str) else repr(value)
     return f'"{text[:60]}…"' if len(text) > 60 else f'"{text}"'

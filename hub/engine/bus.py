@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from functools import partial
 
-from hub.core.admission import BATCH, check_derived_id, check_id, unknown_workflow
+from hub.core.admission import BATCH, check_derived_id, check_id, deleted_workflow
 from hub.core.delivery import Delivery, DeliveryStatus, Provenance, Receipt, ReceiptStatus, TriggerEvent
 from hub.core.errors import Conflict, HubError, NotFound, Overloaded, Rejected, Unavailable
 from hub.core.model import Instance, NewInstance, Status
@@ -163,7 +163,7 @@ class Bus:
 
     def _created(self, new: NewInstance, outcome: Outcome) -> Created:
         if outcome.verdict is Verdict.MISSING:
-            raise unknown_workflow(new.workflow, ())
+            raise deleted_workflow(new.workflow)
         if outcome.verdict is Verdict.CONFLICT:
             raise Conflict(f'an instance "{new.id}" of workflow "{new.workflow}" exists already', code="instance.already_exists")
         if outcome.instance is None:

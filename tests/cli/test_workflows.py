@@ -167,9 +167,7 @@ async def test_tail_prints_a_line_an_event(recorded_hub: RecordedHub) -> None:
     recorded_hub.answer("GET", "/starter/instances/latest?simple=true", recorded("complete"))
     recorded_hub.send("GET", "/starter/instances/order-7/subscribe?filter=step_started&cursor=3", stream, "text/event-stream")
 
-    outcome = await call(
-        "workflows", "instances", "tail", "starter", "--filter", "step_started", "--cursor", "3", env=recorded_hub.env
-    )
+    outcome = await call("workflows", "instances", "tail", "starter", "--filter", "step_started", "--cursor", "3", env=recorded_hub.env)
 
     assert (outcome.code, outcome.err) == (0, "")
     assert outcome.out.splitlines() == [
@@ -250,6 +248,16 @@ async def test_a_verb_steers_the_newest_instance_and_names_it(recorded_hub: Reco
     assert json.loads(recorded_hub.heard[1].body) == {"status": verb}
 
 
+async def test_a_pause_that_waits_for_running_steps_is_not_called_done(recorded_hub: RecordedHub) -> None:
+    recorded_hub.answer(
+        "PATCH", "/starter/instances/order-7/status", {"status": "waitingForPause", "timestamp": "2026-11-22T06:00:00.000Z"}
+    )
+
+    outcome = await call("workflows", "instances", "pause", "starter", "order-7", env=recorded_hub.env)
+
+    assert outcome.out == '⏸️ The instance "order-7" from starter was told to pause; it does when its running steps have ended\n'
+
+
 @pytest.mark.parametrize(
     ("flags", "sent", "told"),
     [
@@ -320,7 +328,7 @@ async def test_deleting_a_workflow_asks_nobody_in_a_script(recorded_hub: Recorde
     outcome = await call("workflows", "delete", "starter", env=recorded_hub.env)
 
     assert outcome.out == (
-        '✅ Workflow "starter" removed successfully. \n Note that running instances might take a few minutes to be properly terminated.\n'
+        '✅ Workflow "starter" removed successfully. \n It comes back, without instances, when a hub starts whose hub.toml has it.\n'
     )
 
 

@@ -263,4 +263,6 @@ async def test_a_deleted_workflow_is_gone_with_its_instances(hub: Hub) -> None:
     await hub.engine.delete_workflow("program")
     await hub.clock.sleep(1)
     assert gate.cancelled == 1
+    with pytest.raises(NotFound, match='"program" not found: it was deleted'):
+        await hub.create()
     assert (await hub.engine.find(InstanceQuery())).items == ()
