@@ -10,6 +10,7 @@ import asyncio
 import gc
 import inspect
 import os
+import socket
 import threading
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -23,6 +24,7 @@ settings.load_profile("hub")
 _TURNS = 20  # of the event loop: what was cancelled or closed at the end of a test may finish
 _JOIN_S = 5.0  # a thread that was told to end has so long
 _OPEN_FILES = Path("/proc/self/fd")
+_LOCAL_BROKER = "amqp://guest:guest@127.0.0.1:5672/"
 _BEFORE = pytest.StashKey[tuple[set[threading.Thread], set[str]]]()
 _LIVES_ON = ("hypothesis", "pytest_timeout")  # threads of the test tools
 
@@ -88,8 +90,16 @@ def postgres_url() -> str:
 
 @pytest.fixture(scope="session")
 def amqp_url() -> str:
-    """Address of an AMQP broker on which tests may declare queues."""
-    return _server("HUB_TEST_AMQP_URL", "amqp://guest:guest@127.0.0.1:5672/")
+    """Address of an AMQP broker on which tests may declare queues; without a variable the one that listens on this machine, if any."""
+    if not os.environ.get("HUB_TEST_AMQP_URL") and _listens("127.0.0.1", 5672):
+        return _LOCAL_BROKER
+    return _server("HUB_TEST_AMQP_URL", _LOCAL_BROKER)
+
+
+def _listens(host: str, port: int) -> bool:
+    with socket.socket() as probe:
+        probe.settimeout(1.0)
+        return probe.connect_ex((host, port)) == 0
 
 
 def _server(variable: str, example: str) -> str:

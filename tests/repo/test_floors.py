@@ -40,15 +40,15 @@ OWNERS = {
     "aiohttp.web": ["hub.api"],
     "aiohttp.BasicAuth": ["hub.api", "hub.cli", "connectors.http"],
     "multidict": ["hub.api"],
-    "yarl": ["hub.cli"],
+    "yarl": ["hub.cli", "triggers._amqp_link"],
     "alembic": ["hub.store"],
     "sqlalchemy": ["hub.store", "connectors.sql"],
     "sqlmodel": ["hub.store", "connectors.sql"],
     "sqlite3": ["hub.store", "connectors.sql"],
     "asyncpg": ["hub.store", "connectors.sql"],
-    "aio_pika": ["triggers.amqp", "connectors.amqp"],
-    "aiormq": ["triggers.amqp", "connectors.amqp"],
-    "pamqp": ["triggers.amqp", "connectors.amqp"],
+    "aio_pika": ["triggers._amqp_link", "connectors.amqp"],
+    "aiormq": ["triggers._amqp_link", "connectors.amqp"],
+    "pamqp": ["connectors.amqp"],
     "apscheduler": ["triggers.cron"],
     "cryptography": ["triggers._signatures"],
     "croniter": ["triggers._expression"],
@@ -65,7 +65,7 @@ OWNERS = {
     "pytest": ["hub.testing"],
     "pytest_asyncio": ["hub.testing"],
 }
-BROUGHT_ALONG = {"multidict", "pydantic-core", "sqlalchemy", "typing-extensions", "yarl"}  # what aiohttp, pydantic and sqlmodel speak
+BROUGHT_ALONG = {"aiormq", "multidict", "pydantic-core", "sqlalchemy", "typing-extensions", "yarl"}  # what the declared ones speak
 EVERY = [pytest.param(module, id=name) for name, module in modules().items()]
 
 

@@ -1,0 +1,195 @@
+"""Messages for the project's `queue(batch)` handler: how they become batches, and how the handler's decisions are carried out.
+
+A message stays with the broker until it is decided, so that a hub that dies loses nothing. Invariant: a message is in at most one batch
+at a time, and every batch that the handler has had is decided, whatever the handler did.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from hub.core.delivery import DeliveryStatus
+from hub.core.errors import Rejected, Unavailable
+from hub.core.ids import new_id
+from hub.core.ports import Handler, TriggerContext
+from hub.core.queue import Decision, Message, MessageBatch
+from triggers._amqp_config import AmqpConfig
+from triggers._amqp_emit import Hands, Outlet
+from triggers._amqp_link import Delivery, LinkLost, Refused
+from triggers._amqp_messages import as_json, event_of, read_body, read_metadata, unread_event
+
+ATTEMPTS = "x-hub-attempts"  # on a copy that waits for its next attempt: how many there were
+LONGEST_HOLD = timedelta(minutes=15)  # of a message that waits here: a broker takes an unacknowledged one back after 30 minutes
+
+
+@dataclass(slots=True, eq=False)
+class _Entry:
+    """A message that waits for a batch, or for the decision of its batch; None = the hub could not, so it does not count."""
+
+    message: Message
+    task: asyncio.Task[Any] | None
+    since_s: float
+    decided: asyncio.Future[Decision | None]
+
+
+class Batches(Hands):
+    """Hands messages over in batches."""
+
+    def __init__(self, ctx: TriggerContext, config: AmqpConfig, outlet: Outlet, handler: Handler) -> None:
+        super().__init__(ctx, config, outlet)
+        self._handler = handler
+        self._waiting: list[_Entry] = []
+        self._news = asyncio.Event()
+        self._slots = asyncio.Semaphore(config.max_concurrency)
+        self._calls: set[asyncio.Task[None]] = set()
+
+    async def run(self) -> None:
+        """Make batches and hand them over, for as long as the trigger lives."""
+        while True:
+            await self._slots.acquire()
+            try:
+                batch = await self._gathered()
+            except BaseException:
+                self._slots.release()
+                raise
+            call = asyncio.create_task(self._call(batch), name=f"trigger-{self.ctx.name}-batch")
+            self._calls.add(call)
+            call.add_done_callback(self._ended)
+
+    async def finish(self, grace: timedelta) -> None:
+        """Let handlers that run come to their end within a time; what waits for a batch goes back at once."""
+        await super().finish(grace)
+        for call in self._calls:
+            call.cancel()
+        await asyncio.gather(*self._calls, return_exceptions=True)
+
+    @property
+    def patient(self) -> bool:
+        """A handler may take its time, and so may a message that waits for its next attempt."""
+        return True
+
+    # ---- batches
+
+    async def _gathered(self) -> list[_Entry]:
+        """Return the next batch, when it is full or its first message has waited long enough."""
+        most, timeout_s = self.config.max_batch_size, self.config.max_batch_timeout.total_seconds()
+        while True:
+            await self.gate.opened()
+            self._waiting = [entry for entry in self._waiting if not entry.decided.done()]  # the others are withdrawn
+            rest_s = timeout_s - (self.ctx.clock.monotonic() - self._waiting[0].since_s) if self._waiting else math.inf
+            if len(self._waiting) >= most or rest_s <= 0:
+                batch, self._waiting = self._waiting[:most], self._waiting[most:]
+                for entry in batch:
+                    self.busy(entry.task)
+                return batch
+            await self._until_news(rest_s)
+
+    async def _until_news(self, seconds: float) -> None:
+        """Return when a message has come, or after a time."""
+        self._news.clear()
+        if math.isinf(seconds):
+            await self._news.wait()
+            return
+        waits = [asyncio.create_task(self._news.wait()), asyncio.create_task(self.ctx.clock.sleep(seconds))]
+        try:
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for wait in waits:
+                wait.cancel()
+            await asyncio.gather(*waits, return_exceptions=True)
+
+    async def _call(self, entries: Sequence[_Entry]) -> None:
+        """Call the handler, and tell each message what was decided."""
+        batch = MessageBatch(self.config.queue, [entry.message for entry in entries])
+        failed = counts = True
+        try:
+            await self._handler(batch)
+            failed = False
+            self.gate.taken()
+        except Unavailable as error:  # the hub is at fault, not the message
+            counts = False
+            self.gate.shut(error)
+        except Exception as error:
+            self.gate.taken()
+            text = f"{type(error).__name__}: {error}"
+            self.ctx.log.error("queue.handler_failed", trigger=self.ctx.name, messages=len(entries), error=text, exc_info=error)
+        finally:
+            for entry in entries:
+                if not entry.decided.done():
+                    decision = entry.message.decision(failed=failed)
+                    entry.decided.set_result(decision if counts or decision != Decision(retry=True) else None)
+
+    # ---- one message
+
+    async def _one(self, delivery: Delivery) -> None:
+        if not await self.check(delivery):
+            return
+        received = delivery.received
+        try:
+            body = read_body(received, self.config.max_body)
+        except Rejected as error:
+            await self.bury(delivery, unread_event(received), DeliveryStatus.REJECTED, error.code, error.message)
+            return
+        now = self.ctx.clock.now()
+        id, timestamp = received.properties.message_id or new_id(now), received.properties.timestamp or now
+        attempt = 1 + received.returns + _attempts(received.headers.get(ATTEMPTS))
+        metadata = read_metadata(received)
+        while True:
+            message = Message(id=id, timestamp=timestamp, body=body, attempts=attempt, metadata=metadata)
+            decision = await self._decision(message)
+            if decision is None:
+                await self.may_pass()
+                continue
+            if not decision.retry:
+                await delivery.ack()
+                return
+            if attempt > self.config.max_retries:
+                text = f"it was tried {attempt} times; max_retries is {self.config.max_retries}"
+                event = event_of(received, as_json(received, body), received.properties.message_id)
+                await self.bury(delivery, event, DeliveryStatus.DEAD, "queue.max_retries", text)
+                return
+            if await self._sent_away(delivery, attempt, self.config.retry_delay if decision.delay is None else decision.delay):
+                return
+            attempt += 1
+
+    async def _decision(self, message: Message) -> Decision | None:
+        """Put a message into the next batch and return what its handler decides."""
+        now_s, decided = self.ctx.clock.monotonic(), asyncio.get_running_loop().create_future()
+        self._waiting.append(_Entry(message, asyncio.current_task(), now_s, decided))
+        self._news.set()
+        with self.waiting():  # until its batch begins
+            decision: Decision | None = await decided
+        return decision
+
+    def _ended(self, call: asyncio.Task[None]) -> None:
+        self._calls.discard(call)
+        self._slots.release()
+
+    async def _sent_away(self, delivery: Delivery, attempt: int, delay: timedelta) -> bool:
+        """Wait for the next attempt: in a queue of the broker where the hub may declare one (True), else here."""
+        if not delay:
+            return False
+        if self.config.topology == "declare":
+            try:
+                await self.outlet.publish(delivery, self.config.queue, {ATTEMPTS: attempt}, delay)
+            except (LinkLost, Refused) as error:
+                self.ctx.log.warning("queue.retry_held", trigger=self.ctx.name, reason=str(error))
+            else:
+                await delivery.ack()
+                return True
+        if delay > LONGEST_HOLD:
+            self.ctx.log.warning(
+                "queue.retry_early", trigger=self.ctx.name, asked_s=delay.total_seconds(), held_s=LONGEST_HOLD.total_seconds()
+            )
+        with self.waiting():
+            await self.ctx.clock.sleep(min(delay, LONGEST_HOLD).total_seconds())
+        return False
+
+
+def _attempts(header: Any) -> int:
+    return min(max(header, 0), 1000) if isinstance(header, int) else 0
