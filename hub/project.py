@@ -12,11 +12,12 @@ import importlib.util
 import inspect
 import sys
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from hub.core.errors import ConfigError
 from hub.core.workflow import WorkerEntrypoint, WorkflowEntrypoint
@@ -109,9 +110,18 @@ def _workflow_class(classes: dict[str, type], name: str, path: Path, key: str) -
         raise ConfigError(f'{path.name} has no class "{name}"{hint}', path=key)
     if not issubclass(found, WorkflowEntrypoint):
         raise ConfigError(f'"{name}" in {path.name} must be a subclass of hub.WorkflowEntrypoint', path=key)
-    if found.run is WorkflowEntrypoint.run or not inspect.iscoroutinefunction(inspect.unwrap(found.run)):
+    if found.run is WorkflowEntrypoint.run or not inspect.iscoroutinefunction(inspect.unwrap(found.run)) or not _takes_two(found.run):
         raise ConfigError(f'"{name}" in {path.name} needs `async def run(self, event, step)`', path=key)
     return found
+
+
+def _takes_two(run: Callable[..., Any]) -> bool:
+    """Tell whether `run` can be called with an event and a step."""
+    try:
+        inspect.signature(run).bind("self", "event", "step")
+    except TypeError:
+        return False
+    return True
 
 
 def _worker_class(classes: dict[str, type], path: Path) -> type[WorkerEntrypoint] | None:

@@ -7,6 +7,7 @@ Expected results (a duplicate, a fenced write) are values, never exceptions.
 from __future__ import annotations
 
 import builtins
+import os
 import traceback
 from dataclasses import dataclass
 from datetime import timedelta
@@ -161,7 +162,7 @@ _OWN: dict[str, type[Exception]] = {
     kind.__name__: kind for kind in (NonRetryableError, StepFailed, StepTimeout, StepInterrupted, WaitTimeout)
 }
 _STACK_FRAMES = 10  # enough for the author's frames, small enough for a row
-_HUB = str(Path(__file__).resolve().parents[1])  # the hub's own frames tell the author nothing
+_HUB = f"{Path(__file__).resolve().parents[1]}{os.sep}"  # the hub's own frames tell the author nothing
 
 
 def describe(error: BaseException) -> ErrorInfo:

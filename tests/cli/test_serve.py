@@ -104,6 +104,7 @@ async def test_logs_in_a_pipe_are_json_and_apart_from_the_addresses(tmp_path: Pa
             CODE,
             "workflows.0.schedules.cron: '0 0 32 * *'",
         ),
+        (SETTINGS, CODE.replace("event, step", "event"), '"Orders" in flows.py needs `async def run(self, event, step)`'),
         (SETTINGS, CODE + "\nOrders.run = lambda self, event, step: None", '"Orders" in flows.py needs `async def run('),
         ("name = [", CODE, "not valid TOML"),
     ],

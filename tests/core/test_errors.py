@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import pytest
 
+import hub
 from hub.core.errors import (
     ConfigError,
     Conflict,
@@ -83,3 +87,17 @@ def test_one_error_may_carry_a_more_exact_code() -> None:
 def test_a_config_error_begins_with_the_path_of_its_key() -> None:
     assert str(ConfigError("must be positive", path="runner.slots")) == "runner.slots: must be positive"
     assert ConfigError("no file").path == ""
+
+
+def test_the_stack_leaves_out_the_hubs_own_lines_and_keeps_those_of_a_folder_whose_name_begins_like_its_own() -> None:
+    home = Path(hub.__file__).parent
+    called: dict[str, Any] = {}
+    exec(compile("def fail():\n    raise LookupError", f"{home}berg/flows.py", "exec"), called)
+    exec(compile("def call(fail):\n    fail()", f"{home}/engine.py", "exec"), called)
+
+    with pytest.raises(LookupError) as caught:
+        called["call"](called["fail"])
+
+    stack = describe(caught.value).stack or ""
+    assert "flows.py" in stack
+    assert "engine.py" not in stack
