@@ -98,7 +98,8 @@ class Verifier:
             message = _message(scheme.template, parts | {"url": address}, request.body)
             if _matches(scheme, keys, message, signatures):
                 return
-        hint = f", signed over {addresses[0]!r}: is that how the sender calls it? (`verify.url`)" if addresses[0] else ""
+        address = addresses[0].partition("?")[0]
+        hint = f", signed over {address!r}: is that how the sender calls it? (`verify.url`)" if address else ""
         raise Refused(f"no secret fits a signature in {scheme.header}{hint}")
 
     def _check_age(self, scheme: Scheme, timestamp: str, now: datetime) -> None:

@@ -60,7 +60,7 @@ async def settle() -> None:
 class Hosted:
     """Triggers in a real engine, and what they emitted.
 
-    They are bound to the workflow `orders`, which returns its payload, but sleeps for a day before it returns `slow`.
+    They are bound to the workflow `orders`, which returns its payload, sleeps for a day before it returns `slow`, and fails on `broken`.
     `answer` may stand in the way of the engine, to say how a store misbehaves. A test that uses the fixture `hosted` runs on virtual time.
     """
 
@@ -107,6 +107,8 @@ class Hosted:
             async def run(self, event: WorkflowEvent, step: WorkflowStep) -> Any:
                 if event.payload == "slow":
                     await step.sleep("a day", "1 day")
+                if event.payload == "broken":
+                    raise ValueError("the order is broken")
                 return event.payload
 
         definition = Definition("orders", "Orders", "test", "1", lambda: Orders(None, Env({})))
