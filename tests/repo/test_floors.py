@@ -51,6 +51,9 @@ OWNERS = {
     "pamqp": ["connectors.amqp"],
     "apscheduler": ["triggers.cron"],
     "cryptography": ["triggers._signatures"],
+    "jmespath": ["hub.engine.expressions"],
+    "jsonschema": ["hub.engine.contracts"],
+    "referencing": ["hub.engine.contracts"],
     "croniter": ["triggers._expression"],
     "orjson": ["hub.core.codec"],
     "typer": ["hub.cli", "hub.__main__"],
@@ -65,7 +68,7 @@ OWNERS = {
     "pytest": ["hub.testing"],
     "pytest_asyncio": ["hub.testing"],
 }
-BROUGHT_ALONG = {"aiormq", "multidict", "pydantic-core", "sqlalchemy", "typing-extensions", "yarl"}  # what the declared ones speak
+BROUGHT_ALONG = {"aiormq", "multidict", "pydantic-core", "referencing", "sqlalchemy", "typing-extensions", "yarl"}  # what the declared ones speak
 EVERY = [pytest.param(module, id=name) for name, module in modules().items()]
 
 
