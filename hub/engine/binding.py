@@ -120,6 +120,27 @@ def _refuse_unknown(given: Mapping[str, Any], known: tuple[str, ...], place: str
         raise Rejected(f'{place}unknown key "{unknown[0]}"; there are {", ".join(known)}', code="instance.invalid_options")
 
 
+def _joined(verb: str, options: Any, keywords: Mapping[str, Any]) -> dict[str, Any]:
+    """Join what a verb was given in one dict and as keywords. Raises: Rejected when it is no dict, or has a key that the verb lacks."""
+    if options is not None and not isinstance(options, Mapping):
+        raise Rejected(f"{verb}: expected a dict, got {type(options).__name__}", code="instance.invalid_options")
+    _refuse_unknown(options or {}, tuple(keywords), f"{verb}: ")
+    return {**keywords, **(options or {})}
+
+
+def _point(origin: Any) -> RestartPoint:
+    """Read where a restart begins. Raises: Rejected."""
+    if not isinstance(origin, Mapping) or not isinstance(origin.get("name"), str):
+        raise Rejected('restart: from names a step: {"from": {"name": "charge"}}', code="instance.invalid_options")
+    _refuse_unknown(origin, ("name", "count", "type"), "restart: from: ")
+    count, type = origin.get("count", 1), origin.get("type", "do")
+    if isinstance(count, bool) or not isinstance(count, int) or count < 1:
+        raise Rejected(f"restart: from.count is a whole number from 1, not {count!r}", code="instance.invalid_options")
+    if type not in _KINDS:
+        raise Rejected(f'restart: from.type is one of {", ".join(_KINDS)}, not "{type}"', code="instance.invalid_options")
+    return RestartPoint(name=origin["name"], count=count, kind=_KINDS[type])
+
+
 class WorkflowInstance:
     """A handle on one instance."""
 
@@ -145,25 +166,19 @@ class WorkflowInstance:
 
         `rollback` runs the rollback handlers first, `cascade` ends the workflows that it has started too; both may come in one dict.
         """
-        given = {"rollback": rollback, "cascade": cascade, **(options or {})}
+        given = _joined("terminate", options, {"rollback": rollback, "cascade": cascade})
         await self._engine.steer(
             self._workflow, self.id, Verb.TERMINATE, rollback=bool(given["rollback"]), cascade=bool(given["cascade"])
         )
 
     async def restart(self, options: Mapping[str, Any] | None = None) -> None:
-        """Run it again from the start, or from a step: `restart({"from": {"name": "charge", "count": 1}})`. Raises: Conflict."""
-        origin = (options or {}).get("from")
-        point = None
-        if origin is not None:
-            kind = _KINDS.get(origin.get("type", "do"))
-            if kind is None:
-                raise Rejected(f'restart: from.type is one of {", ".join(_KINDS)}, not "{origin["type"]}"', code="instance.invalid_options")
-            point = RestartPoint(name=origin["name"], count=origin.get("count", 1), kind=kind)
-        await self._engine.restart(self._workflow, self.id, point)
+        """Run it again from the start, or from a step: `restart({"from": {"name": "charge", "count": 1}})`. Raises: Rejected, Conflict."""
+        origin = _joined("restart", options, {"from": None})["from"]
+        await self._engine.restart(self._workflow, self.id, None if origin is None else _point(origin))
 
     async def send_event(self, event: Mapping[str, Any] | None = None, /, *, type: str | None = None, payload: Any = None) -> None:
         """Send an event: `send_event(type="approved", payload={…})`, or the same in one dict. Raises: Rejected, Conflict."""
-        given = {"type": type, "payload": payload, **(event or {})}
+        given = _joined("send_event", event, {"type": type, "payload": payload})
         await self._engine.send_event(self._workflow, self.id, given["type"] or "", given["payload"])
 
     async def subscribe(
@@ -173,7 +188,7 @@ class WorkflowInstance:
 
         `cursor` is the `eventId` of the last event that was seen; both may come in one dict. Raises: NotFound, Rejected.
         """
-        given = {"cursor": cursor, "filter": filter, **(options or {})}
+        given = _joined("subscribe", options, {"cursor": cursor, "filter": filter})
         async for event in await self._engine.subscribe(self._workflow, self.id, given["cursor"], given["filter"]):
             yield event.shown()
 

@@ -9,9 +9,10 @@ import pytest
 
 from hub import WorkflowEvent, WorkflowStep
 from hub.core import codec
-from hub.core.errors import Conflict, NotFound
+from hub.core.errors import Conflict, NotFound, Rejected
 from hub.core.model import InstanceQuery, Status
 from hub.core.writes import RestartPoint, Verb
+from hub.engine.binding import WorkflowBinding
 
 from .conftest import Hub
 
@@ -266,3 +267,32 @@ async def test_a_deleted_workflow_is_gone_with_its_instances(hub: Hub) -> None:
     with pytest.raises(NotFound, match='"program" not found: it was deleted'):
         await hub.create()
     assert (await hub.engine.find(InstanceQuery())).items == ()
+
+
+@pytest.mark.parametrize(
+    ("verb", "options", "fault"),
+    [
+        ("terminate", {"rollbak": True}, 'terminate: unknown key "rollbak"; there are rollback, cascade'),
+        ("terminate", True, "terminate: expected a dict, got bool"),
+        ("restart", {"form": {"name": "a"}}, 'restart: unknown key "form"'),
+        ("restart", {"from": "a"}, "restart: from names a step"),
+        ("restart", {"from": {"nme": "a"}}, "restart: from names a step"),
+        ("restart", {"from": {"name": "a", "number": 2}}, 'restart: from: unknown key "number"; there are name, count, type'),
+        ("restart", {"from": {"name": "a", "count": "2"}}, "restart: from.count is a whole number"),
+        ("restart", {"from": {"name": "a", "type": "nap"}}, "restart: from.type is one of do, sleep"),
+        ("send_event", {"typ": "approved"}, 'send_event: unknown key "typ"; there are type, payload'),
+    ],
+)
+async def test_a_wrong_key_is_refused_before_anything_is_steered(hub: Hub, verb: str, options: Any, fault: str) -> None:
+    async def program(event: WorkflowEvent, step: WorkflowStep) -> Any:
+        await step.do("a", lambda: None)
+        await step.wait_for_event("end", "end")
+
+    await hub.start(program=program)
+    id = await hub.create()
+    await hub.until(id, Status.WAITING)
+    handle = await WorkflowBinding(hub.engine, "program").get(id)
+
+    with pytest.raises(Rejected, match=fault):
+        await getattr(handle, verb)(options)
+    assert (await hub.engine.instance("program", id)).status is Status.WAITING
