@@ -270,7 +270,7 @@ async def test_a_deleted_workflow_is_gone_with_its_instances(hub: Hub) -> None:
 
 
 @pytest.mark.parametrize(
-    ("verb", "options", "fault"),
+    ("verb", "given", "fault"),
     [
         ("terminate", {"rollbak": True}, 'terminate: unknown key "rollbak"; there are rollback, cascade'),
         ("terminate", True, "terminate: expected a dict, got bool"),
@@ -283,7 +283,7 @@ async def test_a_deleted_workflow_is_gone_with_its_instances(hub: Hub) -> None:
         ("send_event", {"typ": "approved"}, 'send_event: unknown key "typ"; there are type, payload'),
     ],
 )
-async def test_a_wrong_key_is_refused_before_anything_is_steered(hub: Hub, verb: str, options: Any, fault: str) -> None:
+async def test_a_wrong_key_is_refused_before_anything_is_steered(hub: Hub, verb: str, given: Any, fault: str) -> None:
     async def program(event: WorkflowEvent, step: WorkflowStep) -> Any:
         await step.do("a", lambda: None)
         await step.wait_for_event("end", "end")
@@ -294,5 +294,5 @@ async def test_a_wrong_key_is_refused_before_anything_is_steered(hub: Hub, verb:
     handle = await WorkflowBinding(hub.engine, "program").get(id)
 
     with pytest.raises(Rejected, match=fault):
-        await getattr(handle, verb)(options)
+        await getattr(handle, verb)(given)
     assert (await hub.engine.instance("program", id)).status is Status.WAITING
