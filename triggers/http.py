@@ -7,16 +7,18 @@ addresses alike. Invariant: no 2xx leaves this module before `emit` has returned
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 from typing import Any, ClassVar
 
-from hub.core.deliveries import without_secrets
-from hub.core.delivery import Receipt, ReceiptStatus, TriggerEvent
-from hub.core.errors import HubError, PayloadTooLarge, RateLimited, Rejected, Unavailable
-from hub.core.model import HttpReply, HttpRequest
+from hub.core.deliveries import provenance_of, without_secrets
+from hub.core.delivery import DeliveryStatus, Receipt, ReceiptStatus, TriggerEvent
+from hub.core.errors import HubError, NotFound, PayloadTooLarge, RateLimited, Rejected, Unavailable
+from hub.core.model import FINAL, HttpReply, HttpRequest
 from hub.core.ports import ReadBody, TriggerContext
 from triggers import _answers, _handshakes
 from triggers._bodies import check_accepted, media_type, read_payload, unpack
@@ -29,6 +31,7 @@ from triggers._signatures import Refused, delivery_id
 
 PREFIX = "/hooks/"
 IDEMPOTENCY_KEY = "idempotency-key"  # of callers that make their own ids, by the IETF draft
+FINGERPRINT = "fingerprint"  # in the metadata: what a repeated request under the same Idempotency-Key must have, too
 DEDUPE_HEADERS = ("webhook-id", "x-github-delivery", IDEMPOTENCY_KEY)
 
 _MAX_KEY_CHARS = 512  # delivery ids are some 40 characters; a longer one is a mistake, and every key is indexed
@@ -152,6 +155,8 @@ class HttpTrigger:
             return _of_cloud(clouds, key, headers, metadata)
         payload = read_payload(content_type, body)
         key = self._key(request, scheme, payload)
+        if key is not None and key == request.headers.get(IDEMPOTENCY_KEY):  # an id of the sender's own making, which may name two things
+            metadata[FINGERPRINT] = hashlib.sha256(request.path.encode() + b"\n" + request.body).hexdigest()
         return TriggerEvent(payload=payload, key=key, headers=headers, metadata=metadata)
 
     def _key(self, request: HttpRequest, scheme: Scheme | None, payload: Any, own: str | None = None) -> str | None:
@@ -178,13 +183,30 @@ class HttpTrigger:
 
     async def _emit(self, ctx: TriggerContext, event: TriggerEvent, wait: _answers.Wait | None) -> HttpReply:
         receipt = await ctx.emit(event)
+        if receipt.status is ReceiptStatus.DUPLICATE and FINGERPRINT in event.metadata:
+            await self._check_same(ctx, event, receipt)
         if wait is None or receipt.status not in _OWN or receipt.workflow is None or receipt.instance_id is None:
             return _answers.accepted(ctx, receipt, self._config.reply)
-        instance = await ctx.ended(receipt.workflow, receipt.instance_id, wait.timeout)  # at once when the hub stops
-        if instance is not None:
-            return _answers.ended(ctx, instance, wait)
+        with contextlib.suppress(NotFound, Unavailable):  # the event is on disk whatever becomes of the wait: an error would bring it again
+            instance = await ctx.instance(receipt.workflow, receipt.instance_id, wait.timeout)  # at once when the hub stops
+            if instance.status in FINAL:
+                return _answers.ended(ctx, instance, wait)
         reply = _answers.accepted(ctx, receipt, self._config.reply)
         return replace(reply, headers=reply.headers | wait.headers)
+
+    async def _check_same(self, ctx: TriggerContext, event: TriggerEvent, receipt: Receipt) -> None:
+        """Refuse another request under an Idempotency-Key that is taken. Raises: Rejected; it is stored as a delivery."""
+        if receipt.workflow is None or receipt.instance_id is None:
+            return
+        try:
+            first = provenance_of(await ctx.instance(receipt.workflow, receipt.instance_id))
+        except NotFound:  # it was deleted, and only its key is remembered
+            return
+        if first is None or first.key != event.key or first.metadata.get(FINGERPRINT) in (None, event.metadata[FINGERPRINT]):
+            return
+        error = Rejected("this Idempotency-Key belongs to another request; make a new key for each request", code="payload.key_reused")
+        await ctx.keep(event, DeliveryStatus.REJECTED, code=error.code, message=error.message, instance_id=receipt.instance_id)
+        raise error
 
     async def _emit_all(self, ctx: TriggerContext, events: list[TriggerEvent]) -> HttpReply:
         """Emit a batch. Raises: Unavailable when one could not be stored: the sender repeats all, and finds the others as duplicates."""

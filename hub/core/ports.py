@@ -128,8 +128,8 @@ class TriggerContext(Protocol):
     async def emit(self, event: TriggerEvent) -> Receipt:
         """Do what the event asks for: filter, map, validate, admit, create the instance; durable when it returns.
 
-        Raises: Rejected (dead-letter it or answer 4xx: it can never succeed; it is kept as a delivery already) or Unavailable (leave it with
-        the sender, answer 503; `retry_after` where it is known; Overloaded = the backlog is full).
+        Raises: Rejected (dead-letter it or answer 4xx: it can never succeed; it is kept as a delivery already) or Unavailable (leave it
+        with the sender, answer 503; `retry_after` where it is known; Overloaded = the backlog is full).
         """
         ...
 
@@ -142,8 +142,8 @@ class TriggerContext(Protocol):
         """
         ...
 
-    async def ended(self, workflow: str, id: str, timeout: timedelta) -> Instance | None:
-        """Return the instance once it has ended; None = not within that time. Raises: NotFound."""
+    async def instance(self, workflow: str, id: str, wait: timedelta = timedelta(0)) -> Instance:
+        """Return an instance as soon as it has ended, or else as it is after that time. Raises: NotFound, Unavailable."""
         ...
 
     async def record(self) -> TriggerRecord:

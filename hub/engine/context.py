@@ -102,16 +102,14 @@ class Context:
         self._services.telemetry.event(self.name, status.value)
         return id
 
-    async def ended(self, workflow: str, id: str, timeout: timedelta) -> Instance | None:
-        """Return the instance once it has ended; None = not in time, or the trigger is stopping. Raises: NotFound, Unavailable."""
-        pause, deadline = _FIRST_LOOK_S, self.clock.monotonic() + timeout.total_seconds()
+    async def instance(self, workflow: str, id: str, wait: timedelta = timedelta(0)) -> Instance:
+        """Return an instance as soon as it has ended, or else as it is after that time, or when the trigger is stopping."""
+        pause, deadline = _FIRST_LOOK_S, self.clock.monotonic() + wait.total_seconds()
         while True:
             instance = await self._services.instance(workflow, id)
-            if instance.status in FINAL:
-                return instance
             left = deadline - self.clock.monotonic()
-            if left <= 0 or self._stopping.is_set():
-                return None
+            if instance.status in FINAL or left <= 0 or self._stopping.is_set():
+                return instance
             await self.clock.sleep(min(pause, left))
             pause = min(pause * 1.5, _LAST_LOOK_S)
 

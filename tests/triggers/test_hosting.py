@@ -172,31 +172,32 @@ async def test_an_instance_that_ends_in_time_is_returned(hosted: Hosted) -> None
     trigger = await source(hosted)
     receipt = await trigger.ctx.emit(TriggerEvent(payload="done"))
 
-    instance = await trigger.ctx.ended("orders", receipt.instance_id or "", timedelta(seconds=30))
+    instance = await trigger.ctx.instance("orders", receipt.instance_id or "", timedelta(seconds=30))
 
-    assert instance is not None
     assert (instance.status, instance.output) == (Status.COMPLETE, b'"done"')
 
 
-async def test_an_instance_that_takes_longer_is_not_waited_for(hosted: Hosted) -> None:
+async def test_an_instance_that_takes_longer_is_returned_as_it_is_by_then(hosted: Hosted) -> None:
     trigger = await source(hosted)
     receipt = await trigger.ctx.emit(TriggerEvent(payload="slow"))
     begun = hosted.clock.now()
 
-    assert await trigger.ctx.ended("orders", receipt.instance_id or "", timedelta(seconds=30)) is None
+    instance = await trigger.ctx.instance("orders", receipt.instance_id or "", timedelta(seconds=30))
+
+    assert instance.status is Status.WAITING
     assert timedelta(seconds=30) <= hosted.clock.now() - begun < timedelta(seconds=31)
 
 
 async def test_waiting_for_an_end_does_not_hold_up_a_stop(hosted: Hosted) -> None:
     trigger = await source(hosted)
     receipt = await trigger.ctx.emit(TriggerEvent(payload="slow"))
-    waiting = asyncio.create_task(trigger.ctx.ended("orders", receipt.instance_id or "", timedelta(hours=1)))
+    waiting = asyncio.create_task(trigger.ctx.instance("orders", receipt.instance_id or "", timedelta(hours=1)))
     await hosted.clock.advance(timedelta(seconds=5))
 
     await hosted.hosting.stop()
     begun = hosted.clock.now()
 
-    assert await waiting is None
+    assert (await waiting).ended_at is None
     assert hosted.clock.now() - begun < timedelta(seconds=1)
 
 
@@ -204,7 +205,7 @@ async def test_the_end_of_what_does_not_exist_cannot_be_waited_for(hosted: Hoste
     trigger = await source(hosted)
 
     with pytest.raises(NotFound, match='instance "nobody"'):
-        await trigger.ctx.ended("orders", "nobody", MINUTE)
+        await trigger.ctx.instance("orders", "nobody", MINUTE)
 
 
 # ---- reports

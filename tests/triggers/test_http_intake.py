@@ -435,6 +435,42 @@ async def test_batch_that_was_stored_in_part_is_sent_again_and_nothing_is_create
     assert sorted(event.payload for event in hosted.events) == ["1", "2", "3"]
 
 
+# ---- Idempotency-Key
+
+
+async def test_same_key_for_another_request_is_refused_and_stored(hosted: Hosted) -> None:
+    await hosted.host(**{"in": hook(path="orders/{id}")})
+
+    async def order(id: str, body: bytes) -> HttpReply:
+        return await post(hosted, body, {"idempotency-key": "k1"}, target=f"/hooks/orders/{id}")
+
+    first = await order("7", b'{"n": 1}')
+    assert told(await order("7", b'{"n": 1}'))["id"] == told(first)["id"]
+    for id, body in (("7", b'{"n": 2}'), ("8", b'{"n": 1}')):
+        with pytest.raises(Rejected, match="make a new key") as caught:
+            await order(id, body)
+        assert caught.value.code == "payload.key_reused"
+    (row,) = await stored(hosted)  # one for each key: the first other request
+    assert (row.code, row.key, row.instance_id) == ("payload.key_reused", "k1", told(first)["id"])
+    assert decode_event(row.event).payload == {"n": 2}
+    assert len(hosted.events) == 1
+
+
+async def test_delivery_of_a_provider_that_comes_again_may_look_different(hosted: Hosted) -> None:
+    await hosted.host(**{"in": hook()})
+    for body in (b"1", b"2"):
+        assert (await post(hosted, body, {"x-github-delivery": "d1"})).status == 202
+    assert len(hosted.events) == 1
+
+
+async def test_key_of_an_instance_that_was_deleted_is_still_a_duplicate(hosted: Hosted) -> None:
+    await hosted.host(**{"in": hook(wait="1 minute")})
+    first = await post(hosted, b"1", {"idempotency-key": "k1", "prefer": "wait=60"})
+    await hosted.engine.delete("orders", told(first)["id"])
+    again = await post(hosted, b"2", {"idempotency-key": "k1", "prefer": "wait=60"})
+    assert (again.status, told(again)["duplicate"]) == (202, True)
+
+
 # ---- the answer
 
 
@@ -575,6 +611,17 @@ async def test_failed_instance_is_told_with_its_error_and_nothing_else(hosted: H
     assert (reply.status, answer["status"], reply.headers["x-should-retry"]) == (500, "errored", "false")
     assert answer["error"] == {"name": "ValueError", "message": "the order is broken"}
     assert set(answer) == {"id", "workflow", "status", "status_url", "error"}
+
+
+async def test_event_that_is_on_disk_is_never_answered_with_an_error_of_the_wait(hosted: Hosted) -> None:
+    async def gone(event: TriggerEvent) -> Receipt:
+        receipt = await hosted.accept(event)
+        await hosted.engine.delete("orders", receipt.instance_id or "")
+        return receipt
+
+    hosted.answer = gone
+    await hosted.host(**{"in": hook(wait="60 seconds")})
+    assert (await post(hosted, b"1", {"prefer": "wait=5"})).status == 202
 
 
 async def test_stopping_hub_sends_those_away_who_wait(hosted: Hosted) -> None:
