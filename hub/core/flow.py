@@ -9,7 +9,7 @@ creates the instance.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from enum import StrEnum
 
 
@@ -40,9 +40,18 @@ class DebounceMode(StrEnum):
     COLLECT = "collect"  # all: the payload is their list
 
 
+class Refusal(StrEnum):
+    """Which rule knowingly leaves an event without an instance."""
+
+    RATE_LIMIT = "rate_limit"
+    DEBOUNCE = "debounce"  # it belongs to a burst whose first event has run already
+    SINGLETON = "singleton"
+    CONCURRENCY = "concurrency"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rate:
-    """At most `limit` a `period` (GCRA), of which `burst` may come at once."""
+    """`limit` a `period`, evenly spaced (GCRA), of which `burst` may come at once: at most `limit + burst - 1` in any one period."""
 
     key: str
     limit: int
@@ -62,17 +71,25 @@ class Batch:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Debounce:
-    """A burst of events becomes one instance: `period` after its last event, and at most `max_delay` after its first."""
+    """A burst of events becomes one instance: `period` after its last event, and at most `max_delay` after its first.
+
+    What is collected is handed over early when it reaches `max_size` events or `max_bytes`.
+    """
 
     key: str
     period: timedelta
     max_delay: timedelta
     mode: DebounceMode = DebounceMode.TRAILING
+    max_size: int = 1000
+    max_bytes: int = 1 << 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Singleton:
-    """At most one instance of the key that has not ended, or an orderly queue of them."""
+    """At most one instance of the key that has not ended, or an orderly queue of them.
+
+    With ALLOW the instance waits for nobody, and yet it is one of those that the next one may meet.
+    """
 
     key: str
     overlap: Overlap
@@ -101,8 +118,9 @@ class Flow:
     throttle: Rate | None = None
     concurrency: tuple[Concurrency, ...] = ()
     priority: timedelta = timedelta(0)  # head start over others that are due, 0 to 10 minutes
-    backlog: int | None = None  # queued instances of the workflow at which nothing more is accepted
+    backlog: int | None = None  # instances of the workflow that have never been claimed, at which nothing more is accepted
     cancels: tuple[str, ...] = ()  # keys under which an event can cancel this instance
+    occurred_at: datetime | None = None  # of the event at its source: in a burst an older one does not replace a newer one
 
 
 NONE = Flow()

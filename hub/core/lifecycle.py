@@ -44,6 +44,7 @@ class Head:
     parent: Parent | None = None
     retention: Retention = FOR_EVER
     expires_at: datetime | None = None
+    flow: bool = False  # rules of flow control hold for it after its creation
     result_changed: bool = False  # `output` and `error` are loaded only to be written
     changed: bool = False
     deleted: bool = False
@@ -103,7 +104,9 @@ def _park(head: Head, write: w.Park) -> Verdict:
     head.started_at = head.started_at or write.started_at
     head.version_ran = write.version or head.version_ran
     if head.ends_as is not None:  # rolling back: nothing but the end of the handlers follows
-        head.status, head.wake_at, head.wish = Status.ROLLING_BACK, write.wake_at or write.at, Wish.NONE
+        backs_off = write.status is Status.ROLLING_BACK  # otherwise it has not heard of the rollback yet
+        head.status, head.wish = Status.ROLLING_BACK, Wish.NONE
+        head.wake_at = (backs_off and write.wake_at) or write.at
     elif write.error is not None:
         head.error, head.result_changed = write.error, True
         _pause(head, write.at)
@@ -144,6 +147,8 @@ def _steer(head: Head, write: w.Steer) -> Verdict:
     if write.verb is Verb.TERMINATE and write.rollback:
         return _terminate_with_rollback(head, write)
     if write.verb is Verb.TERMINATE:
+        if write.error is not None:
+            head.error, head.result_changed = write.error, True
         return _end(head, Status.TERMINATED, write.at)
     if head.status is Status.ROLLING_BACK:
         return Verdict.CONFLICT

@@ -78,13 +78,15 @@ class StartWait:
 class StartChild:
     """Create another instance and the entry that waits for its end, both or none.
 
-    CONFLICT = the child's id is taken; MISSING with a `reason` = there is no such workflow. The outcome names the parent.
+    CONFLICT = the child's id is taken; MISSING with a `reason` = there is no such workflow. The outcome names the parent. Of the child's
+    flow only what can make it wait holds: a child is never refused, collected or dropped.
     """
 
     instance: int
     token: int
     entry: Entry
     new: NewInstance
+    flow: Flow = NONE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,12 +158,16 @@ class Verb(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Steer:
-    """Pause, resume or terminate an instance; with `rollback` a termination runs the rollback handlers first."""
+    """Pause, resume or terminate an instance; with `rollback` a termination runs the rollback handlers first.
+
+    `error` tells why an instance was terminated that nobody has terminated by hand.
+    """
 
     instance: int
     verb: Verb
     at: datetime
     rollback: bool = False
+    error: ErrorInfo | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -305,7 +311,7 @@ class Verdict(StrEnum):
 
     APPLIED = "applied"
     JOINED = "joined"  # the event became part of an instance that collects (batch, debounce); `instance` and `id` name it
-    SKIPPED = "skipped"  # the flow says no for good: `reason` is `rate_limit`, `singleton` or `concurrency`; `instance` = who is in the way
+    SKIPPED = "skipped"  # the flow says no for good: `reason` is of `flow.Refusal`; `instance` and `id` = who is in the way
     FULL = "full"  # the backlog is full: try again at `retry_at`
     DUPLICATE = "duplicate"  # the event's key was seen before; `instance` and `id` name what it created then
     FENCED = "fenced"  # the claim is lost: drop the execution
@@ -323,6 +329,7 @@ class Outcome:
     id: str | None = None  # of the instance, also of the one that a duplicate names; of the stored version for RegisterWorkflow
     status: Status | None = None  # of the instance after the write
     wish: Wish = Wish.NONE
+    waits: bool = False  # of a new instance: its flow kept it from being born claimed
     retry_at: datetime | None = None  # for FULL, and SKIPPED by a rate limit
     count: int = 0  # of CancelInstances
     reason: str | None = None  # for people: why POISON, why no child was started

@@ -12,28 +12,28 @@ from hub.core.errors import ErrorInfo
 from hub.core.model import Rollback
 from hub.core.writes import RestartPoint
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 
 
 def micros(at: datetime) -> int:
     """Return a time as it is stored."""
-    return (at - _EPOCH) // _MICROSECOND
+    return (at - EPOCH) // _MICROSECOND
 
 
 def micros_or_null(at: datetime | None) -> int | None:
     """Return an optional time as it is stored."""
-    return None if at is None else (at - _EPOCH) // _MICROSECOND
+    return None if at is None else (at - EPOCH) // _MICROSECOND
 
 
 def moment(stored: int) -> datetime:
     """Return a stored time."""
-    return _EPOCH + timedelta(microseconds=stored)
+    return EPOCH + timedelta(microseconds=stored)
 
 
 def moment_or_none(stored: int | None) -> datetime | None:
     """Return an optional stored time."""
-    return None if stored is None else _EPOCH + timedelta(microseconds=stored)
+    return None if stored is None else EPOCH + timedelta(microseconds=stored)
 
 
 def length_or_null(duration: timedelta | None) -> int | None:

@@ -3,8 +3,9 @@
 Pure and the same for every database: no SQL, no I/O. `hub.core.lifecycle.decide` is the rule for heads; this module adds the rows beside
 them. A later write of the group sees what the earlier ones did. Invariant: a write whose verdict is not APPLIED adds no row.
 
-Restart, delete and (de)registering wipe rows that other writes of the same group may have made. They are not planned here: `parts` cuts
-the group around them, and the store runs the parts one after the other in one transaction.
+Restart, delete and (de)registering wipe rows that other writes of the same group may have made, and flow control asks for rows that they
+may have changed. They are not planned here: `parts` cuts the group around them, and the store runs the parts one after the other in one
+transaction.
 """
 
 from __future__ import annotations
@@ -16,12 +17,14 @@ from typing import Any, ClassVar, cast, get_args
 
 from hub.core.errors import ErrorInfo
 from hub.core.family import write_end
+from hub.core.flow import NONE
 from hub.core.lifecycle import Head, decide
-from hub.core.model import Entry, Kind, Status
+from hub.core.model import Entry, Kind, NewInstance, Status
 from hub.core.writes import (
     NO_DELIVERY,
     REPLAYED,
     Begin,
+    CancelInstances,
     ChangeDelivery,
     CreateInstance,
     DeleteInstance,
@@ -52,8 +55,9 @@ SOMETHING_DUE = 0  # the signal that is no key: keys start at 1
 
 Planned = CreateInstance | Begin | SettleStep | FailAttempt | StartWait | StartChild | RollBack | Park | Finish | SendEvent | Steer
 Kept = KeepDelivery | ChangeDelivery | RegisterTrigger | SteerTrigger | MoveCursor
-Alone = Restart | DeleteInstance | RegisterWorkflow | DeleteWorkflow | Kept
+Alone = Restart | DeleteInstance | RegisterWorkflow | DeleteWorkflow | CancelInstances | Kept
 _ALONE = frozenset(get_args(Alone))
+_FLOWING = frozenset({CreateInstance, StartChild})  # alone, too, when they bring rules of flow control
 _RECEIVED = frozenset({Verdict.APPLIED, Verdict.JOINED, Verdict.DUPLICATE})
 _DELETED = ErrorInfo(name="Deleted", message="the child was deleted")
 
@@ -116,11 +120,11 @@ class Rows:
     all: list[Row] = field(default_factory=list)  # heads of which anything may have changed
 
 
-def parts(writes: Sequence[Write]) -> Iterator[list[Planned] | Alone]:
+def parts(writes: Sequence[Write]) -> Iterator[list[Planned] | Alone | CreateInstance | StartChild]:
     """Cut a group into runs that can be planned together and writes that must run alone, in order."""
     run: list[Planned] = []
     for write in writes:
-        if type(write) in _ALONE:
+        if type(write) in _ALONE or (type(write) in _FLOWING and cast(CreateInstance, write).flow is not NONE):
             if run:
                 yield run
             run = []
@@ -148,6 +152,7 @@ class Group:
         self._rare: set[int] = set()  # keys of heads with columns that a plain instance never fills
         self.rows = Rows()
         self.touched: set[int] = set()
+        self.freed: dict[int, Head] = {}  # heads that have given something free which rules of flow control give to others
 
     def add(self, write: Planned) -> Outcome:
         """Plan one write and return its outcome, valid once the rows are on disk."""
@@ -158,7 +163,7 @@ class Group:
         head = self._known.heads.get(write.instance)
         if head is None:
             return answer(Verdict.MISSING, write.instance, head)
-        paused_at, was = head.paused_at, head.status
+        paused_at, was, node = head.paused_at, head.status, head.node
         if head.ends_as is not None:
             self._rare.add(head.key)
         verdict = decide(head, write)
@@ -166,6 +171,8 @@ class Group:
             self._ADDED[type(write)](self, write, head)
             if head.status is not was:
                 self._tell(head, was)
+            if head.flow and (head.final or head.status is Status.PAUSED or (node is not None and head.node is None)):
+                self.freed[head.key] = head
             if paused_at is not None and head.status is Status.QUEUED:  # resumed
                 self.rows.shifts.append((columns.micros(head.modified_at) - columns.micros(paused_at), head.key))
         return answer(verdict, write.instance, head)
@@ -185,14 +192,32 @@ class Group:
             elif head.changed:
                 self.rows.heads.append(rows.head_row(head))
 
-    def _create(self, write: CreateInstance) -> Outcome:
+    def in_the_way(self, write: CreateInstance) -> Outcome | None:
+        """Return what keeps a write from creating an instance, whatever its flow says; None = nothing."""
+        new, known = write.new, self._known
         if write.replays is not None:
-            stored = self._known.deliveries.get(write.replays)
+            stored = known.deliveries.get(write.replays)
             if stored is None:
                 return Outcome(verdict=Verdict.MISSING, reason=NO_DELIVERY)
             if stored.replayed:
                 return Outcome(verdict=Verdict.CONFLICT, id=stored.instance_id, reason=REPLAYED)
-        outcome = self._insert(write)
+        event = None if new.trigger is None or new.dedupe_key is None else (new.trigger, new.dedupe_key)
+        if event is not None and event in known.seen:
+            return self._collides(Verdict.DUPLICATE, known.seen[event])
+        if new.workflow not in known.workflows:
+            return Outcome(verdict=Verdict.MISSING)
+        place = (new.workflow, new.id)
+        return self._collides(Verdict.CONFLICT, known.taken[place]) if place in known.taken else None
+
+    def join(self, write: CreateInstance, outcome: Outcome) -> None:
+        """Plan that an event became part of the instance which the outcome names."""
+        new = write.new
+        if new.trigger is not None and new.dedupe_key is not None:
+            self.rows.seen.append((new.trigger, new.dedupe_key, outcome.instance, columns.micros(new.created_at)))
+        self._settle_delivery(write, outcome)
+
+    def _create(self, write: CreateInstance) -> Outcome:
+        outcome = self.in_the_way(write) or self._insert(write)
         if outcome.verdict in _RECEIVED:
             self._settle_delivery(write, outcome)
         return outcome
@@ -207,28 +232,24 @@ class Group:
             self.rows.settled.append((outcome.id, new.workflow, columns.micros(new.created_at), write.replays))
             self._known.deliveries[write.replays] = Stored(True, outcome.id)
 
+    def key_of(self, new: NewInstance) -> int | None:
+        """Return the number of an instance that the group has created."""
+        created = self._known.taken.get((new.workflow, new.id))
+        return None if created is None else created.key
+
     def _insert(self, write: CreateInstance) -> Outcome:
         new, known = write.new, self._known
-        event = None if new.trigger is None or new.dedupe_key is None else (new.trigger, new.dedupe_key)
-        if event is not None and event in known.seen:
-            return self._collides(Verdict.DUPLICATE, known.seen[event])
-        workflow = known.workflows.get(new.workflow)
-        if workflow is None:
-            return Outcome(verdict=Verdict.MISSING)
-        place = (new.workflow, new.id)
-        if place in known.taken:
-            return self._collides(Verdict.CONFLICT, known.taken[place])
-        key = next(known.keys)
+        workflow, key = known.workflows[new.workflow], next(known.keys)
         head = rows.born(new, key=key, node=write.node)
         queued, started = next(self._revs), None if write.node is None else next(self._revs)
         self.rows.instances.append(rows.instance_row(new, key=key, workflow=workflow, head=head, queued=queued, started=started))
         created_at = columns.micros(new.created_at)
         self.rows.triggered[workflow] = max(created_at, self.rows.triggered.get(workflow, created_at))
         known.heads[key] = head
-        known.taken[place] = Existing(key, new.id, head.status)
-        if event is not None:
-            self.rows.seen.append((*event, key, created_at))
-            known.seen[event] = known.taken[place]
+        known.taken[new.workflow, new.id] = existing = Existing(key, new.id, head.status)
+        if new.trigger is not None and new.dedupe_key is not None:
+            self.rows.seen.append((new.trigger, new.dedupe_key, key, created_at))
+            known.seen[new.trigger, new.dedupe_key] = existing
         if write.node is None:
             self.touched.add(SOMETHING_DUE)
         return answer(Verdict.APPLIED, key, head)
@@ -322,7 +343,7 @@ class Group:
         self.touched.add(head.key)
         self._wake(write, head)
         if head.parent is not None and head.final:
-            self._tell_parent(head, write.at, write_end(head.status))
+            self._tell_parent(head, write.at, write_end(head.status, error=write.error))
 
     def _entries(self, head: Head, entries: Sequence[Entry]) -> None:
         self.rows.steps.extend([rows.entry_row(head.key, entry, next(self._revs)) for entry in entries])

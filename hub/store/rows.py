@@ -44,6 +44,7 @@ from hub.store.columns import (
     rollback_of,
     rollback_text,
 )
+from hub.store.flow_rows import is_limited
 
 Row = tuple[Any, ...]
 
@@ -127,10 +128,11 @@ def head_of(row: Row) -> Head:
         version_ran=version_ran,
     )
     if rare is not None:
-        expires_at, ends_as, parent, inbox_type, success, error = json.loads(rare)
+        expires_at, ends_as, parent, inbox_type, success, error, flow = json.loads(rare)
         head.expires_at = moment_or_none(expires_at)
         head.ends_as = None if ends_as is None else _STATUS[ends_as]
         head.parent, head.retention = _parent(parent, inbox_type), _retention(success, error)
+        head.flow = bool(flow)
     return head
 
 
@@ -183,7 +185,7 @@ def instance_of(row: Row) -> Instance:
     (
         key, workflow, id, status, created_at, modified_at, started_at, ended_at, paused_at, wake_at, node, token, wish,
         inbox_seq, recoveries, version, source, trigger, cron, scheduled_at, version_ran, parent, inbox_type, success, error_keep,
-        ends_as, *large,
+        ends_as, flow, *large,
     ) = row  # fmt: skip
     params, output, error, rollback, provenance = large or (b"null", None, None, None, None)
     return Instance(
@@ -213,6 +215,7 @@ def instance_of(row: Row) -> Instance:
         parent=_parent(parent, inbox_type),
         retention=_retention(success, error_keep),
         ends_as=None if ends_as is None else _STATUS[ends_as],
+        limited=is_limited(flow),
         rollback=rollback_of(rollback),
         provenance=provenance,
     )

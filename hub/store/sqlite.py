@@ -119,17 +119,22 @@ class SqliteStore:
         if node is not None and await self._write(lambda db: claims.renew_node(db, node, until)):
             return node
         info = {"host": socket.gethostname(), "pid": os.getpid()}
-        number = await self._write(partial(claims.register_node, lease_until=until, now=now, info=info, alone=self._alone))
+        register = partial(claims.register_node, lease_until=until, now=now, info=info, revs=self._revisions, alone=self._alone)
+        number = await self._write(register)
         self._alone = False
         return number
 
     async def claim(self, node: int, limit: int, now: datetime) -> list[Snapshot]:
         """Claim due instances and those of dead nodes; see `Store.claim`."""
-        return await self._write(partial(claims.claim, node=node, limit=limit, now=now, revs=self._revisions))
+        claim = partial(claims.claim, node=node, limit=limit, now=now, revs=self._revisions)
+        claimed, _ = await self._write(claim, lambda done: self._signals.feed(done[1]))
+        return claimed
 
     async def prune(self, now: datetime, limit: int, deliveries_kept: timedelta | None = None) -> int:
         """Delete instances whose retention has ended, and old deliveries; see `Store.prune`."""
-        return await self._write(partial(claims.prune, now=now, limit=limit, deliveries_kept=deliveries_kept))
+        prune = partial(claims.prune, now=now, limit=limit, deliveries_kept=deliveries_kept, revs=self._revisions)
+        deleted, _ = await self._write(prune, lambda done: self._signals.feed(done[1]))
+        return deleted
 
     # ---- reading
 

@@ -15,19 +15,27 @@ from hub.core.model import Snapshot
 from hub.core.retention import DELIVERY_KEPT
 from hub.store import columns, deliveries
 from hub.store import statements as sql
+from hub.store.flow_rows import flow_of
+from hub.store.flow_sql import Ask
+from hub.store.gates import Due
 from hub.store.revisions import Revisions
+from hub.store.sqlite_flow import Flows
 from hub.store.sqlite_group import forget
 from hub.store.sqlite_read import snapshots
 from hub.store.sqlite_transaction import numbered, transaction
 
+LOOKED_AT = 1000  # instances at gates that one claim asks; more stay due for the next one, and other writes go in between
 
-def register_node(db: sqlite3.Connection, lease_until: int, now: datetime, info: dict[str, Any], *, alone: bool) -> int:
+
+def register_node(db: sqlite3.Connection, lease_until: int, now: datetime, info: dict[str, Any], revs: Revisions, *, alone: bool) -> int:
     """Add a node and return its number. `alone` = every other node is known to be dead: their leases end."""
-    with transaction(db):
+    with numbered(db, revs):
         (node,) = db.execute(sql.INSERT_NODE, (lease_until, columns.micros(now), json.dumps(info))).fetchone()
         if alone:
             db.execute(sql.END_OTHER_LEASES, (node,))
             db.execute(sql.FORGET_NODES)
+            flows = Flows(db, revs, now)
+            flows.run(flows.gates.mend())
     return int(node)
 
 
@@ -42,33 +50,72 @@ def lease_end(ttl: timedelta, now: datetime) -> int:
     return columns.micros(now + ttl) if ttl else 0
 
 
-def claim(db: sqlite3.Connection, node: int, limit: int, now: datetime, revs: Revisions) -> list[Snapshot]:
-    """Claim orphans of dead nodes, then due instances by urgency, and read them whole."""
+def claim(db: sqlite3.Connection, node: int, limit: int, now: datetime, revs: Revisions) -> tuple[list[Snapshot], set[int]]:
+    """Claim orphans of dead nodes, then due instances by urgency; return them whole, and the keys to signal.
+
+    An instance with rules of flow control is claimed only if they let it through now; else it waits at a gate, and is due no more.
+    """
     at, limit = columns.micros(now), max(limit, 0)  # to SQLite a negative limit is none
     with numbered(db, revs):
-        keys: list[int] = []
-        dead = json.dumps([key for (key,) in db.execute(sql.DEAD_NODES, (at, node))])
-        if dead != "[]":
-            for key in [key for (key,) in db.execute(sql.ORPHANS_TO_PAUSE, (dead,))]:
-                db.execute(sql.PAUSE_ORPHAN, (at, key))
-                db.execute(sql.INSERT_HISTORY, (key, next(revs.numbers), HistoryKind.PAUSED.value, at, None))
-            keys += [key for (key,) in db.execute(sql.ORPHANS, (dead, limit))]
-        keys += [key for (key,) in db.execute(sql.DUE, (at, limit - len(keys)))]
-        if not keys:
-            return []
+        flows = Flows(db, revs, now)
+        keys = _take_over(db, node, limit, flows, revs)
+        flows.run(flows.gates.end_late())
+        looked_at = 0
+        while len(keys) < limit and looked_at < LOOKED_AT:
+            found = db.execute(sql.DUE, (at, limit - len(keys))).fetchall()
+            ready = [key for key, *due in found if _is_let_in(flows, key, *due)]
+            _claim(db, node, at, ready, revs)
+            keys += ready
+            looked_at += len(found)
+            if all(flow is None for _, _, _, flow, _ in found):  # nobody else can have become due by that
+                break
+        whole = {snapshot.instance.key: snapshot for snapshot in snapshots(db, keys)} if keys else {}
+    return [whole[key] for key in keys], flows.touched
+
+
+def _take_over(db: sqlite3.Connection, node: int, limit: int, flows: Flows, revs: Revisions) -> list[int]:
+    """Claim instances of dead nodes; their places at gates are theirs already."""
+    at = columns.micros(flows.gates.at)
+    dead = json.dumps([key for (key,) in db.execute(sql.DEAD_NODES, (at, node))])
+    if dead == "[]":
+        return []
+    paused = db.execute(sql.ORPHANS_TO_PAUSE, (dead,)).fetchall()
+    for key, gated in paused:
+        db.execute(sql.PAUSE_ORPHAN, (at, key))
+        db.execute(sql.INSERT_HISTORY, (key, next(revs.numbers), HistoryKind.PAUSED.value, at, None))
+        if gated:
+            flows.run(flows.gates.rest(key, paused=True))
+    keys = [key for (key,) in db.execute(sql.ORPHANS, (dead, limit))]
+    _claim(db, node, at, keys, revs)
+    if 0 < len(keys) < limit:  # the last ones of a death
+        flows.run(flows.gates.mend())
+    return keys
+
+
+def _is_let_in(flows: Flows, key: int, wake_at: int, ahead: int | None, flow: str | None, token: int) -> bool:
+    return flow is None or flows.run(flows.gates.enter(Due(key, wake_at, flow_of(flow), ahead or 0, fresh=token == 0)))
+
+
+def _claim(db: sqlite3.Connection, node: int, at: int, keys: list[int], revs: Revisions) -> None:
+    if keys:
         listed = json.dumps([[key, next(revs.numbers), next(revs.numbers)] for key in keys])
         db.execute(sql.CLAIMED_HISTORY, (at, listed))
         db.execute(sql.CLAIM, (node, at, listed))
-        claimed = {snapshot.instance.key: snapshot for snapshot in snapshots(db, keys)}
-    return [claimed[key] for key in keys]
 
 
-def prune(db: sqlite3.Connection, now: datetime, limit: int, deliveries_kept: timedelta | None) -> int:
-    """Delete instances whose retention has ended, stored deliveries that are old, and keys of events that no source repeats any more."""
+def prune(db: sqlite3.Connection, now: datetime, limit: int, deliveries_kept: timedelta | None, revs: Revisions) -> tuple[int, set[int]]:
+    """Delete instances whose retention has ended, stored deliveries that are old, and what nobody will ask for any more.
+
+    Returns the larger of the first two numbers, and the keys to signal: instances that wait beyond their start deadline end here too, also
+    when every slot is taken and nobody claims.
+    """
     limit = max(limit, 0)  # to SQLite a negative limit is none
-    with transaction(db):
+    with numbered(db, revs):
+        flows = Flows(db, revs, now)
+        late = flows.run(flows.gates.end_late())
         keys = [key for (key,) in db.execute(sql.EXPIRED, (columns.micros(now), limit))]
         forget(db, keys)
         db.execute(sql.PRUNE_ORPHANS, (columns.micros(now - DELIVERY_KEPT), limit))
+        db.execute(Ask.PRUNE_BUCKETS.value, (columns.micros(now), limit))
         old = 0 if deliveries_kept is None else deliveries.prune(db, now - deliveries_kept, limit)
-    return max(len(keys), old)
+    return max(len(keys), old, late), flows.touched

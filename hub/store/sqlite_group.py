@@ -117,6 +117,7 @@ def run(db: sqlite3.Connection, planned: Rows) -> None:
 def forget(db: sqlite3.Connection, keys: Sequence[int]) -> None:
     """Delete instances with all that hangs on them; only which events of triggers were seen stays known."""
     listed = (json.dumps(keys),)
-    db.execute(sql.KEEP_SEEN, listed)
+    for statement in (sql.KEEP_SEEN, sql.KEEP_JOINED):
+        db.execute(statement, listed)
     for statement in (*sql.DELETE_CHILDREN, sql.DELETE_INSTANCES):
         db.execute(statement, listed)

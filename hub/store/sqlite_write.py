@@ -13,12 +13,24 @@ from collections.abc import Sequence
 from hub.core.history import HistoryKind
 from hub.core.lifecycle import begins_at, decide
 from hub.core.model import Kind
-from hub.core.writes import DeleteInstance, DeleteWorkflow, Outcome, RegisterWorkflow, Restart, Verdict, Write
+from hub.core.writes import (
+    CancelInstances,
+    CreateInstance,
+    DeleteInstance,
+    DeleteWorkflow,
+    Outcome,
+    RegisterWorkflow,
+    Restart,
+    StartChild,
+    Verdict,
+    Write,
+)
 from hub.store import columns, deliveries, rows
+from hub.store import sqlite_flow as flow
 from hub.store import statements as sql
 from hub.store.group import SOMETHING_DUE, Alone, Group, answer, due, parts
 from hub.store.revisions import Revisions
-from hub.store.sqlite_group import forget, heads_of, known_heads, known_of, run
+from hub.store.sqlite_group import forget, heads_of, known_heads
 from hub.store.sqlite_transaction import is_failure_of_storage, numbered
 
 Signalled = set[int]
@@ -63,22 +75,25 @@ def _apply(db: sqlite3.Connection, writes: Sequence[Write], revs: Revisions) -> 
     touched: Signalled = set()
     for part in parts(writes):
         if isinstance(part, list):
-            group = Group(known_of(db, part, revs))
-            outcomes += [group.add(write) for write in part]
-            group.finish()
-            run(db, group.rows)
-            touched |= group.touched
+            answers, signalled = flow.run_group(db, part, revs)
+            outcomes += answers
         else:
             outcome, signalled = _apply_alone(db, part, revs)
             outcomes.append(outcome)
-            touched |= signalled
+        touched |= signalled
     return outcomes, touched
 
 
 # ---- writes that run alone
 
 
-def _apply_alone(db: sqlite3.Connection, write: Alone, revs: Revisions) -> tuple[Outcome, Signalled]:
+def _apply_alone(db: sqlite3.Connection, write: Alone | CreateInstance | StartChild, revs: Revisions) -> tuple[Outcome, Signalled]:
+    if isinstance(write, CreateInstance):
+        return flow.create(db, write, revs)
+    if isinstance(write, StartChild):
+        return flow.start_child(db, write, revs)
+    if isinstance(write, CancelInstances):
+        return flow.cancel(db, write, revs)
     if isinstance(write, RegisterWorkflow):
         return _register(db, write), set()
     if isinstance(write, DeleteWorkflow):
@@ -91,14 +106,18 @@ def _apply_alone(db: sqlite3.Connection, write: Alone, revs: Revisions) -> tuple
 
 
 def _delete(db: sqlite3.Connection, write: DeleteInstance, revs: Revisions) -> tuple[Outcome, Signalled]:
-    group = Group(known_heads(db, [write.instance], [write.instance], revs))
+    known = known_heads(db, [write.instance], [write.instance], revs)
+    group, head = Group(known), known.heads.get(write.instance)
     outcome = group.delete(write.instance)
     if outcome.verdict is not Verdict.APPLIED:
         return outcome, set()
-    group.finish()
-    run(db, group.rows)
+    touched = flow.finish(db, group, revs)
+    if head is not None and head.flow:
+        flows = flow.Flows(db, revs, head.modified_at)
+        flows.run(flows.gates.leave(head.key))
+        touched |= flows.touched
     forget(db, [write.instance])
-    return outcome, {write.instance, *group.touched}
+    return outcome, {write.instance, *touched}
 
 
 def _restart(db: sqlite3.Connection, write: Restart, revs: Revisions) -> tuple[Outcome, Signalled]:
@@ -124,7 +143,12 @@ def _restart(db: sqlite3.Connection, write: Restart, revs: Revisions) -> tuple[O
     db.execute(sql.INSERT_HISTORY, told)
     db.execute(sql.UPDATE_ALL, rows.all_row(head, None))
     db.execute(sql.QUEUED_AGAIN, (next(revs.numbers), head.key))
-    return answer(verdict, write.instance, head), {write.instance, *([SOMETHING_DUE] if due(head, write) else [])}
+    touched = {write.instance, *([SOMETHING_DUE] if due(head, write) else [])}
+    if head.flow:
+        flows = flow.Flows(db, revs, write.at)
+        flows.run(flows.gates.restart(head.key))
+        touched |= flows.touched
+    return answer(verdict, write.instance, head), touched
 
 
 def _register(db: sqlite3.Connection, write: RegisterWorkflow) -> Outcome:
@@ -152,9 +176,10 @@ def _delete_workflow(db: sqlite3.Connection, write: DeleteWorkflow, revs: Revisi
     group = Group(known_heads(db, children, children, revs))
     for child in children:
         group.delete(child)
-    group.finish()
-    run(db, group.rows)
+    touched = flow.finish(db, group, revs)
+    flows = flow.Flows(db, revs, columns.EPOCH)
+    flows.run(flows.gates.leave_all(found[0]))
     forget(db, keys)
     db.execute(sql.DELETE_VERSIONS, found)
     db.execute(sql.DELETE_WORKFLOW, found)
-    return Outcome(verdict=Verdict.APPLIED), {*keys, *group.touched}
+    return Outcome(verdict=Verdict.APPLIED), {*keys, *touched, *flows.touched}

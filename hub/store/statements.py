@@ -15,8 +15,8 @@ IN_KEYS = "IN (SELECT value FROM json_each(?))"
 
 HEADS = f"""
 SELECT key, id, status, node, token, wish, inbox_seq, wake_at, paused_at, started_at, ended_at, modified_at, recoveries, version_ran,
-CASE WHEN coalesce(expires_at, ends_as, parent, success_retention, error_retention) IS NOT NULL THEN
-json_array(expires_at, ends_as, parent, parent_inbox_type, success_retention, error_retention) END
+CASE WHEN coalesce(expires_at, ends_as, parent, success_retention, error_retention, flow) IS NOT NULL THEN
+json_array(expires_at, ends_as, parent, parent_inbox_type, success_retention, error_retention, flow IS NOT NULL) END
 FROM instance WHERE key {IN_KEYS}
 """
 _SET_HEAD = """
@@ -97,9 +97,14 @@ FORGET_INBOX = "DELETE FROM inbox WHERE instance = ?"
 
 KEEP_SEEN = f"""
 UPDATE idempotency SET deleted_id = i.id FROM instance i
-WHERE i.key {IN_KEYS} AND idempotency.trigger = i.trigger AND idempotency.key = i.dedupe_key
+WHERE i.key {IN_KEYS} AND idempotency.trigger = i.trigger AND idempotency.key = i.dedupe_key AND idempotency.instance = i.key
 """
-DELETE_CHILDREN = tuple(f"DELETE FROM {table} WHERE instance {IN_KEYS}" for table in ("step", "attempt", "inbox", "history"))
+KEEP_JOINED = f"""
+UPDATE idempotency SET deleted_id = i.id FROM member m JOIN instance i ON i.key = m.instance
+WHERE m.instance {IN_KEYS} AND idempotency.trigger = m.trigger AND idempotency.key = m.key AND idempotency.instance = m.instance
+"""
+_OF_INSTANCE = ("step", "attempt", "inbox", "history", "gate", "collection", "member")
+DELETE_CHILDREN = tuple(f"DELETE FROM {table} WHERE instance {IN_KEYS}" for table in _OF_INSTANCE)
 DELETE_INSTANCES = f"DELETE FROM instance WHERE key {IN_KEYS}"
 INSTANCES_OF_WORKFLOW = "SELECT key FROM instance WHERE workflow = ?"
 LIVE_CHILDREN_OF_WORKFLOW = "SELECT key FROM instance WHERE workflow = ? AND parent IS NOT NULL AND ended_at IS NULL ORDER BY key"
@@ -136,13 +141,18 @@ DELETE FROM node WHERE lease_until = 0 AND NOT EXISTS
 (SELECT 1 FROM instance i WHERE i.ended_at IS NULL AND i.node = node.key)
 """
 DEAD_NODES = "SELECT key FROM node WHERE lease_until <= ? AND key <> ?"
-ORPHANS_TO_PAUSE = f"SELECT key FROM instance WHERE ended_at IS NULL AND node {IN_KEYS} AND wish = 'pause' ORDER BY key"
+ORPHANS_TO_PAUSE = f"SELECT key, flow IS NOT NULL FROM instance WHERE ended_at IS NULL AND node {IN_KEYS} AND wish = 'pause' ORDER BY key"
 PAUSE_ORPHAN = """
 UPDATE instance SET status = 'paused', paused_at = ?1, modified_at = ?1, node = NULL, wish = NULL, recoveries = recoveries + 1
 WHERE key = ?2
 """
 ORPHANS = f"SELECT key FROM instance WHERE ended_at IS NULL AND node {IN_KEYS} ORDER BY key LIMIT ?"
-DUE = "SELECT key FROM instance WHERE ended_at IS NULL AND node IS NULL AND wake_at <= ? ORDER BY wake_at, key LIMIT ?"
+_DUE = "SELECT key, wake_at, ahead, flow, token FROM instance WHERE ended_at IS NULL AND node IS NULL AND wake_at <= ?1"
+DUE = f"""
+SELECT key, wake_at, ahead, flow, token FROM (SELECT * FROM ({_DUE} ORDER BY wake_at, key LIMIT ?2)
+UNION SELECT * FROM ({_DUE} AND ahead IS NOT NULL ORDER BY wake_at - ahead, key LIMIT ?2))
+ORDER BY wake_at - coalesce(ahead, 0), key LIMIT ?2
+"""
 CLAIMED_HISTORY = """
 INSERT INTO history (instance, rev, kind, at) SELECT i.key, json_extract(j.value, '$[1]'), 'running', ?1
 FROM json_each(?2) j JOIN instance i ON i.key = json_extract(j.value, '$[0]') WHERE i.started_at IS NOT NULL AND i.status <> 'rollingBack'
@@ -153,14 +163,18 @@ UPDATE instance AS i SET recoveries = recoveries + (node IS NOT NULL), node = ?,
 modified_at = ?, status = CASE WHEN status = 'rollingBack' THEN status WHEN started_at IS NULL THEN 'queued' ELSE 'running' END,
 started_rev = coalesce(started_rev, json_extract(j.value, '$[2]')) FROM json_each(?) AS j WHERE i.key = json_extract(j.value, '$[0]')
 """
-NEXT_DUE = "SELECT min(wake_at) FROM instance WHERE ended_at IS NULL AND node IS NULL AND wake_at IS NOT NULL"
+CLAIM_BORN = "UPDATE instance SET node = ?, token = 1, wake_at = NULL, started_rev = ? WHERE key = ?"
+NEXT_DUE = """
+SELECT min(at) FROM (SELECT min(wake_at) AS at FROM instance WHERE ended_at IS NULL AND node IS NULL AND wake_at IS NOT NULL
+UNION ALL SELECT min(place) FROM gate WHERE rule = 'deadline' AND key = '' AND place IS NOT NULL)
+"""
 
 # ---- reading
 
 _HEAD = """
 SELECT i.key, w.name, i.id, i.status, i.created_at, i.modified_at, i.started_at, i.ended_at, i.paused_at, i.wake_at, i.node, i.token,
 i.wish, i.inbox_seq, i.recoveries, i.version, i.source, i.trigger, i.schedule_cron, i.scheduled_at,
-i.version_ran, i.parent, i.parent_inbox_type, i.success_retention, i.error_retention, i.ends_as"""
+i.version_ran, i.parent, i.parent_inbox_type, i.success_retention, i.error_retention, i.ends_as, i.flow"""
 _FROM = " FROM instance i JOIN workflow w ON w.key = i.workflow"
 _INSTANCE = f"{_HEAD}, i.params, i.output, i.error, i.rollback, i.provenance{_FROM}"
 INSTANCES = f"{_INSTANCE} WHERE i.key {IN_KEYS}"

@@ -69,8 +69,10 @@ class InstanceTable(SQLModel, table=True):
     """The head of an instance. `key` is never given twice, so rows of a deleted instance can never be taken for another's.
 
     The live index serves the claim, the take-over from a dead node and the next due time; an instance leaves it when it ends. The status
-    index serves counts and lists by status; it costs a write some percent, and a million instances are counted ten times faster. The
-    other two hold only children and instances that will expire. The large columns are last: a list of heads never reads their pages.
+    index serves counts and lists by status; it costs a write some percent, and a million instances are counted ten times faster; with the
+    token it also counts those that have never been claimed. The others hold only instances with a head start, children, and instances
+    that will expire. `flow` is what lasts of the flow control of an instance, NULL = nothing. The large columns are last: a list of heads
+    never reads their pages.
     """
 
     __tablename__ = "instance"
@@ -78,7 +80,8 @@ class InstanceTable(SQLModel, table=True):
         CheckConstraint("length(id) > 0", name="instance_id_not_empty"),
         UniqueConstraint("workflow", "id", name="instance_workflow_id"),
         Index("instance_live", "node", "wake_at", **_where("ended_at IS NULL")),
-        Index("instance_status", "workflow", "status"),
+        Index("instance_ahead", text("(wake_at - ahead)"), **_where("ahead IS NOT NULL AND ended_at IS NULL AND node IS NULL")),
+        Index("instance_status", "workflow", "status", "token"),
         Index("instance_parent", "parent", **_where("parent IS NOT NULL")),
         Index("instance_expires", "expires_at", **_where("expires_at IS NOT NULL")),
         {"sqlite_autoincrement": True},
@@ -115,6 +118,8 @@ class InstanceTable(SQLModel, table=True):
     queued_rev: int = Field(sa_type=BigInteger)
     started_rev: int | None = Field(default=None, sa_type=BigInteger)
     ended_rev: int | None = Field(default=None, sa_type=BigInteger)
+    flow: str | None = Field(default=None, sa_type=Text)
+    ahead: int | None = Field(default=None, sa_type=BigInteger)
     params: bytes = Field(sa_type=LargeBinary)
     output: bytes | None = Field(default=None, sa_type=LargeBinary)
     error: str | None = Field(default=None, sa_type=Text)
@@ -276,6 +281,91 @@ class DeliveryTable(SQLModel, table=True):
     instance_id: str | None = Field(default=None, sa_type=Text)
     message: str = Field(sa_type=Text)
     event: bytes = Field(sa_type=LargeBinary)
+
+
+class GateTable(SQLModel, table=True):
+    """What stands between an instance that has not ended and its execution; `rule` is of `flow_rows.Rule`.
+
+    `held` = it has the turn of its singleton, or a place of a concurrency limit. `place` orders those that wait in one line, and is the
+    time of a start deadline. An instance without flow control has no row, and every row goes in the transaction that ends its instance:
+    what is held can never outlive its holder.
+    """
+
+    __tablename__ = "gate"
+    __table_args__: ClassVar[Any] = (
+        Index("gate_key", "rule", "key", "instance"),
+        Index("gate_held", "rule", "key", "instance", **_where("held IS NOT NULL")),
+        Index("gate_line", "rule", "key", "place", "instance", **_where("place IS NOT NULL")),
+        {"sqlite_with_rowid": False},
+    )
+
+    instance: int = Field(primary_key=True, sa_type=BigInteger)
+    rule: str = Field(primary_key=True, sa_type=Text)
+    key: str = Field(primary_key=True, sa_type=Text)
+    held: int | None = Field(default=None, sa_type=Integer)
+    place: int | None = Field(default=None, sa_type=BigInteger)
+
+
+class LaneTable(SQLModel, table=True):
+    """A line of instances with equal concurrency keys, one row for each of the keys, as long as anybody stands in it.
+
+    `places` is the limit of the key, `turn` the revision at which the lane was served last: lanes that share a key take turns.
+    """
+
+    __tablename__ = "lane"
+    __table_args__: ClassVar[Any] = (
+        Index("lane_turn", "slot", "turn", "places", "lane"),
+        {"sqlite_with_rowid": False},
+    )
+
+    lane: str = Field(primary_key=True, sa_type=Text)
+    slot: str = Field(primary_key=True, sa_type=Text)
+    places: int = Field(sa_type=BigInteger)
+    turn: int = Field(sa_type=BigInteger)
+
+
+class BucketTable(SQLModel, table=True):
+    """What a rate limit, a throttle or a leading debounce knows of a key: nothing once `until` is past, so that old rows are deleted.
+
+    `until` is the theoretical arrival time, or the end of a burst; `since` and `instance` are that burst's beginning and what it started.
+    """
+
+    __tablename__ = "bucket"
+    __table_args__: ClassVar[Any] = (
+        Index("bucket_until", "until"),
+        {"sqlite_with_rowid": False},
+    )
+
+    rule: str = Field(primary_key=True, sa_type=Text)
+    key: str = Field(primary_key=True, sa_type=Text)
+    until: int = Field(sa_type=BigInteger)
+    since: int | None = Field(default=None, sa_type=BigInteger)
+    instance: int | None = Field(default=None, sa_type=BigInteger)
+
+
+class CollectionTable(SQLModel, table=True):
+    """What an instance has collected of a batch or a burst; its gate is there as long as it takes more."""
+
+    __tablename__ = "collection"
+
+    instance: int = Field(primary_key=True, sa_type=BigInteger, sa_column_kwargs={"autoincrement": False})
+    opened_at: int = Field(sa_type=BigInteger)
+    newest_at: int = Field(sa_type=BigInteger)
+    number: int = Field(sa_type=BigInteger)
+    size_bytes: int = Field(sa_type=BigInteger)
+
+
+class MemberTable(SQLModel, table=True):
+    """An event that became part of a collecting instance: which one, and its payload until the instance starts."""
+
+    __tablename__ = "member"
+    __table_args__: ClassVar[Any] = {"sqlite_with_rowid": False}
+
+    instance: int = Field(primary_key=True, sa_type=BigInteger)
+    seq: int = Field(primary_key=True, sa_type=BigInteger)
+    trigger: str | None = Field(default=None, sa_type=Text)
+    key: str | None = Field(default=None, sa_type=Text)
+    payload: bytes | None = Field(default=None, sa_type=LargeBinary)
 
 
 class NodeTable(SQLModel, table=True):

@@ -11,6 +11,7 @@ from typing import Any
 
 from hub.core.errors import ErrorInfo
 from hub.core.family import inbox_type
+from hub.core.flow import NONE, Flow
 from hub.core.model import Attempt, Entry, Instance, InstanceQuery, Kind, NewInstance, Parent, Snapshot, State, Status, Version
 from hub.core.ports import Store
 from hub.core.writes import (
@@ -96,11 +97,14 @@ def call(id: str = "child", *, name: str = "call", ordinal: int = 1, **fields: A
     return Entry(**{"name": name, "ordinal": ordinal, "event_type": inbox_type(name, 1), **waits, **fields})
 
 
-def start_child(parent: int, id: str = "child", *, token: int = 1, entry: Entry | None = None, **fields: Any) -> StartChild:
+def start_child(
+    parent: int, id: str = "child", *, token: int = 1, entry: Entry | None = None, flow: Flow = NONE, **fields: Any
+) -> StartChild:
     """Return the write with which an instance starts another one."""
     waits = entry or call(id)
     bound = Parent(key=parent, inbox_type=waits.event_type or "")
-    return StartChild(instance=parent, token=token, entry=waits, new=new(id, **{"parent": bound, "created_at": at(2), **fields}))
+    child = new(id, **{"parent": bound, "created_at": at(2), **fields})
+    return StartChild(instance=parent, token=token, entry=waits, new=child, flow=flow)
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,6 +25,7 @@ def upgrade() -> None:
     _instances()
     _journal()
     _triggers()
+    _flow()
     _nodes()
 
 
@@ -90,6 +91,8 @@ def _instances() -> None:
         sa.Column("queued_rev", sa.BigInteger, nullable=False),
         sa.Column("started_rev", sa.BigInteger),
         sa.Column("ended_rev", sa.BigInteger),
+        sa.Column("flow", sa.Text),
+        sa.Column("ahead", sa.BigInteger),
         sa.Column("params", sa.LargeBinary, nullable=False),
         sa.Column("output", sa.LargeBinary),
         sa.Column("error", sa.Text),
@@ -101,7 +104,9 @@ def _instances() -> None:
     )
     live = sa.text("ended_at IS NULL")
     op.create_index("instance_live", "instance", ["node", "wake_at"], sqlite_where=live, postgresql_where=live)
-    op.create_index("instance_status", "instance", ["workflow", "status"])
+    ahead = sa.text("ahead IS NOT NULL AND ended_at IS NULL AND node IS NULL")
+    op.create_index("instance_ahead", "instance", [sa.text("(wake_at - ahead)")], sqlite_where=ahead, postgresql_where=ahead)
+    op.create_index("instance_status", "instance", ["workflow", "status", "token"])
     for name, column in (("instance_parent", "parent"), ("instance_expires", "expires_at")):
         given = sa.text(f"{column} IS NOT NULL")
         op.create_index(name, "instance", [column], sqlite_where=given, postgresql_where=given)
@@ -216,6 +221,58 @@ def _triggers() -> None:
     keyed, old = sa.text("event_key IS NOT NULL"), sa.text("status <> 'held'")
     op.create_index("delivery_event", "delivery", ["trigger", "event_key", "status"], sqlite_where=keyed, postgresql_where=keyed)
     op.create_index("delivery_received", "delivery", ["received_at"], sqlite_where=old, postgresql_where=old)
+
+
+def _flow() -> None:
+    op.create_table(
+        "gate",
+        sa.Column("instance", sa.BigInteger, primary_key=True, nullable=False),
+        sa.Column("rule", sa.Text, primary_key=True, nullable=False),
+        sa.Column("key", sa.Text, primary_key=True, nullable=False),
+        sa.Column("held", sa.Integer),
+        sa.Column("place", sa.BigInteger),
+        sqlite_with_rowid=False,
+    )
+    op.create_index("gate_key", "gate", ["rule", "key", "instance"])
+    held, standing = sa.text("held IS NOT NULL"), sa.text("place IS NOT NULL")
+    op.create_index("gate_held", "gate", ["rule", "key", "instance"], sqlite_where=held, postgresql_where=held)
+    op.create_index("gate_line", "gate", ["rule", "key", "place", "instance"], sqlite_where=standing, postgresql_where=standing)
+    op.create_table(
+        "lane",
+        sa.Column("lane", sa.Text, primary_key=True, nullable=False),
+        sa.Column("slot", sa.Text, primary_key=True, nullable=False),
+        sa.Column("places", sa.BigInteger, nullable=False),
+        sa.Column("turn", sa.BigInteger, nullable=False),
+        sqlite_with_rowid=False,
+    )
+    op.create_index("lane_turn", "lane", ["slot", "turn", "places", "lane"])
+    op.create_table(
+        "bucket",
+        sa.Column("rule", sa.Text, primary_key=True, nullable=False),
+        sa.Column("key", sa.Text, primary_key=True, nullable=False),
+        sa.Column("until", sa.BigInteger, nullable=False),
+        sa.Column("since", sa.BigInteger),
+        sa.Column("instance", sa.BigInteger),
+        sqlite_with_rowid=False,
+    )
+    op.create_index("bucket_until", "bucket", ["until"])
+    op.create_table(
+        "collection",
+        sa.Column("instance", sa.BigInteger, primary_key=True, nullable=False, autoincrement=False),
+        sa.Column("opened_at", sa.BigInteger, nullable=False),
+        sa.Column("newest_at", sa.BigInteger, nullable=False),
+        sa.Column("number", sa.BigInteger, nullable=False),
+        sa.Column("size_bytes", sa.BigInteger, nullable=False),
+    )
+    op.create_table(
+        "member",
+        sa.Column("instance", sa.BigInteger, primary_key=True, nullable=False),
+        sa.Column("seq", sa.BigInteger, primary_key=True, nullable=False),
+        sa.Column("trigger", sa.Text),
+        sa.Column("key", sa.Text),
+        sa.Column("payload", sa.LargeBinary),
+        sqlite_with_rowid=False,
+    )
 
 
 def _nodes() -> None:
