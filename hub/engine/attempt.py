@@ -13,8 +13,9 @@ from datetime import datetime, timedelta
 from typing import Any, Literal, Protocol
 
 from hub.core.clock import Clock
+from hub.core.current import CURRENT, CurrentStep
 from hub.core.errors import StepTimeout
-from hub.core.model import Entry, Instance, StepConfig
+from hub.core.model import Entry, Instance, Snapshot, StepConfig
 from hub.core.ports import Log
 from hub.engine.committer import Committer
 from hub.engine.rehearsal import Rehearsal
@@ -30,6 +31,8 @@ class Announcer(Protocol):
 
     @property
     def begun(self) -> bool: ...
+    @property
+    def snapshot(self) -> Snapshot: ...
     def begin(self, started: tuple[Entry, ...]) -> None: ...
 
 
@@ -82,6 +85,8 @@ class Running:
     async def run(self, body: Body) -> Any:
         """Run the body under its timeout. Raises: what the body raises, or StepTimeout; a late result is discarded."""
         timeout_s = self._config.timeout.total_seconds()
+        instance, entry = self.execution.snapshot.instance, self.entry
+        token = CURRENT.set(CurrentStep(instance.workflow, instance.id, entry.kind, entry.name, entry.count))
         try:
             async with asyncio.timeout(timeout_s if timeout_s < SHORT_S else None) as self._deadline:
                 value = await body(self.entry, self._config)
@@ -89,6 +94,8 @@ class Running:
             if self._deadline is None or not self._deadline.expired():
                 raise  # the body's own
             raise self._timed_out() from None
+        finally:
+            CURRENT.reset(token)
         if self._deadline.expired():  # the body swallowed its cancellation
             raise self._timed_out()
         return value
