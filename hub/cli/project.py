@@ -104,6 +104,6 @@ def _tell(folder: Path, name: str) -> None:
             f"✅ The project {name} is in {folder}",
             "",
             "Next:",
-            f"  {command()} dev{place}        runs it, and tells what to try",
+            f"  {command()} dev{place}   # runs it, and tells what to try",
         ]
     )

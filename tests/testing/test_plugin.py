@@ -9,13 +9,12 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-QUIET = "[pytest]\nasyncio_default_fixture_loop_scope = function\nfilterwarnings = error\n"
+QUIET = ("-o", "asyncio_default_fixture_loop_scope=function", "-W", "error")
 
 
 def outcome(folder: Path, *arguments: str) -> str:
     """Run pytest in a folder and return what it says."""
-    (folder / "pytest.ini").write_text(QUIET)
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *arguments]
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *QUIET, *arguments]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=100, check=False)
     return done.stdout + done.stderr
 
@@ -42,11 +41,12 @@ def test_the_tests_in_the_readme_pass(tmp_path: Path) -> None:
     }
     for name, text in files.items():
         (tmp_path / name).write_text(text)
-    said = outcome(tmp_path)
+    said = outcome(tmp_path, "--rootdir", str(tmp_path))
     assert re.search(r"^3 passed in ", said, re.MULTILINE), said
 
 
-def test_the_tests_of_the_starter_pass(tmp_path: Path) -> None:
+def test_the_tests_of_the_starter_pass_whatever_the_project_around_it_says(tmp_path: Path) -> None:
+    (tmp_path / "pyproject.toml").write_text('[tool.pytest.ini_options]\naddopts = ["--strict-config"]\nno_such_option = "1"\n')
     folder = tmp_path / "starter"
     shutil.copytree(ROOT / "config" / "examples" / "starter", folder, ignore=shutil.ignore_patterns(".hub", "__pycache__"))
     said = outcome(folder)
