@@ -264,8 +264,9 @@ def _welcome(app: App) -> Welcome:
             webhooks.append(Webhook(method=options.methods[0], path=f"/hooks/{options.path or spec.name}", workflow=spec.workflow))
         elif spec.kind == "cron":
             schedule: Any = kind(options)
-            times = schedule.next_times(1, after=datetime.now(UTC))
-            crons.append(Cron(cron=options.cron, zone=options.timezone, workflow=spec.workflow, next_at=times[0] if times else None))
+            following = schedule.preview(datetime.now(UTC), 1)
+            next_at = following[0].nominal if following else None
+            crons.append(Cron(cron=options.cron, zone=options.timezone, workflow=spec.workflow, next_at=next_at))
         else:
             others.append(OtherTrigger(kind=spec.kind, name=spec.name, workflow=spec.workflow))
     return Welcome(

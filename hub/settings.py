@@ -182,7 +182,8 @@ def _with_schedules(settings: Settings) -> Settings:
         for cron in workflow.schedules:
             name = next(name for name in _numbered(f"cron-{workflow.name}"[:60]) if name not in taken)
             taken.add(name)
-            added.append(TriggerSettings(kind="cron", name=name, workflow=workflow.name, options={"cron": cron}))
+            options = {"cron": cron, "overlap": "allow"}  # as in the original, where nothing is skipped
+            added.append(TriggerSettings(kind="cron", name=name, workflow=workflow.name, options=options))
     return replace(settings, triggers=(*settings.triggers, *added))
 
 

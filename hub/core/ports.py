@@ -60,6 +60,7 @@ class Log(Protocol):
 
 
 Handler = Callable[[Any], Awaitable[Any]]
+Backfilled = Sequence[tuple[Occurrence, Receipt]]
 HttpHandler = Callable[[HttpRequest], Awaitable[HttpReply]]
 ReadBody = Callable[[int], Awaitable[bytes]]  # up to so many bytes. Raises: PayloadTooLarge, or Rejected when the sender breaks off
 HookHandler = Callable[[HttpRequest, ReadBody], Awaitable[HttpReply]]  # gets a request whose body it reads itself
@@ -192,23 +193,27 @@ class Scheduled(Protocol):
 
     def preview(self, after: datetime, count: int) -> Sequence[Occurrence]:
         """Return the next occurrences after a moment."""
-        ...
 
     def sentence(self) -> str:
         """Say the schedule in words."""
-        ...
 
-    async def fire(self, payload: Any) -> Receipt:
-        """Run now, whatever the calendar and the overlap policy say. Raises: Rejected, Unavailable."""
-        ...
+    async def fire(self, payload: Any, *, overlap: Overlap | None = Overlap.ALLOW) -> Receipt:
+        """Run now, whatever the calendar says; `overlap` None = as the schedule says. Raises: Rejected, Unavailable."""
 
-    async def backfill(self, start: datetime, end: datetime, *, overlap: Overlap | None, limit: int) -> Sequence[tuple[Occurrence, Receipt]]:
-        """Emit the occurrences in [start, end), oldest first, at most `limit`; one that exists is DUPLICATE. Raises: Rejected."""
-        ...
+    async def backfill(self, start: datetime, end: datetime, *, overlap: Overlap | None, limit: int) -> Backfilled:
+        """Emit the occurrences in [start, end), oldest first; one that exists is DUPLICATE. Raises: Rejected, Unavailable.
+
+        `overlap` None = one after another, or all at once where the schedule allows it.
+        """
+
+    def event(self, trigger: str, nominal: datetime) -> TriggerEvent:
+        """Return what a trigger of that name emits for the occurrence at a nominal time."""
+
+    async def pass_over(self, until: datetime) -> None:
+        """Record what fell into a pause as skipped, up to the moment at which the pause is going to end. Raises: Unavailable."""
 
     def occurrences(self, start: datetime, end: datetime, limit: int) -> Sequence[Occurrence]:
         """Return what a backfill of [start, end) would emit: its dry run."""
-        ...
 
 
 @runtime_checkable

@@ -133,7 +133,7 @@ class AsyncWorkflows(Modifier):
         """
         if self._subject.trigger is None:
             raise ValueError("schedules stand in hub.toml; test the project: project=…")
-        receipt = await occur(self._subject.trigger(trigger), at, self.now, self._engine, self._log)
+        receipt = await occur(self._subject.trigger(trigger), at, self.now, self._engine)
         return self.instance(receipt.instance_id or "", receipt.workflow)
 
     async def fetch(

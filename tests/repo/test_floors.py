@@ -48,7 +48,7 @@ OWNERS = {
     "asyncpg": ["hub.store", "connectors.sql"],
     "aio_pika": ["triggers._amqp_link", "connectors.amqp"],
     "aiormq": ["triggers._amqp_link", "connectors.amqp"],
-    "apscheduler": ["triggers.cron"],
+    "apscheduler": ["triggers._ticker"],
     "cryptography": ["triggers._signatures"],
     "jmespath": ["hub.engine.expressions"],
     "jsonschema": ["hub.engine.contracts"],
