@@ -119,6 +119,8 @@ async def describe(
     from hub.cli import render
     from hub.cli.words import Viewer
 
+    if id == LATEST:
+        screen.show(["Describing latest instance:"])
     screen.show(render.instance(name, instance_id, found, Viewer.here(), output=step_output, limit=truncate_output_limit))
 
 

@@ -24,6 +24,7 @@ Pair = tuple[str, str | Text]
 Row = list[str | Text]
 
 _CUT = "[...output truncated]"
+_LEFT = "left"  # in place of a success: not finished, and never will be
 _UNBOUNDED = 100_000  # columns: to learn how wide a table would like to be
 
 
@@ -110,11 +111,11 @@ def instance_list(instances: Sequence[Json], page: int, viewer: Viewer) -> Itera
 
 def instance(name: str, instance_id: str, item: Json, viewer: Viewer, *, output: bool, limit: int) -> Iterator[RenderableType]:
     """Show one instance with its steps and their attempts. Outputs are cut after `limit` characters, or left out."""
-    yield Text("Describing latest instance:")
     yield from _labelled(_head(name, instance_id, item, viewer))
-    steps = item.get("steps") or []
-    if not any(_stack_of(step) for step in steps):  # else the step itself tells where it came from
-        yield from _stack((item.get("error") or {}).get("stack"), 2)
+    steps = [_as_left(step, item) for step in item.get("steps") or []]
+    error = item.get("error") or {}
+    if not any(_is_of(step, error) for step in steps):  # else the step itself tells where it came from
+        yield from _stack(error.get("stack"), 2)
     yield Text("Steps:", style="bold")
     for step in steps:
         yield Text("")
@@ -165,7 +166,9 @@ def _step(step: Json, viewer: Viewer, *, output: bool, limit: int) -> Iterator[P
     kind = step.get("type")
     if kind == "termination":
         yield "Type", STEP_TYPES[kind]
-        yield "Trigger", safe(str((step.get("trigger") or {}).get("source") or "unknown"))
+        source = (step.get("trigger") or {}).get("source")
+        if source not in (None, "unknown"):
+            yield "Trigger", safe(str(source))
         return
     yield "Name", Text(safe(str(step.get("name"))), style="bold")
     yield "Type", STEP_TYPES.get("workflow" if step.get("child") else str(kind), UNKNOWN)
@@ -181,6 +184,15 @@ def _step(step: Json, viewer: Viewer, *, output: bool, limit: int) -> Iterator[P
         yield "Error", _error(step["error"])
     if output and "output" in step and kind != "rollback":
         yield "Output", _output(step["output"], limit)
+
+
+def _as_left(step: Json, item: Json) -> Json:
+    """Return a step as its instance left it: what was under way when the instance ended does not go on."""
+    if not item.get("end") or step.get("type") not in ("step", "rollback") or step.get("success") is not None:
+        return step
+    left = {"end": item["end"], "success": _LEFT}
+    attempts = [attempt if attempt.get("success") is not None else {**attempt, **left} for attempt in step.get("attempts") or []]
+    return {**step, **left, "attempts": attempts}
 
 
 def _times(item: Json, viewer: Viewer) -> Iterator[Pair]:
@@ -249,16 +261,24 @@ def _status(status: str | None) -> Text:
     return Text(STATUSES.get(str(status), UNKNOWN), style=STYLES.get(str(status), ""))
 
 
-def _success(success: bool | None) -> Text:
+def _success(success: bool | str | None) -> Text:
+    if success == _LEFT:
+        return _left()
     if success is None:
         return Text("▶ Running", style="blue")
     return Text("✅ Yes", style="green") if success else Text("❌ No", style="red")
 
 
-def _state(success: bool | None) -> Text:
+def _state(success: bool | str | None) -> Text:
+    if success == _LEFT:
+        return _left()
     if success is None:
         return Text("🔄 Working", style="blue")
     return Text("✅ Success", style="green") if success else Text("❌ Error", style="red")
+
+
+def _left() -> Text:
+    return Text("🚫 Not finished", style="magenta")
 
 
 def _error(error: Json) -> Text:
@@ -278,6 +298,12 @@ def _stack_of(step: Json) -> str | None:
         return None
     stack = (attempts[-1].get("error") or {}).get("stack")
     return None if stack is None else str(stack)
+
+
+def _is_of(step: Json, error: Json) -> bool:
+    """Whether a step ended with this error, and knows its lines."""
+    last = ((step.get("attempts") or [{}])[-1].get("error") or {}) if _stack_of(step) else {}
+    return bool(last) and (last.get("name"), last.get("message")) == (error.get("name"), error.get("message"))
 
 
 def _stack(stack: str | None, indent: int) -> Iterator[Text]:

@@ -169,3 +169,25 @@ def test_the_stack_of_an_error_outside_all_steps_is_shown_at_the_top() -> None:
     text = plain(render.instance("starter", "i", item, VIEWER, output=True, limit=5000))
 
     assert text.index('File "/home/ada/shop/workflows.py", line 21') < text.index("Steps:")
+
+
+def test_the_stack_of_an_instance_is_shown_beside_that_of_a_step_with_another_error() -> None:
+    item = recorded("errored")
+    item["error"] = {"name": "KeyError", "message": "'total'", "stack": "KeyError: 'total'"}
+
+    text = plain(render.instance("starter", "i", item, VIEWER, output=True, limit=5000))
+
+    assert text.index("  KeyError: 'total'\n") < text.index("Steps:") < text.index("line 21, in charge")
+
+
+def test_a_step_that_was_under_way_when_its_instance_ended_does_not_run_for_ever() -> None:
+    item = recorded("waiting")
+    steps = [step for step in item["steps"] if step["type"] == "step" and step["success"] is None]
+    item |= {"status": "terminated", "end": "2026-11-22T06:00:20.000Z", "success": False, "steps": steps}
+
+    text = plain(render.instance("starter", "i", item, VIEWER, output=True, limit=5000))
+
+    assert "Success:   🚫 Not finished" in text
+    assert "Retries At" not in text
+    assert "End:       11/22/2026, 6:00:20 AM" in text
+    assert not any(word in text for word in ("▶ Running", "🔄 Working"))

@@ -127,7 +127,7 @@ async def test_instances_describe_is_of_the_latest_one_unless_told(recorded_hub:
     latest = await call("workflows", "instances", "describe", "starter", env=recorded_hub.env)
     other = await call("workflows", "instances", "describe", "starter", "order-9", env=recorded_hub.env)
 
-    assert latest.out == (GOLDEN / "complete.txt").read_text(encoding="utf-8")
+    assert latest.out == "Describing latest instance:\n" + (GOLDEN / "complete.txt").read_text(encoding="utf-8")
     assert other.out == (GOLDEN / "errored.txt").read_text(encoding="utf-8")
 
 
