@@ -9,6 +9,7 @@ from __future__ import annotations
 import binascii
 import re
 import zlib
+from functools import lru_cache
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -26,6 +27,7 @@ _MAX_FORM_FIELDS = 1000
 _WINDOW_BITS = {"gzip": 31, "x-gzip": 31, "deflate": 15}
 
 
+@lru_cache(maxsize=256)  # senders always say the same
 def media_type(content_type: str) -> str:
     """Return the kind that a content type names, without its parameters, in lower case."""
     return content_type.partition(";")[0].strip().lower()

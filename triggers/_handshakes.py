@@ -7,6 +7,7 @@ that are signed come here after the signature was checked.
 from __future__ import annotations
 
 import hmac
+from collections.abc import Sequence
 from typing import Any
 
 from hub.core.codec import dump_plain
@@ -25,9 +26,9 @@ def unsigned(config: HttpConfig, head: HttpRequest) -> HttpReply | None:
     return None
 
 
-def signed(config: HttpConfig, request: HttpRequest, payload: Any) -> HttpReply | None:
+def signed(active: Sequence[str], request: HttpRequest, payload: Any) -> HttpReply | None:
     """Answer a setup request with a body, whose signature was checked where there is one; None = it is none."""
-    for name in config.active_handshakes:
+    for name in active:
         reply = _SIGNED[name](request, payload) if name in _SIGNED else None
         if reply is not None:
             return reply

@@ -15,7 +15,7 @@ from datetime import timedelta
 from functools import partial
 from typing import Any, ClassVar
 
-from hub.core.deliveries import provenance_of, without_secrets
+from hub.core.deliveries import holds_secret, provenance_of
 from hub.core.delivery import DeliveryStatus, Receipt, ReceiptStatus, TriggerEvent
 from hub.core.errors import HubError, NotFound, PayloadTooLarge, RateLimited, Rejected, Unavailable
 from hub.core.model import FINAL, HttpReply, HttpRequest
@@ -49,6 +49,7 @@ class HttpTrigger:
         self._verifier = config.verify.verifier() if config.verify is not None else None
         self._dropped = self._verifier.headers if self._verifier is not None else frozenset()
         self._all, self._each = _rate(config.max_requests), _rate(config.max_requests_per_remote)
+        self._handshakes = config.active_handshakes
         self._strangers = Strangers()
         self._remove: Callable[[], None] | None = None
         self._stopping = asyncio.Event()
@@ -87,7 +88,8 @@ class HttpTrigger:
                 self._idle.set()
 
     async def _answer(self, ctx: TriggerContext, head: HttpRequest, read: ReadBody) -> HttpReply:
-        self._check_rate(ctx, head)
+        if self._all is not None or self._each is not None:
+            self._check_rate(ctx, head)
         setup = _handshakes.unsigned(self._config, head)
         if setup is not None:
             return setup
@@ -107,7 +109,7 @@ class HttpTrigger:
             raise
         if isinstance(found, list):
             return await self._emit_all(ctx, found)
-        setup = _handshakes.signed(self._config, request, found.payload)
+        setup = _handshakes.signed(self._handshakes, request, found.payload)
         if setup is not None:
             return setup
         return await self._emit(ctx, found, wait)
@@ -171,10 +173,10 @@ class HttpTrigger:
 
     def _metadata(self, request: HttpRequest) -> dict[str, Any]:
         told = where(request)
-        secret = self._verifier.queries if self._verifier is not None else frozenset()
-        query = {_unicode(name): _unicode(value) for name, value in without_secrets(request.query).items() if name not in secret}
-        if query:
-            told["query"] = query
+        if request.query:
+            left_out = self._verifier.queries if self._verifier is not None else frozenset()
+            shown = {name: value for name, value in request.query.items() if not holds_secret(name) and name not in left_out}
+            told["query"] = {_unicode(name): _unicode(value) for name, value in shown.items()}
         if self._config.verify is not None:
             told["verified"] = self._config.verify.preset
         return told
@@ -252,8 +254,8 @@ def kept_headers(headers: Mapping[str, str], dropped: frozenset[str] = frozenset
     """Return the headers that may be stored: without credentials and proofs, and no more than 4 KiB of them."""
     kept: dict[str, str] = {}
     room = _MAX_HEADER_CHARS
-    for name, value in without_secrets(headers).items():
-        if name in dropped:
+    for name, value in headers.items():
+        if holds_secret(name) or name in dropped:
             continue
         room -= len(name) + len(value)
         if room < 0:

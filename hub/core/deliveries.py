@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from datetime import datetime
+from functools import lru_cache
 from typing import Any
 
 from hub.core import codec
@@ -26,9 +27,15 @@ _SHOWN_CHARS = 1000  # of a value that cannot be stored
 _SHOWN_NAMES = 50
 
 
+@lru_cache(maxsize=1024)  # the same few names come with every event
+def holds_secret(name: str) -> bool:
+    """Whether the name of a header or a query parameter says that its value must not be stored."""
+    return _SECRET.search(name) is not None
+
+
 def without_secrets(headers: Mapping[str, str]) -> dict[str, str]:
     """Return the headers that may be stored."""
-    return {name: value for name, value in headers.items() if not _SECRET.search(name)}
+    return {name: value for name, value in headers.items() if not holds_secret(name)}
 
 
 # ---- stored deliveries
