@@ -278,7 +278,7 @@ def _state(success: bool | str | None) -> Text:
 
 
 def _left() -> Text:
-    return Text("🚫 Not finished", style="magenta")
+    return Text("🚫 Stopped", style="magenta")
 
 
 def _error(error: Json) -> Text:

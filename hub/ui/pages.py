@@ -192,7 +192,7 @@ def _step(entry: Entry, failed: list[Attempt], span: tuple[datetime, datetime], 
         tag("p", "event type ", tag("code", entry.event_type), class_="times") if entry.kind is Kind.EVENT else None,
         _child(entry),
         _bar(entry, span),
-        _attempts(entry, failed),
+        _attempts(entry, failed, under_way="running" if head.status not in FINAL else "stopped"),
         failure(entry.error) if entry.kind not in _TRIED else None,
         _output(entry),
     )
@@ -211,13 +211,13 @@ def _state(entry: Entry, *, live: bool) -> tuple[str, str]:
     return "waiting", "Between two attempts" if entry.kind in _TRIED else "Waiting"
 
 
-def _attempts(entry: Entry, failed: list[Attempt]) -> Child:
+def _attempts(entry: Entry, failed: list[Attempt], *, under_way: str) -> Child:
     """Show the attempts of a step that did not succeed at once."""
     rows: list[list[Child]] = [
         [row.number, moment(row.started_at), between(row.started_at, row.ended_at), failure(row.error)] for row in failed
     ]
     if entry.kind in _TRIED and entry.state is not State.WAITING and all(row.number != entry.attempt for row in failed):
-        result = failure(entry.error) or {State.DONE: "succeeded", State.RUNNING: "running"}.get(entry.state)
+        result = failure(entry.error) or {State.DONE: "succeeded", State.RUNNING: under_way}.get(entry.state)
         started = entry.attempt_started_at or entry.started_at
         rows.append([entry.attempt, moment(started), between(started, entry.ended_at), result])
     trivial = entry.state is State.DONE and len(rows) == 1

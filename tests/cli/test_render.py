@@ -187,7 +187,7 @@ def test_a_step_that_was_under_way_when_its_instance_ended_does_not_run_for_ever
 
     text = plain(render.instance("starter", "i", item, VIEWER, output=True, limit=5000))
 
-    assert "Success:   🚫 Not finished" in text
+    assert "Success:   🚫 Stopped" in text
     assert "Retries At" not in text
     assert "End:       11/22/2026, 6:00:20 AM" in text
     assert not any(word in text for word in ("▶ Running", "🔄 Working"))

@@ -206,6 +206,12 @@ def test_what_waits_shows_when_it_goes_on_unless_its_instance_has_ended() -> Non
     assert "Stopped" in ended
 
 
+def test_an_attempt_that_was_under_way_when_its_instance_ended_is_not_shown_as_running() -> None:
+    page = seen(show(step(state=State.RUNNING, ended_at=None), status=Status.TERMINATED, ended_at=at(9))).text
+    assert "stopped" in page
+    assert "unning" not in page
+
+
 def test_a_bar_lies_where_the_step_ran() -> None:
     first, second = step(started_at=at(0), ended_at=at(1)), step(count=2, started_at=at(1), ended_at=at(4))
     page = show(first, second, ended_at=at(4), status=Status.COMPLETE)
