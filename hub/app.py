@@ -7,7 +7,6 @@ intake ends first and nothing that was acknowledged is lost.
 from __future__ import annotations
 
 import contextlib
-import inspect
 from collections.abc import Callable
 from importlib.metadata import version as package_version
 from typing import Any
@@ -22,15 +21,15 @@ from hub.core.ports import Connector, HttpHandler, Log
 from hub.core.web import Request, Response
 from hub.core.workflow import Env, WorkerEntrypoint, WorkflowEntrypoint
 from hub.engine.binding import WorkflowBinding
-from hub.engine.context import TriggerSpec
 from hub.engine.embedded import Definition, EmbeddedEngine
 from hub.engine.hosting import Hosting
 from hub.engine.runner import RunnerOptions
 from hub.mistakes import in_file
-from hub.plugins import connector_class, parse_options, trigger_class
+from hub.plugins import connector_class, parse_options
 from hub.project import Project, load_project
 from hub.settings import FILE, Settings
 from hub.store import store_for
+from hub.triggering import declared_triggers, handler_of, hosted_triggers
 from hub.ui.dashboard import Dashboard
 
 
@@ -74,15 +73,20 @@ class App:
         try:
             project = load_project(settings.project, settings.main, [workflow.class_name for workflow in settings.workflows])
             connectors = _connectors(settings)
-            triggers = _triggers(settings)
+            triggers = declared_triggers(settings, project.worker)
         except ConfigError as error:
             raise in_file(error, settings.project / FILE) from error.__cause__
         bindings: dict[str, Any] = dict(connectors)
         env = Env(bindings)
         engine = EmbeddedEngine(
-            store_for(settings.store.url), self._clock, self._log, definitions(settings, project, lambda: env), runner_options(settings)
+            store_for(settings.store.url),
+            self._clock,
+            self._log,
+            definitions(settings, project, lambda: env),
+            runner_options(settings),
+            rules={each.spec.name: each.rules for each in triggers},
         )
-        hosting = Hosting(triggers, engine.services(settings.account))
+        hosting = Hosting(hosted_triggers(triggers, project.worker, lambda: env, engine.threads.run), engine.services(settings.account))
         fetch = fetch_handler(project.worker, lambda: env, engine) if project.worker is not None else None
         api = ApiServer(
             engine,
@@ -116,14 +120,6 @@ def _connectors(settings: Settings) -> dict[str, Connector]:
     """Make the connectors, by binding. Raises: ConfigError with the path of the key."""
     places = ((f"connectors.{n}", spec) for n, spec in enumerate(settings.connectors))
     return {spec.binding: make_plugin(connector_class(spec.kind, place), spec.options, place) for place, spec in places}
-
-
-def _triggers(settings: Settings) -> list[TriggerSpec]:
-    """Make the triggers. Raises: ConfigError with the path of the key."""
-    places = zip(settings.trigger_places, settings.triggers, strict=True)
-    return [
-        TriggerSpec(spec.name, spec.workflow, make_plugin(trigger_class(spec.kind, place), spec.options, place)) for place, spec in places
-    ]
 
 
 def make_plugin(kind: type[Any], options: dict[str, Any], path: str) -> Any:
@@ -165,6 +161,7 @@ def runner_options(settings: Settings) -> RunnerOptions:
         state_bytes=limits.state_bytes,
         steps=limits.steps,
         max_recoveries=runner.max_recoveries,
+        deliveries_kept=settings.deliveries_kept,
         defaults=StepConfig(limit=steps.retry_limit, delay=steps.retry_delay, backoff=steps.retry_backoff, timeout=steps.timeout),
     )
 
@@ -181,12 +178,10 @@ def fetch_handler(worker: type[WorkerEntrypoint], env: Callable[[], Env], engine
     if getattr(worker, "fetch", None) is None:
         return None
 
+    call = handler_of(worker, "fetch", env, engine.threads.run)
+
     async def handle(raw: HttpRequest) -> HttpReply:
-        fetch = worker(None, env()).fetch  # type: ignore[attr-defined]  # checked above
-        if inspect.iscoroutinefunction(fetch):
-            answer = await fetch(Request(raw))
-        else:
-            answer = await engine.threads.run(lambda: fetch(Request(raw)))
+        answer = await call(Request(raw))
         if not isinstance(answer, Response):
             raise TypeError(f"{worker.__name__}.fetch returned {type(answer).__name__}; return a hub.Response")
         return answer.reply()

@@ -61,9 +61,12 @@ def nearest(word: str, known: Iterable[str]) -> str:
 
 
 def from_validation(
-    error: ValidationError, schema: Any, *, prefix: str = "", origin: Callable[[Location], str] = lambda _: ""
+    error: ValidationError, schema: Any, *, prefix: str = "", origin: Callable[[Location], str] = lambda _: "", beside: Iterable[str] = ()
 ) -> ConfigError:
-    """Turn all errors of one validation against `schema` into one ConfigError, one line each; its path is that of the first."""
+    """Turn all errors of one validation against `schema` into one ConfigError, one line each; its path is that of the first.
+
+    `beside` are keys that stand in the same table and belong to another schema: an unknown key may be meant to be one of them.
+    """
     found = sorted(error.errors(include_url=False), key=lambda details: details["type"] not in _UNKNOWN)
     meant = {_sibling(details, schema) for details in found if details["type"] in _UNKNOWN}
     mistakes = []
@@ -72,7 +75,7 @@ def from_validation(
         if details["type"] in _MISSING and location in meant:
             continue  # told once is enough: the misspelt key says what it should be
         path = ".".join([*([prefix] if prefix else []), *map(str, location)])
-        mistakes.append(mistake(_problem(details, schema), path, origin(location)))
+        mistakes.append(mistake(_problem(details, schema, beside), path, origin(location)))
     combined = ConfigError("\n".join(each.message for each in mistakes))
     combined.path = mistakes[0].path
     return combined
@@ -85,11 +88,11 @@ def _sibling(details: ErrorDetails, schema: Any) -> Location | None:
     return (*parents, near[0]) if near else None
 
 
-def _problem(details: ErrorDetails, schema: Any) -> str:
+def _problem(details: ErrorDetails, schema: Any, beside: Iterable[str]) -> str:
     location, kind, value = details["loc"], details["type"], details["input"]
     *parents, key = location or ("",)
     if kind in _UNKNOWN:
-        return f"unknown key; {nearest(str(key), fields_of(_at(schema, parents)))}"
+        return f"unknown key; {nearest(str(key), {*fields_of(_at(schema, parents)), *(() if parents else beside)})}"
     if kind in _MISSING:
         given = value.get("options", value) if isinstance(value, dict) else ()
         near = difflib.get_close_matches(str(key), [*map(str, given)], n=1)

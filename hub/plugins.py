@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
@@ -30,6 +30,12 @@ def trigger_class(kind: str, place: str = "triggers") -> type[Trigger]:
     return found
 
 
+def calls(kind: type[Any]) -> str | None:
+    """Return the method of the project's worker that a kind of trigger calls where it is bound to no workflow; None = it needs one."""
+    method: str | None = getattr(kind, "calls", None)
+    return method
+
+
 def connector_class(kind: str, place: str = "connectors") -> type[Connector]:
     """Return the class of a kind of connector, named at a place of the file. Raises: ConfigError (unknown kind, broken plug-in)."""
     found: type[Connector] = plugin_class(CONNECTORS, kind, place)
@@ -41,12 +47,15 @@ def kinds(group: str) -> tuple[str, ...]:
     return tuple(sorted(_installed(group)))
 
 
-def parse_options(cls: type[Any], options: Mapping[str, Any], path: str) -> Any:
-    """Read the options of a plug-in into its own Config. Raises: ConfigError with the path of the key and the nearest one."""
+def parse_options(cls: type[Any], options: Mapping[str, Any], path: str, beside: Iterable[str] = ()) -> Any:
+    """Read the options of a plug-in into its own Config; `beside` are the keys that its table has for every kind.
+
+    Raises: ConfigError with the path of the key and the nearest one.
+    """
     try:
         return TypeAdapter(cls.Config).validate_python(dict(options))
     except ValidationError as error:
-        raise from_validation(error, cls.Config, prefix=path) from None
+        raise from_validation(error, cls.Config, prefix=path, beside=beside) from None
 
 
 def plugin_class(group: str, kind: str, place: str = "") -> Any:

@@ -68,24 +68,36 @@ def forget(folder: Path) -> None:
     importlib.invalidate_caches()
 
 
-def _import(path: Path) -> ModuleType:
+def load_object(folder: Path, file: str, name: str, key: str) -> Any:
+    """Import a file of the project and return what has that name in it; `key` is the path of the setting. Raises: ConfigError."""
+    path = (folder / file).resolve()
+    if not path.is_relative_to(folder.resolve()) or not path.is_file():
+        raise ConfigError(f"there is no {file} in {folder}", path=key)
+    module = _import(path, key)
+    if not hasattr(module, name):
+        near = difflib.get_close_matches(name, vars(module), 1)
+        raise ConfigError(f'{file} has no "{name}"{f"; did you mean {near[0]}?" if near else ""}', path=key)
+    return getattr(module, name)
+
+
+def _import(path: Path, key: str = "main") -> ModuleType:
     spec = importlib.util.spec_from_file_location(path.stem, path)
     if spec is None or spec.loader is None:
-        raise ConfigError(f"{path} is not a Python file", path="main")
+        raise ConfigError(f"{path} is not a Python file", path=key)
     module = importlib.util.module_from_spec(spec)
     known = sys.modules.get(path.stem)
     if known is not None:
         if _is_from(known, path):
             return known
         raise ConfigError(
-            f'{path.name} would hide the module "{path.stem}" that the hub has imported already; give the file another name', path="main"
+            f'{path.name} would hide the module "{path.stem}" that the hub has imported already; give the file another name', path=key
         )
     sys.modules[path.stem] = module  # before it runs, as the import system does: dataclasses and pickles look there
     try:
         spec.loader.exec_module(module)
     except (Exception, SystemExit) as error:
         del sys.modules[path.stem]
-        raise ConfigError(f"{path.name} does not import\n{_short_traceback(error, path.parent)}", path="main") from None
+        raise ConfigError(f"{path.name} does not import\n{_short_traceback(error, path.parent)}", path=key) from None
     return module
 
 

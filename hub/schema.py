@@ -1,14 +1,12 @@
-"""The tables of hub.toml. Owns every setting: its key, type, default, range and meaning; and the JSON Schema made from them.
+"""The tables of hub.toml. Owns every setting: its key, type, default, range and meaning.
 
 Never reads a file or the environment. Values are frozen and already checked: whoever holds a `Settings` need not check again.
 """
 
 from __future__ import annotations
 
-import json
 import keyword
 import re
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -16,11 +14,11 @@ from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, SecretStr, TypeAdapter, WithJsonSchema
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, SecretStr, WithJsonSchema
 
 from hub.core.duration import format_duration, parse_duration
 from hub.core.model import FOR_EVER, Backoff, Retention
-from hub.core.retention import FOREVER, RetentionWish, read_keep
+from hub.core.retention import DELIVERY_KEPT, FOREVER, RetentionWish, read_keep
 from hub.mistakes import fields_of
 
 _NAME = re.compile(r"[a-zA-Z0-9_][a-zA-Z0-9_-]{0,63}")
@@ -85,12 +83,12 @@ def _as_list(value: Any) -> Any:
     return [value] if isinstance(value, str) else value
 
 
-_DURATION_SCHEMA = {"type": ["string", "number"], "examples": ["10 seconds", "1 hour 30 minutes"]}
-_KEEP_SCHEMA = {**_DURATION_SCHEMA, "examples": [FOREVER, "7 days"]}
+DURATION_SCHEMA = {"type": ["string", "number"], "examples": ["10 seconds", "1 hour 30 minutes"]}
+_KEEP_SCHEMA = {**DURATION_SCHEMA, "examples": [FOREVER, "7 days"]}
 Name = Annotated[str, AfterValidator(_check_name)]
 Identifier = Annotated[str, AfterValidator(_check_identifier)]
 _NOT_BOOL = BeforeValidator(_refuse_bool)
-Duration = Annotated[timedelta, BeforeValidator(_read_duration), WithJsonSchema(_DURATION_SCHEMA)]
+Duration = Annotated[timedelta, BeforeValidator(_read_duration), WithJsonSchema(DURATION_SCHEMA)]
 Keep = Annotated[timedelta, BeforeValidator(_read_keep), WithJsonSchema(_KEEP_SCHEMA)]  # timedelta.max = for ever
 _A_MOMENT = timedelta(milliseconds=1)
 _25_MIB = 26_214_400  # the largest payload that a well-known sender has (GitHub's webhooks)
@@ -150,8 +148,18 @@ class TriggerSettings:
     __pydantic_config__: ClassVar[ConfigDict] = _STRICT
 
     kind: Annotated[str, Field(description="An installed kind of trigger, or package.module:Class.")]
-    workflow: Annotated[str, Field(description="The workflow that it starts.")]
     name: Annotated[Name, Field(description="Unique name; default KIND-WORKFLOW.")]
+    workflow: Annotated[
+        str | None, Field(description="The workflow that it starts; without one, amqp calls the handler queue and cron scheduled.")
+    ] = None
+    enabled: Annotated[bool, Field(description="false: it is not started; the address of a webhook answers 404.")] = True
+    filter: Annotated[str | None, Field(min_length=1, description="JMESPath; only events for which it is true create an instance.")] = None
+    filter_error: Annotated[Literal["accept", "reject"], Field(description="What a filter that fails does with the event.")] = "accept"
+    key: Annotated[str | None, Field(min_length=1, description="JMESPath; an event whose key was seen before is a duplicate.")] = None
+    map: Annotated[str | None, Field(min_length=1, description="JMESPath; its value becomes the payload.")] = None
+    schema: Annotated[
+        str | None, Field(min_length=1, description="What the payload must look like: FILE.json, a JSON Schema, or FILE.py:MODEL.")
+    ] = None
     options: dict[str, Any] = field(default_factory=dict, repr=False)
 
 
@@ -238,12 +246,13 @@ class LimitSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RetentionSettings:
-    """The `[retention]` table: how long instances are kept after their end."""
+    """The `[retention]` table: how long instances are kept after their end, and stored deliveries after they came."""
 
     __pydantic_config__: ClassVar[ConfigDict] = _STRICT
 
     success: Annotated[Keep, Field(description="Complete instances.")] = timedelta.max
     error: Annotated[Keep, Field(description="Errored and terminated instances.")] = timedelta.max
+    deliveries: Annotated[Keep, Field(description="Deliveries that created nothing; held ones are kept until they do.")] = DELIVERY_KEPT
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -290,6 +299,11 @@ class Settings:
         """Return how many steps an instance of a workflow may have: what it says itself, else what `[limits]` says."""
         own = workflow.limits.steps
         return self.limits.steps if own is None else own
+
+    @property
+    def deliveries_kept(self) -> timedelta | None:
+        """How long stored deliveries are kept; None = for ever."""
+        return None if self.retention.deliveries == timedelta.max else self.retention.deliveries
 
     @property
     def trigger_places(self) -> tuple[str, ...]:
@@ -342,58 +356,3 @@ def file_form(value: Any) -> Any:
     if isinstance(value, SecretStr):
         return value.get_secret_value()
     return str(value) if isinstance(value, Path | str) else value
-
-
-# ---- the JSON Schema, for editors
-
-
-def json_schema() -> dict[str, Any]:
-    """Return the JSON Schema of hub.toml with the installed kinds of triggers and connectors."""
-    from hub.plugins import CONNECTORS, TRIGGERS
-
-    schema = _schema_of(Settings)
-    definitions = schema["$defs"]
-    del schema["properties"]["project"], definitions["StoreSettings"]["required"]
-    _add_kinds(definitions, "TriggerSettings", TRIGGERS, required=["kind", "workflow"])
-    _add_kinds(definitions, "ConnectorSettings", CONNECTORS, required=["kind", "binding"])
-    own = {"title": "hub.toml", "description": "The settings of a Trigger Hub project.", "required": ["name", "main"]}
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema, **own}
-
-
-def _add_kinds(definitions: dict[str, Any], name: str, group: str, *, required: list[str]) -> None:
-    """Let a table's `kind` decide which other keys it may have; a kind that is not installed may have any."""
-    from hub.plugins import kinds, plugin_class
-
-    table = definitions[name]
-    del table["properties"]["options"]
-    table |= {"description": "The other keys belong to the kind.", "required": required, "additionalProperties": True, "allOf": []}
-    own = dict.fromkeys(table["properties"], True)
-    for kind in kinds(group):
-        config = _schema_of(plugin_class(group, kind).Config)
-        definitions |= config.get("$defs", {})
-        then = {"properties": own | config.get("properties", {}), "required": config.get("required", []), "additionalProperties": False}
-        table["allOf"].append({"if": {"properties": {"kind": {"const": kind}}}, "then": then})
-
-
-def _schema_of(kind: Any) -> dict[str, Any]:
-    schema: dict[str, Any] = _as_in_file(TypeAdapter(kind).json_schema())
-    return schema
-
-
-def _as_in_file(node: Any) -> Any:
-    """Say durations as people write them, and leave out the titles, which only repeat the keys."""
-    if isinstance(node, list):
-        return [_as_in_file(item) for item in node]
-    if not isinstance(node, dict):
-        return node
-    told = {key: _as_in_file(value) for key, value in node.items() if not (key == "title" and isinstance(value, str))}
-    if told.get("format") == "duration":
-        del told["format"]
-        told |= _DURATION_SCHEMA
-    if told.get("type") == _DURATION_SCHEMA["type"] and str(told.get("default")).startswith("P"):
-        told["default"] = file_form(TypeAdapter(timedelta).validate_python(told["default"]))
-    return told
-
-
-if __name__ == "__main__":
-    sys.stdout.write(json.dumps(json_schema(), indent=2, ensure_ascii=False) + "\n")

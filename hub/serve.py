@@ -27,7 +27,7 @@ from hub.cli.program import command
 from hub.cli.welcome import Cron, OtherTrigger, Webhook, Welcome, addresses, tries
 from hub.cli.words import Viewer
 from hub.core.errors import ConfigError, HubError
-from hub.plugins import parse_options, trigger_class
+from hub.plugins import calls, parse_options, trigger_class
 from hub.project import forget
 from hub.settings import Settings, load_settings
 
@@ -257,18 +257,19 @@ def _welcome(app: App) -> Welcome:
     webhooks: list[Webhook] = []
     crons: list[Cron] = []
     others: list[OtherTrigger] = []
-    for spec in settings.triggers:
+    for spec in (each for each in settings.triggers if each.enabled):
         kind = trigger_class(spec.kind)
+        target = spec.workflow or f"the handler {calls(kind)}"
         options: Any = parse_options(kind, spec.options, f"triggers.{spec.name}")
         if spec.kind == "http":
-            webhooks.append(Webhook(method=options.methods[0], path=f"/hooks/{options.path or spec.name}", workflow=spec.workflow))
+            webhooks.append(Webhook(method=options.methods[0], path=f"/hooks/{options.path or spec.name}", workflow=target))
         elif spec.kind == "cron":
             schedule: Any = kind(options)
             following = schedule.preview(datetime.now(UTC), 1)
             next_at = following[0].nominal if following else None
-            crons.append(Cron(cron=options.cron, zone=options.timezone, workflow=spec.workflow, next_at=next_at))
+            crons.append(Cron(cron=options.cron, zone=options.timezone, workflow=target, next_at=next_at))
         else:
-            others.append(OtherTrigger(kind=spec.kind, name=spec.name, workflow=spec.workflow))
+            others.append(OtherTrigger(kind=spec.kind, name=spec.name, workflow=target))
     return Welcome(
         name=settings.name,
         url=app.url,

@@ -169,8 +169,8 @@ def _with_options(table: Any, own: type) -> Any:
     moved["options"] = {key: value for key, value in table.items() if key not in keys}
     kind, workflow = moved.get("kind"), moved.get("workflow")
     if own is TriggerSettings:
-        named = isinstance(kind, str) and isinstance(workflow, str)
-        moved.setdefault("name", f"{str(kind).rpartition(':')[2]}-{workflow}"[:64] if named else "unnamed")
+        words = [str(kind).rpartition(":")[2], *([workflow] if isinstance(workflow, str) else [])]
+        moved.setdefault("name", "-".join(words)[:64] if isinstance(kind, str) else "unnamed")
     return moved
 
 
@@ -245,7 +245,7 @@ def _check_names(settings: Settings, file: str) -> None:
             raise mistake(f"self.env.{name} is {owners[name]} already; choose another name", path, file)
     known = [workflow.name for workflow in settings.workflows]
     for n, trigger in enumerate(settings.triggers):
-        if trigger.workflow not in known:
+        if trigger.workflow is not None and trigger.workflow not in known:
             raise mistake(f'there is no workflow "{trigger.workflow}"; {nearest(trigger.workflow, known)}', f"triggers.{n}.workflow", file)
 
 

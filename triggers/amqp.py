@@ -31,6 +31,7 @@ class AmqpTrigger:
     """One queue: each message becomes an instance, or is handed over to the project's handler in a batch."""
 
     Config: ClassVar[type] = AmqpConfig
+    calls: ClassVar[str] = "queue"
 
     def __init__(self, config: AmqpConfig) -> None:
         self._config = config

@@ -46,6 +46,19 @@ class Provenance:
     occurred_at: datetime | None = None
     delivery: str | None = None  # the stored delivery that was released or replayed
 
+    def shown(self) -> dict[str, Any]:
+        """Return it as a mapping with camelCase names, without what it does not say."""
+        form = {
+            "name": self.name,
+            "key": self.key,
+            "subject": self.subject,
+            "headers": dict(self.headers),
+            "metadata": dict(self.metadata),
+            "occurredAt": self.occurred_at,
+            "delivery": self.delivery,
+        }
+        return {name: value for name, value in form.items() if value is not None and value != {}}
+
 
 class ReceiptStatus(StrEnum):
     """What became of an emitted event."""

@@ -170,7 +170,11 @@ class TriggerContext(Protocol):
 
 @runtime_checkable
 class Trigger(Protocol):
-    """A source of events. A new kind is one file with one such class and one entry-point line in the group `hub.triggers`."""
+    """A source of events. A new kind is one file with one such class and one entry-point line in the group `hub.triggers`.
+
+    A kind that can do without a workflow has `calls: ClassVar[str]`, the name of the handler in the project's WorkerEntrypoint that it
+    calls then; it gets that as `ctx.handler`.
+    """
 
     Config: ClassVar[type]
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Literal, Protocol, TypeVar, overload
 
+from hub.core.delivery import Provenance
 from hub.core.model import Schedule
 
 T = TypeVar("T")
@@ -23,7 +24,8 @@ Retries = Mapping[str, Any]  # {"limit": int, "delay": Duration, "backoff": "con
 class WorkflowEvent(Mapping[str, Any]):
     """What started an instance. Readable as attributes and, in both spellings, as a mapping: `event["instanceId"]`.
 
-    It goes over its camelCase names, so that `dict(event)` has the shape of the original API; `schedule` is there if a schedule started it.
+    It goes over its camelCase names, so that `dict(event)` has the shape of the original API; `schedule` is there if a schedule started it,
+    and `trigger` if any trigger did: its name, and what the source told of the event.
     """
 
     payload: Any
@@ -31,27 +33,29 @@ class WorkflowEvent(Mapping[str, Any]):
     instance_id: str
     workflow_name: str
     schedule: Schedule | None = None
+    trigger: Provenance | None = None
 
     def __getitem__(self, name: str) -> Any:
         """Return a field by its Python or its camelCase name. Raises: KeyError."""
         field = _CAMEL.get(name, name)
-        if field not in _FIELDS or (field == "schedule" and self.schedule is None):
+        if field not in _FIELDS or (field in _OPTIONAL and getattr(self, field) is None):
             raise KeyError(name)
         value = getattr(self, field)
         if isinstance(value, Schedule):
             return {"cron": value.cron, "scheduledTime": int(value.scheduled_at.timestamp() * 1000)}
-        return value
+        return value.shown() if isinstance(value, Provenance) else value
 
     def __iter__(self) -> Iterator[str]:
-        return iter(_KEYS if self.schedule is not None else _KEYS[:-1])
+        return iter([*_KEYS, *(name for name in _OPTIONAL if getattr(self, name) is not None)])
 
     def __len__(self) -> int:
-        return len(_KEYS) if self.schedule is not None else len(_KEYS) - 1
+        return len(_KEYS) + sum(getattr(self, name) is not None for name in _OPTIONAL)
 
 
 _CAMEL = {"instanceId": "instance_id", "workflowName": "workflow_name"}
-_KEYS = ("payload", "timestamp", "instanceId", "workflowName", "schedule")  # the last one only if a schedule started the instance
-_FIELDS = frozenset({"payload", "timestamp", "instance_id", "workflow_name", "schedule"})
+_KEYS = ("payload", "timestamp", "instanceId", "workflowName")
+_OPTIONAL = ("schedule", "trigger")
+_FIELDS = frozenset({"payload", "timestamp", "instance_id", "workflow_name", *_OPTIONAL})
 
 
 class StepCallable(Protocol[T_co]):
@@ -185,4 +189,8 @@ class WorkflowEntrypoint(_Entrypoint):
 
 
 class WorkerEntrypoint(_Entrypoint):
-    """The handlers beside workflows: `async def fetch(self, request)` answers every address that the hub does not use itself."""
+    """The handlers beside workflows, asynchronous or not.
+
+    `fetch(self, request)` answers every address that the hub does not use itself; triggers that are bound to no workflow call
+    `queue(self, batch)` and `scheduled(self, controller)`. One object is made for each call.
+    """

@@ -86,8 +86,8 @@ class EmbeddedEngine:
         self._runner = Runner(wiring, programs, intake, options)
         self._bus = Bus(self._committer, self._runner, self.telemetry, intake)
         self.ledger = Ledger(store, self._committer, clock)
-        self._pipeline = Pipeline(self._bus, self.ledger, self.telemetry, rules or {})
-        self._maintenance = Maintenance(store, clock, log, options.prune_every)
+        self._pipeline = Pipeline(self._bus, self.ledger, self.telemetry, log, rules or {})
+        self._maintenance = Maintenance(store, clock, log, options.prune_every, options.deliveries_kept)
         self._pruning: asyncio.Task[None] | None = None
         self._subscriptions = Subscriptions(store)
         self._control = Control(store, self._committer, self._runner, clock, options.payload_bytes)

@@ -1,4 +1,4 @@
-"""Housekeeping of a node: deletes instances whose retention has ended. Idempotent, so that any number of nodes may do it."""
+"""Housekeeping of a node: deletes instances and stored deliveries whose retention has ended. Idempotent: any number of nodes may do it."""
 
 from __future__ import annotations
 
@@ -14,11 +14,12 @@ AT_ONCE = 500  # instances a transaction: the writes of executions go in between
 class Maintenance:
     """A loop that prunes."""
 
-    def __init__(self, store: Store, clock: Clock, log: Log, every: timedelta) -> None:
+    def __init__(self, store: Store, clock: Clock, log: Log, every: timedelta, deliveries_kept: timedelta | None) -> None:
         self._store = store
         self._clock = clock
         self._log = log
         self._every_s = every.total_seconds()
+        self._deliveries_kept = deliveries_kept
 
     async def run(self) -> None:
         """Prune for ever; what goes wrong is tried again in the next round."""
@@ -30,11 +31,11 @@ class Maintenance:
                 self._log.warning("maintenance.store_away", error=error.message)
             else:
                 if deleted:
-                    self._log.info("maintenance.pruned", instances=deleted)
+                    self._log.info("maintenance.pruned", rows=deleted)
 
     async def prune(self) -> int:
-        """Delete all instances whose retention has ended; return how many."""
+        """Delete all instances whose retention has ended, and old deliveries; return how many, of instances or of deliveries."""
         deleted = 0
-        while (some := await self._store.prune(self._clock.now(), AT_ONCE)) > 0:
+        while (some := await self._store.prune(self._clock.now(), AT_ONCE, self._deliveries_kept)) > 0:
             deleted += some
         return deleted

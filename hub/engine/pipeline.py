@@ -8,18 +8,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 
 from hub.core.deliveries import decode_event
 from hub.core.delivery import Delivery, DeliveryStatus, Receipt, ReceiptStatus, TriggerEvent
 from hub.core.errors import HubError, Rejected, Unavailable
+from hub.core.ports import Log
 from hub.engine.bus import Bus
+from hub.engine.expressions import ExpressionError
 from hub.engine.ledger import Finding, Ledger
-from hub.engine.rules import Rules
+from hub.engine.rules import NO_RULES, Rules
 from hub.engine.telemetry import Telemetry
 
 REJECTED, UNAVAILABLE = "rejected", "unavailable"  # outcomes beside those of a receipt
+FAULT = "filter_error"  # counted beside the outcome of an event whose filter could not be evaluated
 _OF_SLOTS = {"singleton": "overlap.skip"}  # what a schedule calls it
 _DROPPED = {
+    "filter": "the trigger's filter says no",
     "rate_limit": "more events came than the rate limit allows",
     "debounce": "it belongs to a burst whose first event has run already",
     "singleton": "an earlier instance of the same key has not ended",
@@ -31,10 +36,11 @@ _NO_WORKFLOW = "the trigger is bound to no workflow and its event names none; gi
 class Pipeline:
     """Applies the rules of triggers and hands their events to the bus. `rules` are by name of the trigger."""
 
-    def __init__(self, bus: Bus, ledger: Ledger, telemetry: Telemetry, rules: Mapping[str, Rules]) -> None:
+    def __init__(self, bus: Bus, ledger: Ledger, telemetry: Telemetry, log: Log, rules: Mapping[str, Rules]) -> None:
         self._bus = bus
         self._ledger = ledger
         self._telemetry = telemetry
+        self._log = log
         self._rules = rules
 
     async def emit(self, trigger: str, workflow: str | None, event: TriggerEvent) -> Receipt:
@@ -58,7 +64,11 @@ class Pipeline:
         try:
             if bound is None:
                 raise Rejected(_NO_WORKFLOW, code="trigger.no_workflow")
-            receipt = await self._bus.emit(trigger, bound, event, stored)
+            ruled = self._rules.get(trigger, NO_RULES).apply(trigger, event, partial(self._fault, trigger))
+            if ruled is None:
+                receipt = Receipt(status=ReceiptStatus.FILTERED, workflow=bound, reason="filter")
+            else:
+                receipt = await self._bus.emit(trigger, bound, ruled, stored)
         except Rejected as error:
             await self._account(trigger, bound, event, Finding(DeliveryStatus.REJECTED, error.code, error.message), stored)
             self._telemetry.event(trigger, REJECTED)
@@ -70,6 +80,10 @@ class Pipeline:
             receipt = await self._skipped(trigger, event, receipt, stored)
         self._telemetry.event(trigger, receipt.status.value)
         return receipt
+
+    def _fault(self, trigger: str, error: ExpressionError) -> None:
+        self._telemetry.event(trigger, FAULT)
+        self._log.warning("trigger.filter_failed", trigger=trigger, error=error.message, filtered=False)
 
     async def _skipped(self, trigger: str, event: TriggerEvent, receipt: Receipt, stored: Delivery | None) -> Receipt:
         """Store what was knowingly dropped; of a schedule it is a slot that was skipped."""

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 from hub.core import codec
 from hub.core.clock import Clock
+from hub.core.deliveries import provenance_of
 from hub.core.errors import ErrorInfo, HubError
 from hub.core.model import Entry, InboxQuery, Instance, InstanceQuery, Snapshot, Status, StepConfig, Wish
 from hub.core.ports import Log, Store
@@ -49,6 +50,7 @@ class RunnerOptions:
     lease: timedelta = timedelta(seconds=10)
     poll: timedelta = timedelta(seconds=5)  # without a signal the store is asked that often, and dead nodes are looked for
     prune_every: timedelta = timedelta(minutes=1)
+    deliveries_kept: timedelta | None = timedelta(days=30)  # stored ones that are not held; None = for ever
     payload_bytes: int = 1 << 20
     result_bytes: int = 1 << 20
     state_bytes: int = 1 << 30
@@ -374,5 +376,6 @@ async def _run(make: Callable[[], WorkflowEntrypoint], instance: Instance, step:
         instance_id=instance.id,
         workflow_name=instance.workflow,
         schedule=instance.schedule,
+        trigger=provenance_of(instance),
     )
     return await make().run(event, step)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from datetime import timedelta
 from pathlib import Path
@@ -13,11 +13,14 @@ import pytest
 import structlog
 
 from hub import WorkflowEntrypoint
+from hub.core.errors import Unavailable
 from hub.core.model import Instance, Status
 from hub.core.ports import CreateRequest
+from hub.core.writes import Outcome, Write
 from hub.engine.embedded import Definition, EmbeddedEngine
+from hub.engine.rules import Rules
 from hub.engine.runner import RunnerOptions
-from hub.store import store_for
+from hub.store.sqlite import SqliteStore
 from hub.testing import VirtualClock, VirtualLoop
 
 Program = Callable[[Any, Any], Awaitable[Any]]
@@ -30,6 +33,19 @@ def pytest_asyncio_loop_factories(config: pytest.Config, item: pytest.Item) -> M
     return {"virtual": VirtualLoop}
 
 
+class Refusing(SqliteStore):
+    """The real store, which is away for groups with certain writes."""
+
+    def __init__(self, path: Path, refused: Callable[[Write], bool]) -> None:
+        super().__init__(path)
+        self._refused = refused
+
+    async def apply(self, writes: Sequence[Write]) -> list[Outcome]:
+        if any(map(self._refused, writes)):
+            raise Unavailable("the disk is full")
+        return await super().apply(writes)
+
+
 class Hub:
     """An engine that runs plain functions `async def program(event, step)` as workflows."""
 
@@ -40,6 +56,8 @@ class Hub:
         self.digest = "1"  # of the programs' code
         self.programs: dict[str, Program] = {}
         self.defined: dict[str, dict[str, Any]] = {}  # what else the definition of a workflow says, by its name
+        self.rules: dict[str, Rules] = {}  # by trigger
+        self.refused: Callable[[Write], bool] = lambda write: False  # writes that the store does not take
         self.engine: EmbeddedEngine = self._new()
 
     async def start(self, **programs: Program) -> Hub:
@@ -85,8 +103,8 @@ class Hub:
             Definition(name, name, "test", self.digest, maker(program), **self.defined.get(name, {}))
             for name, program in self.programs.items()
         ]
-        store = store_for(f"sqlite:///{self.path}/hub.sqlite")
-        return EmbeddedEngine(store, self.clock, structlog.get_logger(), definitions, self.options)
+        store = Refusing(self.path / "hub.sqlite", lambda write: self.refused(write))  # noqa: PLW0108  # tests change it
+        return EmbeddedEngine(store, self.clock, structlog.get_logger(), definitions, self.options, rules=self.rules)
 
 
 @pytest.fixture

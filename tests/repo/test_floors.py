@@ -23,15 +23,17 @@ ROOM_MAY_SEE = {
     "hub.ui": ["hub.ui", "hub.engine", "hub.core"],
     "hub.mistakes": ["hub.core"],
     "hub.plugins": ["hub.mistakes", "hub.core"],
-    "hub.schema": ["hub.plugins", "hub.mistakes", "hub.core"],
+    "hub.schema": ["hub.mistakes", "hub.core"],
+    "hub.json_schema": ["hub.schema", "hub.plugins", "hub.core"],
     "hub.settings": ["hub.schema", "hub.mistakes", "hub.core"],
     "hub.digest": [],
     "hub.project": ["hub.digest", "hub.core"],
     "hub.testing": [
-        *("hub.testing", "hub.app", "hub.settings", "hub.plugins", "hub.project", "hub.engine", "hub.store", "hub.core"),
+        *("hub.testing", "hub.app", "hub.settings", "hub.triggering", "hub.plugins", "hub.project", "hub.engine", "hub.store", "hub.core"),
     ],
     "hub.serve": ["hub.app", "hub.settings", "hub.plugins", "hub.project", "hub.cli", "hub.core"],
     "hub.__main__": ["hub.serve", "hub.cli", "hub.core"],
+    "hub.triggering": ["hub.schema", "hub.plugins", "hub.project", "hub.mistakes", "hub.engine", "hub.core"],
     "hub.app": ["hub", "triggers", "connectors"],
     "hub": ["hub.core"],  # the public names
 }
@@ -61,13 +63,16 @@ OWNERS = {
     "watchfiles": ["hub.serve"],
     "prometheus_client": ["hub.engine"],
     "structlog": ["hub.app", "hub.api", "hub.cli"],
-    "pydantic": ["hub.schema", "hub.settings", "hub.plugins", "hub.mistakes", "hub.api", "hub.engine", "triggers", "connectors"],
+    "pydantic": [
+        *("hub.schema", "hub.json_schema", "hub.settings", "hub.plugins", "hub.mistakes", "hub.triggering"),
+        *("hub.api", "hub.engine", "triggers", "connectors"),
+    ],
     "pydantic_core": ["hub.mistakes"],
     "typing_extensions": ["hub.api"],
     "pytest": ["hub.testing"],
     "pytest_asyncio": ["hub.testing"],
 }
-BROUGHT_ALONG = {"aiormq", "multidict", "pydantic-core", "referencing", "sqlalchemy", "typing-extensions", "yarl"}  # what the declared ones speak
+BROUGHT_ALONG = {"aiormq", "multidict", "pydantic-core", "referencing", "sqlalchemy", "typing-extensions", "yarl"}  # by those
 EVERY = [pytest.param(module, id=name) for name, module in modules().items()]
 
 

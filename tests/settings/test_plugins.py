@@ -42,7 +42,7 @@ def test_an_unknown_kind_is_told_with_the_nearest_one_and_all_installed() -> Non
     with pytest.raises(ConfigError, match=r'^triggers\.2\.kind: unknown kind "htp"; did you mean http\? \(installed: .*http') as caught:
         trigger_class("htp", "triggers.2")
     assert caught.value.path == "triggers.2.kind"
-    with pytest.raises(ConfigError, match=r'^connectors\.kind: unknown kind "carrier-pigeon" \(installed: http'):
+    with pytest.raises(ConfigError, match=r'^connectors\.kind: unknown kind "carrier-pigeon" \(installed: amqp, http'):
         connector_class("carrier-pigeon")
 
 

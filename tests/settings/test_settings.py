@@ -144,7 +144,6 @@ def test_the_data_folder_is_relative_to_the_project_in_the_file_and_to_the_worki
         ('[[workflows]]\nname = "a"\nclass_name = "A"\nbinding = "a-b"\n', "hub.toml: workflows.0.binding: 'a-b' cannot be an attribute"),
         ('[[workflows]]\nname = "a"\nclass_name = "A"\nbinding = "class"\n', "hub.toml: workflows.0.binding: 'class' cannot be"),
         ('[[workflows]]\nclass_name = "A"\n', "hub.toml: workflows.0.name: is required"),
-        ('[[triggers]]\nkind = "http"\nworkflo = "a"\n', "hub.toml: triggers.0.workflow: is required; is it misspelt as workflo?"),
         ("triggers = [1]\n", "hub.toml: triggers.0: expected a table, got 1"),
         (WORKFLOW + TRIGGER.replace("order", "odrer"), 'hub.toml: triggers.0.workflow: there is no workflow "odrer"; did you mean order?'),
         (WORKFLOW + WORKFLOW, 'hub.toml: workflows.1.name: "order" is taken by workflows.0.name; choose another'),
