@@ -291,9 +291,10 @@ class Execution:
             return
         quiet = not self._strands or moves == self._moves
         if self._running or self._committing or self._waits.ended:
+        waiting = Status.ROLLING_BACK if self._rolling else Status.WAITING
             self._stay_in_memory()
         elif self._leaving is Status.QUEUED and self._waits and not self._gated and not self._strands:
-            self._park(Status.WAITING, self._waits.earliest())
+            self._park(waiting, self._waits.earliest())
         elif self._leaving is not None:
             self._park(self._leaving, self.services.now())
         elif self._unwinding and not self._rolling:
@@ -307,7 +308,7 @@ class Execution:
             else:
                 if not quiet:
                     self._stay_in_memory()
-                self._when_quiet(quiet, IDLE_S, lambda: self._park(Status.WAITING, earliest))
+                self._when_quiet(quiet, IDLE_S, lambda: self._park(waiting, earliest))
 
     def _when_quiet(self, quiet: bool, pause_s: float, then: Callable[[], None]) -> None:
         """Do it if the program stands still; else look again after a pause."""

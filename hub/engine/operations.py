@@ -81,12 +81,10 @@ class Operations:
         execution = self._execution
         call = DoCall(name=job.name, config=job.config, kind=job.kind, count=job.count)
         answer = await execution.ask(call)
-        if job.kind is Kind.STEP:
-            number = execution.replay.count(Kind.STEP, job.name)
-            if job.undo is not None:
-                execution.rollbacks.register(job.name, number, job.undo)
-            if type(answer) is Start and answer.fresh:
-                self._count_step()
+        if job.undo is not None:  # before it is asked for: a run that only registers its handlers does not get beyond an unfinished step
+            execution.rollbacks.register(job.name, execution.replay.count(Kind.STEP, job.name) + 1, job.undo)
+        if job.kind is Kind.STEP and type(answer) is Start and answer.fresh:
+            self._count_step()
         while True:
             if type(answer) is Hit:
                 return job.value_of(answer.output)

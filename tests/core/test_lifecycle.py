@@ -363,6 +363,15 @@ def test_a_handler_that_backs_off_is_due_when_it_asked_for() -> None:
     assert undoing.wake_at == at(70)
 
 
+@pytest.mark.parametrize("column", ["sleep", "hand-on", "to-pause"])
+def test_a_park_that_had_not_heard_of_the_rollback_is_due_at_once(column: str) -> None:
+    undoing = head("rollingBack*")
+
+    decide(undoing, write(column))
+
+    assert undoing.wake_at == at(10)
+
+
 @pytest.mark.parametrize(
     ("column", "expires"),
     [("complete", at(10) + timedelta(days=1)), ("error", at(10) + timedelta(days=2)), ("terminate", at(10) + timedelta(days=2))],

@@ -181,6 +181,48 @@ async def test_terminate_with_rollback_wakes_a_sleeping_instance_to_undo_it(hub:
         assert undone == [("a", 1, "the instance was terminated", "a-1")]
 
 
+@pytest.mark.parametrize("pause", [False, True])
+async def test_a_step_between_two_attempts_has_begun_and_is_undone_by_terminate_with_rollback(hub: Hub, pause: bool) -> None:
+    async def program(event: WorkflowEvent, step: WorkflowStep) -> Any:
+        async def busy() -> None:
+            raise ValueError("busy")
+
+        await step.do("a", lambda: 1, rollback=undo("a"))
+        await step.do("b", busy, retries={"limit": 5, "delay": "1 day"}, rollback=undo("b"))
+
+    await hub.start(program=program)
+    id = await hub.create()
+    await hub.until(id, Status.WAITING)
+    if pause:
+        await hub.engine.steer("program", id, Verb.PAUSE)
+    await hub.engine.steer("program", id, Verb.TERMINATE, rollback=True)
+    assert (await hub.ended(id)).status is Status.TERMINATED
+    assert [name for name, *_ in undone] == ["b", "a"]
+
+
+async def test_a_step_that_was_interrupted_has_begun_and_is_undone_by_terminate_with_rollback(hub: Hub) -> None:
+    started = asyncio.Event()
+
+    async def program(event: WorkflowEvent, step: WorkflowStep) -> Any:
+        async def long(ctx: Any) -> None:
+            started.set()
+            await asyncio.sleep(3600)
+
+        await step.do("a", long, timeout="2 hours", rollback=undo("a"))
+
+    await hub.start(program=program)
+    id = await hub.create()
+    await started.wait()
+    await hub.until(id, Status.RUNNING)
+    await hub.engine.steer("program", id, Verb.PAUSE)
+    await hub.stop()
+    await hub.start()
+    assert (await hub.engine.instance("program", id)).status is Status.PAUSED
+    await hub.engine.steer("program", id, Verb.TERMINATE, rollback=True)
+    assert (await hub.ended(id)).status is Status.TERMINATED
+    assert [name for name, *_ in undone] == ["a"]
+
+
 async def test_a_rollback_goes_on_after_a_restart_of_the_node_and_repeats_no_handler(hub: Hub) -> None:
     async def program(event: WorkflowEvent, step: WorkflowStep) -> Any:
         async def slow_undo(ctx: Any) -> None:
