@@ -22,8 +22,9 @@ REPLAYED, NO_DELIVERY = "replayed", "delivery"  # reasons why a stored delivery 
 class CreateInstance:
     """Create an instance, if its flow allows. With `node` it is born claimed by that node, with token 1, unless the flow makes it wait.
 
-    `cursor` becomes the cursor of the trigger unless that is later already, and the stored delivery `replays` becomes REPLAYED, in the same
-    transaction: both only when the verdict is APPLIED, JOINED or DUPLICATE. A delivery that has been replayed already is answered with
+    `cursor` becomes the cursor of the trigger, and the stored delivery `replays` becomes REPLAYED, in the same transaction: both only when
+    the verdict is APPLIED, JOINED or DUPLICATE. Where the trigger's cursor is there already, or later, the slot has been decided on, and the
+    verdict is DUPLICATE, without an instance when it has none. A delivery that has been replayed already is answered with
     CONFLICT and the reason `REPLAYED`, `id` = what it created; one that is gone with MISSING and the reason `NO_DELIVERY`.
     """
 
@@ -208,9 +209,10 @@ class RegisterWorkflow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeepDelivery:
-    """Store a delivery that became no instance. With `cursor` its trigger's cursor moves along, unless it is later already.
+    """Store a delivery that became no instance. With `cursor` its trigger's cursor moves along.
 
-    DUPLICATE = one of the same trigger, key and status is stored (or the same id), `id` names it; without a key it is never the same.
+    DUPLICATE = one of the same trigger, key and status is stored (or the same id), `id` names it; without a key it is never the same. So it
+    is where the trigger's cursor is at `cursor` already, or later: the slot has been decided on otherwise.
     """
 
     delivery: Delivery
@@ -266,7 +268,7 @@ class SteerTrigger:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MoveCursor:
-    """Move the cursor of a trigger from one time to a later one. CONFLICT = it is not `expected` (any more): another node has moved it."""
+    """Move the cursor of a trigger from one time to another, earlier only where the clock was wrong. CONFLICT = it is not `expected` (any more): another node has moved it."""
 
     name: str
     expected: datetime | None

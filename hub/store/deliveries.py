@@ -24,6 +24,7 @@ Kept = KeepDelivery | ChangeDelivery | RegisterTrigger | SteerTrigger | MoveCurs
 
 STATUS = "SELECT status, instance_id FROM delivery WHERE id = ?"
 SETTLE = "UPDATE delivery SET status = 'replayed', instance_id = ?, workflow = ?, changed_at = ? WHERE id = ?"
+CURSOR = "SELECT cursor FROM trigger WHERE name = ? AND cursor IS NOT NULL"
 ADVANCE = "UPDATE trigger SET cursor = ?1 WHERE name = ?2 AND (cursor IS NULL OR cursor < ?1)"
 
 _SAME = """
@@ -64,9 +65,12 @@ def apply(db: sqlite3.Connection, write: Kept) -> Outcome:
 
 def _keep(db: sqlite3.Connection, write: KeepDelivery) -> Outcome:
     kept = write.delivery
-    if write.cursor is not None:
-        db.execute(ADVANCE, (micros(write.cursor), kept.trigger))
     same = db.execute(_SAME, (kept.id, kept.trigger, kept.key, kept.status.value)).fetchone()
+    if write.cursor is not None:
+        found = db.execute(CURSOR, (kept.trigger,)).fetchone()
+        if same is None and found is not None and found[0] >= micros(write.cursor):
+            return Outcome(verdict=Verdict.DUPLICATE, id=kept.id)  # another node has decided this slot otherwise
+        db.execute(ADVANCE, (micros(write.cursor), kept.trigger))
     if same is not None:
         return Outcome(verdict=Verdict.DUPLICATE, id=same[0])
     db.execute(_INSERT, _row_of(kept))

@@ -94,6 +94,7 @@ class Known:
     seen: dict[tuple[str, str], Existing]  # by trigger and dedupe key
     taken: dict[tuple[str, str], Existing]  # by workflow name and id
     deliveries: dict[str, Stored]  # those that new instances settle, by id
+    cursors: dict[str, int]  # of triggers whose cursors new instances move, by name
     keys: Iterator[int]  # numbers for new instances
     revs: Iterator[int]
 
@@ -204,10 +205,17 @@ class Group:
         event = None if new.trigger is None or new.dedupe_key is None else (new.trigger, new.dedupe_key)
         if event is not None and event in known.seen:
             return self._collides(Verdict.DUPLICATE, known.seen[event])
+        if self._decided(write):
+            return Outcome(verdict=Verdict.DUPLICATE)
         if new.workflow not in known.workflows:
             return Outcome(verdict=Verdict.MISSING)
         place = (new.workflow, new.id)
         return self._collides(Verdict.CONFLICT, known.taken[place]) if place in known.taken else None
+
+    def _decided(self, write: CreateInstance) -> bool:
+        """Whether another node has decided on the slot already: for an instance that is gone, or for none."""
+        cursor = self._known.cursors.get(write.new.trigger or "")
+        return write.cursor is not None and cursor is not None and columns.micros(write.cursor) <= cursor
 
     def join(self, write: CreateInstance, outcome: Outcome) -> None:
         """Plan that an event became part of the instance which the outcome names."""
@@ -227,7 +235,8 @@ class Group:
         new = write.new
         if write.cursor is not None and new.trigger is not None:
             cursor = columns.micros(write.cursor)
-            self.rows.cursors[new.trigger] = max(cursor, self.rows.cursors.get(new.trigger, cursor))
+            latest = max(cursor, self._known.cursors.get(new.trigger, cursor))
+            self.rows.cursors[new.trigger] = self._known.cursors[new.trigger] = latest
         if write.replays is not None:
             self.rows.settled.append((outcome.id, new.workflow, columns.micros(new.created_at), write.replays))
             self._known.deliveries[write.replays] = Stored(True, outcome.id)

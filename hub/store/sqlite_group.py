@@ -28,11 +28,14 @@ def known_of(db: sqlite3.Connection, writes: Sequence[Planned], revs: Revisions)
     ending: set[int] = set()
     created: list[NewInstance] = []
     replayed: list[str] = []
+    ticking: set[str] = set()
     for write in writes:
         if isinstance(write, CreateInstance):
             created.append(write.new)
             if write.replays is not None:
                 replayed.append(write.replays)
+            if write.cursor is not None and write.new.trigger is not None:
+                ticking.add(write.new.trigger)
             continue
         changed.add(write.instance)
         if isinstance(write, StartChild):
@@ -46,6 +49,10 @@ def known_of(db: sqlite3.Connection, writes: Sequence[Planned], revs: Revisions)
         row = db.execute(deliveries.STATUS, (id,)).fetchone()
         if row is not None:
             known.deliveries[id] = Stored(row[0] == DeliveryStatus.REPLAYED, row[1])
+    for trigger in ticking:
+        row = db.execute(deliveries.CURSOR, (trigger,)).fetchone()
+        if row is not None:
+            known.cursors[trigger] = row[0]
     if created:
         last = db.execute(sql.LAST_KEY).fetchone()
         known.keys = count(1 if last is None else last[0] + 1)
@@ -55,7 +62,7 @@ def known_of(db: sqlite3.Connection, writes: Sequence[Planned], revs: Revisions)
 def known_heads(db: sqlite3.Connection, changed: Iterable[int], ending: Iterable[int], revs: Revisions) -> Known:
     """Load the heads that a group changes, and those of the parents that wait for one of them, which may be `ending`."""
     heads = heads_of(db, changed)
-    known = Known(heads=heads, awaited={}, workflows={}, seen={}, taken={}, deliveries={}, keys=iter(()), revs=revs.numbers)
+    known = Known(heads=heads, awaited={}, workflows={}, seen={}, taken={}, deliveries={}, cursors={}, keys=iter(()), revs=revs.numbers)
     children = [key for key in ending if key in heads and heads[key].parent is not None]
     if children:
         known.awaited = {key: (parent, type) for key, parent, type in db.execute(sql.AWAITED, (json.dumps(children),))}

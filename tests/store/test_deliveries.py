@@ -374,18 +374,42 @@ async def test_only_the_first_of_two_nodes_moves_a_cursor(world: World) -> None:
     assert (await record(world)).cursor == at(60)
 
 
-async def test_the_cursor_moves_with_the_instance_also_when_that_is_a_duplicate_and_never_back(world: World) -> None:
-    await world.do(register())
+def slot(id: str, cursor: float) -> CreateInstance:
+    return CreateInstance(new=new(id, trigger="hook", dedupe_key=id), cursor=at(cursor))
 
-    def slot(id: str, cursor: float) -> CreateInstance:
-        return CreateInstance(new=new(id, trigger="hook", dedupe_key=id), cursor=at(cursor))
+
+async def test_the_cursor_moves_with_the_instance_also_when_that_is_a_duplicate(world: World) -> None:
+    await world.do(register())
 
     assert await world.verdicts(slot("one", 60)) == [Verdict.APPLIED]
     assert (await record(world)).cursor == at(60)
-    assert await world.verdicts(slot("two", 180), slot("late", 120)) == [Verdict.APPLIED, Verdict.APPLIED]
+    assert await world.verdicts(slot("two", 120), slot("three", 180)) == [Verdict.APPLIED, Verdict.APPLIED]
     assert (await record(world)).cursor == at(180)
     assert await world.verdicts(slot("one", 240)) == [Verdict.DUPLICATE]
     assert (await record(world)).cursor == at(240)
+
+
+@pytest.mark.parametrize("together", [False, True], ids=["later", "in one group"])
+async def test_a_slot_that_was_decided_on_becomes_no_instance_any_more(world: World, together: bool) -> None:
+    """Another node has skipped it for an instance that has ended since."""
+    await world.do(register())
+    first, late = slot("one", 120), slot("late", 60)
+    outcomes = await world.store.apply([first, late]) if together else [await world.do(first), await world.do(late)]
+
+    assert [(outcome.verdict, outcome.id) for outcome in outcomes] == [(Verdict.APPLIED, "one"), (Verdict.DUPLICATE, None)]
+    assert [outcome.verdict for outcome in await world.store.apply([slot("same", 120)])] == [Verdict.DUPLICATE]
+    assert (await record(world)).cursor == at(120)
+
+
+async def test_a_slot_of_which_another_node_has_made_an_instance_is_not_told_as_skipped(world: World) -> None:
+    await world.do(register())
+    await world.do(slot("one", 60))
+    skipped = delivery(status=DeliveryStatus.SKIPPED, key="one")
+
+    outcome = await world.do(KeepDelivery(delivery=skipped, cursor=at(60)))
+
+    assert outcome.verdict is Verdict.DUPLICATE
+    assert await listed(world) == []
 
 
 async def test_the_cursor_stays_when_nothing_was_created(world: World) -> None:
