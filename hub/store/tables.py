@@ -14,11 +14,14 @@ from sqlmodel import Field, SQLModel
 
 _NUMBER = BigInteger().with_variant(Integer, "sqlite")  # SQLite counts only INTEGER PRIMARY KEY by itself
 
-FINAL_STATUS_TRIGGER = """
-CREATE TRIGGER instance_final_status BEFORE UPDATE OF status ON instance
-WHEN OLD.status IN ('complete', 'errored', 'terminated') AND NEW.status <> OLD.status AND NEW.status <> 'queued'
+FINAL_TRIGGER = """
+CREATE TRIGGER instance_final BEFORE UPDATE ON instance
+WHEN OLD.status IN ('complete', 'errored', 'terminated') AND NOT (
+    NEW.status = 'queued' AND NEW.wake_at IS NOT NULL AND NEW.token = OLD.token
+    AND coalesce(NEW.node, NEW.started_at, NEW.ended_at, NEW.expires_at, NEW.output, NEW.error, NEW.rollback) IS NULL
+)
 BEGIN
-    SELECT RAISE(ABORT, 'a final status changes only by a restart');
+    SELECT RAISE(ABORT, 'what has ended changes only by a restart');
 END
 """.strip()
 
@@ -381,5 +384,5 @@ class NodeTable(SQLModel, table=True):
 
 
 metadata = SQLModel.metadata
-_final_status: DDLElement = DDL(FINAL_STATUS_TRIGGER)  # type: ignore[no-untyped-call]  # SQLAlchemy has no type for it
-event.listen(metadata.tables["instance"], "after_create", _final_status.execute_if(dialect="sqlite"))
+_final: DDLElement = DDL(FINAL_TRIGGER)  # type: ignore[no-untyped-call]  # SQLAlchemy has no type for it
+event.listen(metadata.tables["instance"], "after_create", _final.execute_if(dialect="sqlite"))

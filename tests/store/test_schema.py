@@ -37,7 +37,7 @@ async def test_migrations_lead_to_exactly_the_tables(tmp_path: Path) -> None:
     assert schema_of(tmp_path / "migrated.sqlite") == made
     assert {"workflow", "version", "instance", "step", "attempt", "inbox", "node", "instance_live"} <= made.keys()
     assert {"trigger", "idempotency", "delivery"} <= made.keys()
-    assert "instance_final_status" in made
+    assert "instance_final" in made
 
 
 def test_the_newest_revision_is_the_last_one() -> None:

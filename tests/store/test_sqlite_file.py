@@ -19,7 +19,7 @@ from hub.core.errors import ConfigError, Unavailable
 from hub.core.model import InboxQuery, InstanceQuery, Status, VersionQuery, WorkflowQuery
 from hub.core.writes import CreateInstance, DeleteInstance, Restart, Verdict
 from hub.store import store_for
-from tests.store.given import LEASE, World, at, entry, fail, finish, new, opened, park, send, settle, waiting, world_in
+from tests.store.given import ERROR, LEASE, World, at, entry, fail, finish, new, opened, park, send, settle, waiting, world_in
 
 # ---- addresses
 
@@ -221,20 +221,21 @@ asyncio.run(main())
 
 
 @pytest.mark.parametrize("final", [Status.COMPLETE, Status.ERRORED, Status.TERMINATED])
-async def test_the_database_keeps_a_final_status_final(path: Path, final: Status) -> None:
+async def test_the_database_itself_keeps_what_has_ended_as_it_is(path: Path, final: Status) -> None:
     async with world_in(path) as world:
-        key = await world.ended()
+        key = await world.ended(status=final, error=None if final is Status.COMPLETE else ERROR)
+        before = await world.head(key)
     with contextlib.closing(sqlite3.connect(path)) as db, db:
-        db.execute("UPDATE instance SET status = 'queued'")
-        db.execute("UPDATE instance SET status = ?", (final.value,))
-        for status in set(Status) - {final, Status.QUEUED}:
-            with pytest.raises(sqlite3.IntegrityError, match="a final status changes only by a restart"):
-                db.execute("UPDATE instance SET status = ?", (status.value,))
-        db.execute("UPDATE instance SET status = ?, modified_at = 0", (final.value,))
+        changes = [("status = ?", status.value) for status in Status]
+        changes += [(f"{column} = ?", None) for (_, column, *_) in db.execute("PRAGMA table_info(instance)") if column != "key"]
+        changes += [("modified_at = ?", 0), ("status = 'queued', ended_at = ?", None), ("status = 'queued', wake_at = ?", 1)]
+        for change, value in changes:
+            with pytest.raises(sqlite3.IntegrityError, match="what has ended changes only by a restart"):
+                db.execute(f"UPDATE instance SET {change}", (value,))
 
     async with opened(path) as store:
         again = World(store, 0)
-        assert (await again.head(key)).status is final
+        assert await again.head(key) == before
         assert (await again.do(Restart(instance=key, at=at(20)))).status is Status.QUEUED
 
 

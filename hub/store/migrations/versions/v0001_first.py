@@ -10,11 +10,14 @@ down_revision = None
 
 _NUMBER = sa.BigInteger().with_variant(sa.Integer, "sqlite")
 
-_FINAL_STATUS = """
-CREATE TRIGGER instance_final_status BEFORE UPDATE OF status ON instance
-WHEN OLD.status IN ('complete', 'errored', 'terminated') AND NEW.status <> OLD.status AND NEW.status <> 'queued'
+_FINAL = """
+CREATE TRIGGER instance_final BEFORE UPDATE ON instance
+WHEN OLD.status IN ('complete', 'errored', 'terminated') AND NOT (
+    NEW.status = 'queued' AND NEW.wake_at IS NOT NULL AND NEW.token = OLD.token
+    AND coalesce(NEW.node, NEW.started_at, NEW.ended_at, NEW.expires_at, NEW.output, NEW.error, NEW.rollback) IS NULL
+)
 BEGIN
-    SELECT RAISE(ABORT, 'a final status changes only by a restart');
+    SELECT RAISE(ABORT, 'what has ended changes only by a restart');
 END
 """
 
@@ -111,7 +114,7 @@ def _instances() -> None:
         given = sa.text(f"{column} IS NOT NULL")
         op.create_index(name, "instance", [column], sqlite_where=given, postgresql_where=given)
     if op.get_bind().dialect.name == "sqlite":
-        op.execute(_FINAL_STATUS.strip())
+        op.execute(_FINAL.strip())
 
 
 def _journal() -> None:
