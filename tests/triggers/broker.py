@@ -9,7 +9,7 @@ from uuid import uuid4
 
 import pika
 from pika.adapters.blocking_connection import BlockingChannel
-from pika.exceptions import ChannelClosedByBroker
+from pika.exceptions import AMQPError, ChannelClosedByBroker
 
 
 class Broker:
@@ -57,9 +57,13 @@ class Broker:
         self.channel.basic_publish(exchange, queue, raw, pika.BasicProperties(delivery_mode=2, **properties), mandatory=True)
 
     def publish_all(self, queue: str, bodies: Iterable[Any], prefix: str = "m") -> None:
-        """Publish messages with ids `{prefix}-{n}`."""
+        """Publish JSON messages with ids `{prefix}-{n}`; the broker has them when this returns. Does not wait for each."""
+        channel = self._connection.channel()
         for number, body in enumerate(bodies):
-            self.publish(queue, body, message_id=f"{prefix}-{number}")
+            properties = pika.BasicProperties(delivery_mode=2, content_type="application/json", message_id=f"{prefix}-{number}")
+            channel.basic_publish("", queue, json.dumps(body).encode(), properties)
+        channel.confirm_delivery()  # what follows is answered after all of the above
+        channel.close()
 
     def ready(self, queue: str) -> int:
         """Return how many messages wait in a queue, without those that somebody has in hand."""
@@ -93,11 +97,15 @@ class Broker:
 
     def close(self) -> None:
         """Delete everything that was declared or named, and close."""
-        if not self._connection.is_open:
-            self._connection = pika.BlockingConnection(pika.URLParameters(self.url))
-            self._channel = None
+        try:
+            self._delete_all()
+        except AMQPError:  # the connection was lost: the broker was restarted
+            self._connection, self._channel = pika.BlockingConnection(pika.URLParameters(self.url)), None
+            self._delete_all()
+        self._connection.close()
+
+    def _delete_all(self) -> None:
         for name in self._names:
             self.channel.queue_delete(name)
         for name in self._exchanges:
             self.channel.exchange_delete(name)
-        self._connection.close()

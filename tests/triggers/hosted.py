@@ -16,7 +16,7 @@ from hub import WorkflowEntrypoint, WorkflowEvent, WorkflowStep
 from hub.core.delivery import Receipt, ReceiptStatus, TriggerEvent
 from hub.core.errors import PayloadTooLarge
 from hub.core.model import HttpReply, HttpRequest
-from hub.core.ports import HttpHandler, Matched, Trigger
+from hub.core.ports import HttpHandler, Matched, Store, Trigger
 from hub.core.workflow import Env
 from hub.engine.context import TriggerSpec
 from hub.engine.embedded import Definition, EmbeddedEngine
@@ -102,6 +102,10 @@ class Hosted:
         self._hosting = Hosting(specs, replace(self.engine.services("local"), emit=emit, poll=POLL))
         await self._hosting.start()
 
+    def store(self) -> Store:
+        """Return the store of the next engine."""
+        return store_for(f"sqlite:///{self.path}")
+
     def _engine(self) -> EmbeddedEngine:
         class Orders(WorkflowEntrypoint):
             async def run(self, event: WorkflowEvent, step: WorkflowStep) -> Any:
@@ -113,7 +117,7 @@ class Hosted:
 
         definition = Definition("orders", "Orders", "test", "1", lambda: Orders(None, Env({})))
         options = RunnerOptions(lease=QUIET, poll=QUIET, prune_every=QUIET)
-        return EmbeddedEngine(store_for(f"sqlite:///{self.path}"), self.clock, structlog.get_logger(), [definition], options)
+        return EmbeddedEngine(self.store(), self.clock, structlog.get_logger(), [definition], options)
 
     def handler(self, path: str) -> HttpHandler:
         """Return what the server calls for a path; it hands over the body when it is asked for."""

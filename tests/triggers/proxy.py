@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 import struct
 from collections.abc import AsyncIterator
@@ -108,7 +109,8 @@ class _Link:
         for writer in (self._client, self._server):
             raw = writer.get_extra_info("socket") if writer is not None else None
             if raw is not None:
-                raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+                with contextlib.suppress(OSError):  # closed meanwhile
+                    raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
         if self._task is not None:
             self._task.cancel()
         await self._ended.wait()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,8 @@ from hub.core.clock import SystemClock
 from hub.core.deliveries import decode_event
 from hub.core.delivery import Delivery, DeliveryQuery, Phase, TriggerHealth
 from hub.core.model import InstanceQuery
-from hub.core.ports import Handler
+from hub.core.ports import Handler, Store
+from hub.core.writes import Outcome, Write
 from hub.engine.context import TriggerSpec
 from hub.plugins import parse_options
 from tests.triggers.hosted import Hosted
@@ -37,8 +38,20 @@ class Consuming(Hosted):
     """One queue trigger, called `queue`, in a real engine; `handler` makes it one without workflow."""
 
     def __init__(self, path: Path, url: str) -> None:
+        self.transactions = 0
         super().__init__(path, datetime.now(UTC))
         self._url = url
+
+    def store(self) -> Store:
+        store = super().store()
+        apply = store.apply
+
+        async def counted(writes: Sequence[Write]) -> list[Outcome]:
+            self.transactions += 1
+            return await apply(writes)
+
+        store.apply = counted  # type: ignore[method-assign]
+        return store
 
     async def consume(self, queue: str, /, handler: Handler | None = None, *, wait: bool = True, **options: Any) -> None:
         """Start to consume, and return when the trigger does, or with `wait=False` at once."""

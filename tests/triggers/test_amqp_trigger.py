@@ -61,6 +61,16 @@ async def test_no_more_messages_are_in_hand_than_the_prefetch_says(broker: Broke
     assert len(await consuming.payloads(12)) == 12
 
 
+async def test_many_messages_share_a_commit(broker: Broker, consuming: Consuming) -> None:
+    queue = broker.queue()
+    broker.publish_all(queue, numbers(2000))
+    await consuming.consume(queue)
+    await consuming.payloads(2000)
+    await consuming.stop()
+
+    assert consuming.transactions < 2000 / 5
+
+
 async def test_a_message_id_that_comes_again_creates_nothing(broker: Broker, consuming: Consuming) -> None:
     queue = broker.queue()
     for n in range(3):
