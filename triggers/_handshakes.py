@@ -91,7 +91,7 @@ _SIGNED = {"slack": _slack, "discord": _discord, "eventgrid": _eventgrid}
 
 
 def _text(body: str) -> HttpReply:
-    headers = {"content-type": "text/plain; charset=utf-8"}
+    headers = {"content-type": "text/plain; charset=utf-8", "x-content-type-options": "nosniff"}  # no browser may take an echo for a page
     return HttpReply(status=200, body=body.encode("utf-8", "replace"), headers=headers)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hmac
+import json
 import random
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -116,19 +118,33 @@ async def test_schedule_of_the_starter_creates_an_instance_every_minute(tmp_path
     assert ids == [f"* * * * *-{first}", f"* * * * *-{second}"]
 
 
+def signed(body: Any) -> str:
+    """Sign a body as GitHub does, with the secret of the example."""
+    secret = b"It's a Secret to Everybody"
+    return f"sha256={hmac.new(secret, json.dumps(body).encode(), 'sha256').hexdigest()}"
+
+
+async def test_webhook_example_tells_the_label_to_who_waits(tmp_path: Path) -> None:
+    async with running("webhook", tmp_path) as example:
+        issue = {"issue": {"number": 8, "title": "How do I start?", "user": {"login": "octocat"}}}
+        status, answer = await example.post("/hooks/try/octocat?wait=5s", issue)
+    assert (status, answer["output"]["label"]) == (200, "question")
+
+
 async def test_webhook_example_labels_an_issue_once(tmp_path: Path) -> None:
     issue = {"action": "opened", "issue": {"number": 7, "title": "Crash on start", "user": {"login": "octocat"}}}
     async with running("webhook", tmp_path) as example:
-        _, first = await example.post("/hooks/github", issue, x_github_delivery="72d3162e")
-        _, again = await example.post("/hooks/github", issue, x_github_delivery="72d3162e")
+        _, first = await example.post("/hooks/github", issue, x_github_delivery="72d3162e", x_hub_signature_256=signed(issue))
+        _, again = await example.post("/hooks/github", issue, x_github_delivery="72d3162e", x_hub_signature_256=signed(issue))
         assert (again["id"], again["duplicate"]) == (first["id"], True)
+        assert (await example.post("/hooks/github", issue, x_hub_signature_256=signed({})))[0] == 401
         described = await example.ended("triage", first["id"])
     assert described["output"] == {"number": 7, "title": "Crash on start", "author": "octocat", "label": "bug"}
 
 
 async def test_webhook_example_refuses_a_delivery_without_an_issue_at_once(tmp_path: Path) -> None:
     async with running("webhook", tmp_path) as example:
-        _, answer = await example.post("/hooks/github", {"action": "created"})
+        _, answer = await example.post("/hooks/github", {"action": "created"}, x_hub_signature_256=signed({"action": "created"}))
         described = await example.ended("triage", answer["id"])
     assert described["status"] == "errored"
     assert [len(step["attempts"]) for step in described["steps"]] == [1]

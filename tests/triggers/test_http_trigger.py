@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from hub.core.errors import ConfigError, Rejected, Unavailable
 from hub.core.model import HttpReply, Source
 from tests.triggers.hosted import Hosted, request, settle
 from triggers._hook_config import HttpConfig, RateConfig, ReplyConfig, VerifyConfig
+from triggers._schemes import PRESETS
 from triggers.http import HttpTrigger, dedupe_key, kept_headers
 
 JSON = "application/json"
@@ -126,6 +128,18 @@ def test_reference_shows_every_key_of_the_tables_of_a_webhook() -> None:
     assert set(shown["verify"]) | either_or == set(VerifyConfig.model_fields)
     assert set(shown["reply"]) == set(ReplyConfig.model_fields)
     assert set(shown["max_requests"]) == set(RateConfig.model_fields)
+
+
+def test_readme_names_every_preset_and_its_example_loads() -> None:
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    section = readme.partition("## Webhooks\n")[2].partition("\n## ")[0]
+    rows = re.findall(r"^\| (`.+?`) \| .* \| .* \|$", section, re.MULTILINE)
+    named = {preset for row in rows for preset in re.findall(r"`([a-z0-9-]+)`", row)}
+    assert named - {"preset"} == set(PRESETS)
+    (example,) = re.findall(r"^```toml\n(.*?)^```$", section, re.MULTILINE | re.DOTALL)
+    (trigger,) = tomllib.loads(example)["triggers"]
+    config = HttpConfig(**{key: value for key, value in trigger.items() if key not in ("kind", "name", "workflow")})
+    assert config.verify is not None
 
 
 # ---- request → receipt → reply
