@@ -23,9 +23,9 @@ class CreateInstance:
     """Create an instance, if its flow allows. With `node` it is born claimed by that node, with token 1, unless the flow makes it wait.
 
     `cursor` becomes the cursor of the trigger, and the stored delivery `replays` becomes REPLAYED, in the same transaction: both only when
-    the verdict is APPLIED, JOINED or DUPLICATE. Where the trigger's cursor is there already, or later, the slot has been decided on, and the
-    verdict is DUPLICATE, without an instance when it has none. A delivery that has been replayed already is answered with
-    CONFLICT and the reason `REPLAYED`, `id` = what it created; one that is gone with MISSING and the reason `NO_DELIVERY`.
+    the verdict is APPLIED, JOINED or DUPLICATE. Where the trigger's cursor is there already, or later, the slot has been decided on: the
+    verdict is DUPLICATE, without an instance when it has none. A delivery that has been replayed already is answered with CONFLICT and the
+    reason `REPLAYED`, `id` = what it created; one that is gone with MISSING and the reason `NO_DELIVERY`.
     """
 
     new: NewInstance
@@ -268,7 +268,10 @@ class SteerTrigger:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MoveCursor:
-    """Move the cursor of a trigger from one time to another, earlier only where the clock was wrong. CONFLICT = it is not `expected` (any more): another node has moved it."""
+    """Move the cursor of a trigger from one time to another, which is earlier only where a clock was wrong.
+
+    CONFLICT = it is not `expected` (any more): another node has moved it.
+    """
 
     name: str
     expected: datetime | None

@@ -12,7 +12,7 @@ from itertools import count
 
 from hub.core.delivery import DeliveryStatus
 from hub.core.lifecycle import Head
-from hub.core.model import NewInstance, Status
+from hub.core.model import Status
 from hub.core.writes import CreateInstance, Finish, StartChild, Steer
 from hub.store import deliveries, rows
 from hub.store import statements as sql
@@ -26,33 +26,19 @@ def known_of(db: sqlite3.Connection, writes: Sequence[Planned], revs: Revisions)
     """Load what the database knows of all that some writes name."""
     changed: set[int] = set()
     ending: set[int] = set()
-    created: list[NewInstance] = []
-    replayed: list[str] = []
-    ticking: set[str] = set()
+    created: list[CreateInstance] = []
     for write in writes:
         if isinstance(write, CreateInstance):
-            created.append(write.new)
-            if write.replays is not None:
-                replayed.append(write.replays)
-            if write.cursor is not None and write.new.trigger is not None:
-                ticking.add(write.new.trigger)
+            created.append(write)
             continue
         changed.add(write.instance)
         if isinstance(write, StartChild):
-            created.append(write.new)
+            created.append(CreateInstance(new=write.new))
         elif isinstance(write, _ENDING):
             ending.add(write.instance)
     known = known_heads(db, changed, ending, revs)
-    for new in created:
-        _look_up(db, new, known)
-    for id in replayed:
-        row = db.execute(deliveries.STATUS, (id,)).fetchone()
-        if row is not None:
-            known.deliveries[id] = Stored(row[0] == DeliveryStatus.REPLAYED, row[1])
-    for trigger in ticking:
-        row = db.execute(deliveries.CURSOR, (trigger,)).fetchone()
-        if row is not None:
-            known.cursors[trigger] = row[0]
+    for write in created:
+        _look_up(db, write, known)
     if created:
         last = db.execute(sql.LAST_KEY).fetchone()
         known.keys = count(1 if last is None else last[0] + 1)
@@ -70,8 +56,17 @@ def known_heads(db: sqlite3.Connection, changed: Iterable[int], ending: Iterable
     return known
 
 
-def _look_up(db: sqlite3.Connection, new: NewInstance, known: Known) -> None:
+def _look_up(db: sqlite3.Connection, write: CreateInstance, known: Known) -> None:
     """Find what a new instance could collide with; a statement each costs as little as a set of them, there is no network."""
+    new = write.new
+    if write.replays is not None:
+        row = db.execute(deliveries.STATUS, (write.replays,)).fetchone()
+        if row is not None:
+            known.deliveries[write.replays] = Stored(row[0] == DeliveryStatus.REPLAYED, row[1])
+    if write.cursor is not None and new.trigger is not None:
+        row = db.execute(deliveries.CURSOR, (new.trigger,)).fetchone()
+        if row is not None:
+            known.cursors[new.trigger] = row[0]
     if new.workflow not in known.workflows:
         row = db.execute(sql.WORKFLOW_KEY, (new.workflow,)).fetchone()
         if row is not None:
