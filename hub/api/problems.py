@@ -61,6 +61,10 @@ _TABLE: dict[str, tuple[int, int]] = {
     "rate_limit": (429, 10922),
     "payload.schema": (422, 10923),
     "payload.key_reused": (422, 10924),
+    "overloaded": (429, 10925),
+    "flow.singleton": (409, 10926),
+    "flow.concurrency": (409, 10927),
+    "flow.debounce": (409, 10928),
 }
 _BY_CLASS: tuple[tuple[type[HubError], str], ...] = (
     # for code words that the table does not know; a subclass stands before its parent

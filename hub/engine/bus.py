@@ -7,15 +7,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from dataclasses import replace
+from datetime import timedelta
 from functools import partial
 
 from hub.core.admission import BATCH, check_derived_id, check_id, deleted_workflow
+from hub.core.admit import collects
 from hub.core.delivery import Delivery, DeliveryStatus, Provenance, Receipt, ReceiptStatus, TriggerEvent
-from hub.core.errors import Conflict, HubError, NotFound, Overloaded, Rejected, Unavailable
+from hub.core.errors import Conflict, HubError, NotFound, Overloaded, RateLimited, Rejected, Unavailable
+from hub.core.flow import NONE, Refusal
 from hub.core.model import Instance, NewInstance, Status
 from hub.core.ports import BatchCreated, BatchError, Created, CreateRequest
-from hub.core.writes import NO_DELIVERY, REPLAYED, CreateInstance, Outcome, Verdict
+from hub.core.writes import NO_DELIVERY, REPLAYED, CancelInstances, CreateInstance, Outcome, Verdict
 from hub.engine.committer import Committer
 from hub.engine.intake import Intake
 from hub.engine.runner import Runner
@@ -72,7 +75,9 @@ class Bus:
             new = self._intake.admit(request, check_derived_id)
         except NotFound as error:
             raise Rejected(error.message, code=error.code) from error
-        outcome = await self._commit(new, event.cursor, stored)
+        flow = self._intake.flows.of_event(trigger, workflow, event)
+        replays = None if stored is None else stored.id
+        outcome = await self._commit(CreateInstance(new=new, flow=flow, cursor=event.cursor, replays=replays))
         if stored is not None and outcome.verdict is Verdict.CONFLICT and outcome.reason != REPLAYED:
             raise Rejected(f'an instance "{new.id}" of workflow "{new.workflow}" exists already', code="instance.already_exists")
         return self._receipt(new, outcome)
@@ -85,8 +90,7 @@ class Bus:
         if outcome.verdict is Verdict.MISSING:
             raise Rejected(f'workflow "{new.workflow}" was deleted; restart the hub to register it again', code="workflow.not_found")
         if outcome.verdict is Verdict.FULL:
-            wait = None if outcome.retry_at is None else max(outcome.retry_at - new.created_at, timedelta(0))
-            raise Overloaded(f'workflow "{new.workflow}" has as many instances waiting as its `backlog` allows', retry_after=wait)
+            raise _full(new, outcome)
         reason = outcome.reason if outcome.verdict is Verdict.SKIPPED else None
         return Receipt(
             status=_RECEIPTS.get(outcome.verdict, ReceiptStatus.DUPLICATE),
@@ -95,41 +99,63 @@ class Bus:
             reason=reason,
         )
 
+    async def cancel(self, trigger: str, event: TriggerEvent) -> int | None:
+        """Terminate the instances that an event cancels; return how many, None = events of this trigger cancel nothing.
+
+        Raises: Rejected (a key cannot be evaluated), Unavailable.
+        """
+        if not self._intake.flows.cancels(trigger):
+            return None
+        now = self._intake.now()
+        found = self._intake.flows.cancelled(trigger, event)
+        ends = [CancelInstances(key=key, at=now, reason=reason) for key, reason in found]
+        outcomes = await asyncio.gather(*(self._committer.submit(end, patient=False) for end in ends))
+        return sum(outcome.count for outcome in outcomes)
+
     async def create(self, request: CreateRequest) -> Created:
-        """Create one instance. Raises: Rejected, NotFound (workflow), Conflict (the id is taken), Unavailable."""
+        """Create one instance, or join the one that collects for its workflow.
+
+        Raises: Rejected, NotFound (workflow), Conflict (the id is taken, or the flow of the workflow says no), Unavailable (RateLimited and
+        Overloaded too).
+        """
+        new, write = self._wanted(request)
+        return self._created(new, await self._commit(write))
+
+    def _wanted(self, request: CreateRequest) -> tuple[NewInstance, CreateInstance]:
         new = self._intake.admit(request, check_id)
-        return self._created(new, await self._commit(new))
+        return new, CreateInstance(new=new, flow=self._intake.flows.of_params(request.workflow, request.params))
 
     async def create_batch(self, requests: Sequence[CreateRequest]) -> BatchCreated:
         """Create 1 to 100 instances in one commit; all are validated before any is created."""
         if not 1 <= len(requests) <= BATCH:
             raise Rejected(f"a batch has 1 to {BATCH} instances, this one has {len(requests)}", code="batch.size")
-        admitted = [self._intake.admit(request, check_id) for request in requests]
-        seen: set[tuple[str, str]] = set()
-        firsts = [new if (new.workflow, new.id) not in seen and not seen.add((new.workflow, new.id)) else None for new in admitted]  # type: ignore[func-returns-value]
-        outcomes = await asyncio.gather(*(self._commit(new) for new in firsts if new is not None))
-        answers = iter(outcomes)
+        wanted = [self._wanted(request) for request in requests]
+        firsts: dict[tuple[str, str], CreateInstance] = {}
+        for new, write in wanted:
+            firsts.setdefault((new.workflow, new.id), write)
+        answers = iter(await asyncio.gather(*(self._commit(write) for write in firsts.values())))
         created: list[Created] = []
         errors: list[BatchError] = []
-        for index, (new, first) in enumerate(zip(admitted, firsts, strict=True)):
+        for index, (new, write) in enumerate(wanted):
             try:
-                if first is None:
+                if firsts[new.workflow, new.id] is not write:
                     raise Rejected(f'the id "{new.id}" occurs twice in the batch', code="instance.duplicate_in_batch")
                 created.append(self._created(new, next(answers)))
             except HubError as error:
                 errors.append(BatchError(index=index, id=new.id, code=error.code, message=error.message))
         return BatchCreated(created=tuple(created), errors=tuple(errors))
 
-    async def _commit(self, new: NewInstance, cursor: datetime | None = None, stored: Delivery | None = None) -> Outcome:
+    async def _commit(self, write: CreateInstance) -> Outcome:
         await self._committer.room()
-        node = self._runner.reserve()
-        replays = None if stored is None else stored.id
-        future = self._committer.submit(CreateInstance(new=new, node=node, cursor=cursor, replays=replays), patient=False)
+        if write.flow is NONE or collects(write.flow) is None:  # what collects must not run before the store has put its payload together
+            write = replace(write, node=self._runner.reserve())
+        future = self._committer.submit(write, patient=False)
         # A callback, not code after the await: a caller that is cancelled here must not leave a claimed instance without execution.
-        future.add_done_callback(partial(self._place, new, node))
+        future.add_done_callback(partial(self._place, write))
         return await asyncio.shield(future)
 
-    def _place(self, new: NewInstance, node: int | None, future: asyncio.Future[Outcome]) -> None:
+    def _place(self, write: CreateInstance, future: asyncio.Future[Outcome]) -> None:
+        new, node = write.new, write.node
         failed = future.cancelled() or future.exception() is not None
         outcome = None if failed else future.result()
         if outcome is not None and outcome.verdict is Verdict.APPLIED:
@@ -138,7 +164,7 @@ class Bus:
             self._telemetry.duplicates += 1
         if node is None:
             return
-        if outcome is None or outcome.verdict is not Verdict.APPLIED or outcome.instance is None:
+        if outcome is None or outcome.verdict is not Verdict.APPLIED or outcome.instance is None or outcome.waits:
             self._runner.release()
             return
         self._runner.adopt(
@@ -158,6 +184,7 @@ class Bus:
                 params=new.params,
                 retention=new.retention,
                 provenance=new.provenance,
+                limited=bool(write.flow.concurrency),
             )
         )
 
@@ -166,6 +193,10 @@ class Bus:
             raise deleted_workflow(new.workflow)
         if outcome.verdict is Verdict.CONFLICT:
             raise Conflict(f'an instance "{new.id}" of workflow "{new.workflow}" exists already', code="instance.already_exists")
+        if outcome.verdict is Verdict.FULL:
+            raise _full(new, outcome)
+        if outcome.verdict is Verdict.SKIPPED:
+            raise _skipped(new, outcome)
         if outcome.instance is None:
             raise Unavailable
         return Created(
@@ -176,3 +207,25 @@ class Bus:
             duplicate=outcome.verdict is Verdict.DUPLICATE,
             key=outcome.instance,
         )
+
+
+def _full(new: NewInstance, outcome: Outcome) -> Overloaded:
+    return Overloaded(
+        f'workflow "{new.workflow}" has as many instances waiting as its `backlog` allows; try again later', retry_after=_wait(new, outcome)
+    )
+
+
+def _skipped(new: NewInstance, outcome: Outcome) -> HubError:
+    """Return the error for an instance that the flow of its workflow does not allow."""
+    if outcome.reason == Refusal.RATE_LIMIT:
+        return RateLimited(
+            f'more instances of workflow "{new.workflow}" were asked for than its rate limit allows', retry_after=_wait(new, outcome)
+        )
+    there = f'"{outcome.id}" is' if outcome.id is not None else "another one is"
+    return Conflict(
+        f'no instance of workflow "{new.workflow}" was created: {there} in its way ({outcome.reason})', code=f"flow.{outcome.reason}"
+    )
+
+
+def _wait(new: NewInstance, outcome: Outcome) -> timedelta | None:
+    return None if outcome.retry_at is None else max(outcome.retry_at - new.created_at, timedelta(0))

@@ -33,6 +33,7 @@ from hub.engine.bus import Bus
 from hub.engine.committer import Committer
 from hub.engine.context import Services
 from hub.engine.control import Control
+from hub.engine.flows import NO_FLOW, CancelRule, FlowRules, Flows
 from hub.engine.intake import Intake
 from hub.engine.ledger import Ledger
 from hub.engine.maintenance import Maintenance
@@ -56,6 +57,8 @@ class Definition:
     make: Callable[[], WorkflowEntrypoint]
     retention: Retention = FOR_EVER
     steps: int | None = None  # of one instance; None = as the options of the runner say
+    flow: FlowRules = NO_FLOW
+    cancel_on: tuple[CancelRule, ...] = ()
 
 
 class EmbeddedEngine:
@@ -81,7 +84,10 @@ class EmbeddedEngine:
         self._committer = Committer(store, clock, log)
         programs = {definition.name: Program(definition.make, definition.steps or options.steps) for definition in definitions}
         retention = {definition.name: definition.retention for definition in definitions}
-        intake = Intake(self._versions, retention, clock, options.payload_bytes)
+        of_workflows = {definition.name: definition.flow for definition in definitions if definition.flow is not NO_FLOW}
+        cancels = [rule for definition in definitions for rule in definition.cancel_on]
+        of_triggers = {name: each.flow for name, each in (rules or {}).items() if each.flow is not NO_FLOW}
+        intake = Intake(self._versions, retention, clock, options.payload_bytes, Flows(of_workflows, of_triggers, cancels))
         wiring = Wiring(store, self._committer, clock, log, self.telemetry, rehearsal)
         self._runner = Runner(wiring, programs, intake, options)
         self._bus = Bus(self._committer, self._runner, self.telemetry, intake)

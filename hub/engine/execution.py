@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Collection
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from hub.core import codec
@@ -45,6 +45,7 @@ class Execution:
         self.over = False
         self.parked_until: datetime | None = None  # when a parked instance is due again
         self._started_at = head.started_at or services.clock.now()
+        self._resident = timedelta(0) if head.limited else services.resident  # others need the place of one that only waits
         self._waits = Waits(services.clock, self._look)
         self._running: set[Running] = set()
         self._committing = 0  # writes that a part of the program awaits
@@ -290,8 +291,8 @@ class Execution:
         if self.ending:
             return
         quiet = not self._strands or moves == self._moves
-        if self._running or self._committing or self._waits.ended:
         waiting = Status.ROLLING_BACK if self._rolling else Status.WAITING
+        if self._running or self._committing or self._waits.ended:
             self._stay_in_memory()
         elif self._leaving is Status.QUEUED and self._waits and not self._gated and not self._strands:
             self._park(waiting, self._waits.earliest())
@@ -303,7 +304,7 @@ class Execution:
             self._when_quiet(quiet, PATIENCE_S, self._contradict)
         elif self._waits:
             earliest = self._waits.earliest()
-            if earliest is not None and earliest - self.services.now() <= self.services.resident:
+            if earliest is not None and earliest - self.services.now() <= self._resident:
                 self._stay_in_memory()
             else:
                 if not quiet:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from datetime import datetime
 from typing import Any
 
 from hub.core import codec
@@ -13,15 +14,25 @@ from hub.core.errors import Rejected
 from hub.core.ids import new_id
 from hub.core.model import FOR_EVER, NewInstance, Parent, Retention
 from hub.core.ports import CreateRequest
+from hub.engine.flows import Flows
 
 
 class Intake:
     """Turns requests into instances to be created.
 
-    `versions` holds the id of the current version by workflow name, `retention` how long instances are kept by workflow name.
+    `versions` holds the id of the current version by workflow name, `retention` how long instances are kept by workflow name, `flows` what
+    else may keep them from starting at once.
     """
 
-    def __init__(self, versions: Mapping[str, str], retention: Mapping[str, Retention], clock: Clock, payload_bytes: int) -> None:
+    def __init__(
+        self,
+        versions: Mapping[str, str],
+        retention: Mapping[str, Retention],
+        clock: Clock,
+        payload_bytes: int,
+        flows: Flows | None = None,
+    ) -> None:
+        self.flows = flows or Flows()
         self._versions = versions
         self._retention = retention
         self._clock = clock
@@ -47,6 +58,10 @@ class Intake:
             parent=parent,
             provenance=None if request.provenance is None else encode_provenance(request.provenance),
         )
+
+    def now(self) -> datetime:
+        """Return the time at which something comes in."""
+        return self._clock.now()
 
     def version_of(self, workflow: str) -> str | None:
         """Return the version of a workflow's code that this node runs."""

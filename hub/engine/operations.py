@@ -18,6 +18,7 @@ from hub.core import codec
 from hub.core.duration import format_duration, parse_duration
 from hub.core.errors import ErrorInfo, NonRetryableError, StepInterrupted, WaitTimeout, describe, rebuild
 from hub.core.family import read_end
+from hub.core.flow import Flow
 from hub.core.model import Attempt, Entry, InboxEvent, Kind, NewInstance, State, StepConfig
 from hub.core.replay import (
     Answer,
@@ -80,9 +81,9 @@ class Operations:
         """Run a step to its end, over all its attempts, and return what a replay would return."""
         execution = self._execution
         call = DoCall(name=job.name, config=job.config, kind=job.kind, count=job.count)
-        answer = await execution.ask(call)
         if job.undo is not None:  # before it is asked for: a run that only registers its handlers does not get beyond an unfinished step
             execution.rollbacks.register(job.name, execution.replay.count(Kind.STEP, job.name) + 1, job.undo)
+        answer = await execution.ask(call)
         if job.kind is Kind.STEP and type(answer) is Start and answer.fresh:
             self._count_step()
         while True:
@@ -128,12 +129,12 @@ class Operations:
         await self._settle(_entry_of(answer), State.DONE, output=output, consumes=event.seq)
         return output
 
-    async def run_workflow(self, call: ChildCall, new: Callable[[Entry], NewInstance]) -> bytes:
+    async def run_workflow(self, call: ChildCall, new: Callable[[Entry], tuple[NewInstance, Flow]]) -> bytes:
         """Start another workflow, wait for its end, and return its encoded output. Raises: its error, or WaitTimeout."""
         execution = self._execution
         answer = await execution.ask(call)
         if type(answer) is StartInstance:
-            answer = await self._start_child(answer.entry, new(answer.entry))
+            answer = await self._start_child(answer.entry, *new(answer.entry))
         if type(answer) is Failed:
             raise rebuild(answer.error)
         if type(answer) is Hit:
@@ -239,9 +240,9 @@ class Operations:
         await self._settle(entry, State.FAILED, error=ErrorInfo(name=error.name, message=late))
         raise error
 
-    async def _start_child(self, entry: Entry, new: NewInstance) -> Answer:
+    async def _start_child(self, entry: Entry, new: NewInstance, flow: Flow) -> Answer:
         execution = self._execution
-        start = StartChild(instance=execution.key, token=execution.token, entry=entry, new=new)
+        start = StartChild(instance=execution.key, token=execution.token, entry=entry, new=new, flow=flow)
         outcome = await execution.commit(start, also=_NO_CHILD.keys())
         if outcome.verdict in _NO_CHILD:
             info = ErrorInfo(name=_NO_CHILD[outcome.verdict], message=outcome.reason or "")

@@ -16,6 +16,7 @@ from hub.core.delivery import TriggerEvent
 from hub.core.errors import Rejected
 from hub.engine.contracts import Contract
 from hub.engine.expressions import Expression, ExpressionError, document, text_of
+from hub.engine.flows import NO_FLOW, FlowRules
 
 MAX_KEY_CHARS = 512  # a longer one becomes its hash: every key is indexed
 
@@ -36,6 +37,7 @@ class Rules:
     key: Expression | None = None
     map: Expression | None = None
     contract: Contract | None = None
+    flow: FlowRules = NO_FLOW  # for whoever creates the instance; not applied here
 
     def apply(self, trigger: str, event: TriggerEvent, fault: Callable[[ExpressionError], object]) -> TriggerEvent | None:
         """Return the event as the workflow gets it; None = the filter says no. `fault` hears of a filter that let it pass by mistake.

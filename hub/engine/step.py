@@ -16,6 +16,7 @@ from hub.core import codec
 from hub.core.admission import check_event_type, check_id
 from hub.core.duration import parse_duration
 from hub.core.errors import HubError, NonRetryableError, Rejected
+from hub.core.flow import Flow
 from hub.core.ids import new_id
 from hub.core.model import Entry, Kind, NewInstance, Parent, Source, StepConfig
 from hub.core.ports import CreateRequest
@@ -163,13 +164,14 @@ class Step:
             name=_checked(name), child=f"{workflow}/{child_id}", timeout=None if timeout is None else _wait(timeout, f'workflow "{name}"')
         )
 
-        def new(entry: Entry) -> NewInstance:
+        def new(entry: Entry) -> tuple[NewInstance, Flow]:
             parent = Parent(key=execution.key, inbox_type=entry.event_type or "")
             try:
                 admitted = self._intake.admit(request, check_id, parent)
+                flow = self._intake.flows.of_params(workflow, request.params)
             except HubError as error:
                 raise NonRetryableError(f'workflow "{name}": {error.message}') from error
-            return replace(admitted, id=child_id)
+            return replace(admitted, id=child_id), flow
 
         return codec.decode(await self._operations.run_workflow(call, new))
 

@@ -114,14 +114,15 @@ def _collection(new: NewInstance, flow: Flow, arrival: Arrival) -> Steps[None]:
     event = Incoming(now=new.created_at, occurred_at=flow.occurred_at or new.created_at, size_bytes=len(new.params))
     open_one = yield Ask.COLLECTION, (Rule.COLLECT, rule.key)
     if open_one:
-        ((instance, id, opened_at, newest_at, number, size_bytes),) = open_one
+        ((instance, id, due_at, opened_at, newest_at, number, size_bytes),) = open_one
         so_far = Collected(opened_at=moment(opened_at), newest_at=moment(newest_at), number=number, size_bytes=size_bytes)
-        collecting = admit.add_to_collection(rule, so_far, event)
+        is_over = due_at is not None and due_at <= micros(new.created_at)  # it has only not been claimed yet
+        collecting = None if is_over else admit.add_to_collection(rule, so_far, event)
         if collecting is not None:
             arrival.outcome = Outcome(verdict=Verdict.JOINED, instance=instance, id=id, status=Status.QUEUED)
             _join(new, flow, arrival, rule, collecting)
             return
-        _close(arrival, instance, new.created_at)
+        _close(arrival, instance, None if is_over else new.created_at)
     arrival.collecting = admit.open_collection(rule, event)
     arrival.due_at = arrival.collecting.due_at
 
@@ -141,11 +142,12 @@ def _join(new: NewInstance, flow: Flow, arrival: Arrival, rule: Batch | Debounce
         _close(arrival, instance, new.created_at)
 
 
-def _close(arrival: Arrival, instance: int, now: datetime) -> None:
-    """Let an instance that has no room for more begin at once."""
+def _close(arrival: Arrival, instance: int, begins_at: datetime | None) -> None:
+    """Let an instance collect no more, and begin at that time; None = at the time at which it is due already."""
     arrival.closes = instance
-    arrival.changes.append((Ask.WAKE, (micros(now), instance)))
-    arrival.touched.add(SOMETHING_DUE)
+    if begins_at is not None:
+        arrival.changes.append((Ask.WAKE, (micros(begins_at), instance)))
+        arrival.touched.add(SOMETHING_DUE)
 
 
 def _overlap(new: NewInstance, flow: Flow, arrival: Arrival) -> Steps[None]:

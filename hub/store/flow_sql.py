@@ -78,7 +78,7 @@ ON CONFLICT (rule, key) DO UPDATE SET until = excluded.until, since = excluded.s
 
     # ---- batch, debounce
     COLLECTION = """
-SELECT g.instance, i.id, c.opened_at, c.newest_at, c.number, c.size_bytes
+SELECT g.instance, i.id, i.wake_at, c.opened_at, c.newest_at, c.number, c.size_bytes
 FROM gate g JOIN instance i ON i.key = g.instance JOIN collection c ON c.instance = g.instance
 WHERE g.rule = ? AND g.key = ? AND i.ended_at IS NULL AND i.node IS NULL LIMIT 1
 """

@@ -180,6 +180,19 @@ async def test_an_event_never_joins_an_instance_that_was_claimed_ended_or_delete
     assert (await emit(world, "d", flow, 43)).verdict is Verdict.APPLIED
 
 
+@pytest.mark.parametrize(
+    "flow", [Flow(batch=batch(wait=10)), Flow(debounce=debounce("collect", period=10, longest=60))], ids=["batch", "burst"]
+)
+async def test_what_comes_when_a_collection_is_due_begins_another_one_however_long_nobody_claims_it(world: World, flow: Flow) -> None:
+    await created(world, "a", flow, 0, params=b"1")
+
+    late = await emit(world, "b", flow, 10, params=b"2")
+
+    assert (late.verdict, late.id) == (Verdict.APPLIED, "b")
+    taken = await world.store.claim(world.node, 9, at(3600))
+    assert [codec.decode(snapshot.instance.params) for snapshot in taken] == [[1], [2]]
+
+
 async def test_a_terminated_collection_still_shows_all_that_it_had(world: World) -> None:
     flow = Flow(batch=batch(size=10, wait=10))
     key = await created(world, "a", flow, params=b"1")
