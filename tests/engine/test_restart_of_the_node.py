@@ -142,3 +142,29 @@ async def test_an_instance_of_a_workflow_that_the_project_lost_waits_for_it(hub:
     await hub.stop()
     await hub.start(gone=gone)
     assert codec.decode((await hub.ended(id, "gone")).output or b"") == "found again"
+
+
+async def test_a_branch_that_is_between_two_steps_when_the_node_stops_goes_on_at_the_next_start(hub: Hub) -> None:
+    seconds: list[float] = []
+    started = asyncio.Event()
+
+    async def program(event: WorkflowEvent, step: WorkflowStep) -> Any:
+        async def body() -> None:
+            started.set()
+            await asyncio.sleep(1)
+
+        async def working() -> None:
+            await step.do("first", body)
+            for _ in range(5):
+                await asyncio.sleep(0)
+            await step.do("second", lambda: seconds.append(hub.clock.monotonic()))
+
+        await asyncio.gather(working(), step.sleep("nap", "10 hours"))
+
+    await hub.start(program=program)
+    id = await hub.create()
+    await started.wait()
+    await hub.stop()
+    await hub.start()
+    await hub.ended(id)
+    assert seconds[0] < 60

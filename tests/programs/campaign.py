@@ -108,6 +108,7 @@ def _judge(rng: random.Random, verdict: Verdict) -> None:
         seen = _in_virtual_time(lambda: SeededLoop(rng), lambda: simulate(case, file))
     verdict.differences += [*seen.faults, *against_the_disk(seen)]
     if seen.whole:
+        seen.world.undone = [(run.instance, run.kind, run.name, run.count) for run in seen.runs if run.kind == "rollback"]
         expected = _in_virtual_time(VirtualLoop, lambda: expect(programs, seen.world, seen.began))
         verdict.met += _met(seen, expected)
         if expected.doubtful is None:
@@ -133,7 +134,7 @@ def _fault(rng: random.Random, aim: str) -> Fault:
 
 def _seldom(planned: Expected) -> list[str]:
     """Return the writes of a run at which chance alone would bring few deaths."""
-    seldom = ["Finish"]
+    seldom = ["Begin", "Finish"]
     if planned.waits:
         seldom += ["StartWait sleep", "StartWait waitForEvent", "SendEvent", "SettleStep waitForEvent"]
     if len(planned.ends) > 1:

@@ -10,11 +10,11 @@ from typing import Any
 from hub.core import codec
 from hub.core.model import Instance
 
-from .plain import End, Entry, Expected, side_by_side
-from .program import Run, Strand
+from .plain import SLACK_S, End, Entry, Expected, side_by_side, strand
+from .program import Run
 from .simulation import GRACE_S, Seen
 
-SLACK_S = 0.3  # a life adds at most that to a run, beside the time that it is down
+EARLY_S = 0.01  # the disk takes a moment that the plan does not know
 
 
 def against_the_disk(seen: Seen) -> list[str]:
@@ -48,7 +48,7 @@ def against_the_plan(seen: Seen, expected: Expected) -> list[str]:
     done, wanted = {_timeless(run) for run in seen.runs}, {_timeless(run) for run in expected.runs}
     found += [f"ran and should not: {run}" for run in sorted(done - wanted, key=str)]
     found += [f"should have run: {run}" for run in sorted(wanted - done, key=str)]
-    found += _out_of_order(seen, expected)
+    found += _out_of_order(seen, expected) + _untimely(seen, expected)
     left = sorted((sent.instance, sent.payload) for sent in expected.left)
     if left != [(id, codec.decode(payload.encode())) for id, payload in seen.left]:
         found.append(f"unconsumed: {seen.left}, not {left}")
@@ -58,22 +58,43 @@ def against_the_plan(seen: Seen, expected: Expected) -> list[str]:
 def _late(seen: Seen, id: str, instance: Instance, plain: End) -> list[str]:
     if instance.ended_at is None:
         return [f"{id} has no end"]
-    slack = SLACK_S * (1 + seen.deaths) + (GRACE_S + SLACK_S) * seen.stops
     start = instance.created_at if id == "root" else seen.ends["root"][0].created_at
     ended = seen.began + (instance.ended_at - start).total_seconds()
-    possible = [plain.at]
-    for down in seen.world.downtimes:  # the end itself may have been lost, again and again
-        if down.ending - slack <= possible[-1] <= down.risen:
+    if _in_time(seen, ended, [plain.at]):
+        return []
+    return [f"{id} ended at {ended:.3f} s, not at {plain.at:.3f} s; {_times(seen)}"]
+
+
+def _untimely(seen: Seen, expected: Expected) -> list[str]:
+    """Return starts at a time at which the plan has none."""
+    planned: dict[tuple[Any, ...], list[float]] = {}
+    for run in expected.runs:
+        planned.setdefault(_timeless(run), []).append(run.at)
+    return [
+        f"ran at {run.at:.3f} s, not at {times}; {_times(seen)}: {run}"
+        for run in seen.runs
+        if (times := planned.get(_timeless(run))) and not _in_time(seen, run.at, times)
+    ]
+
+
+def _in_time(seen: Seen, at: float, planned: list[float]) -> bool:
+    """Whether it is one of the planned times. What comes just before a death may be lost or not, again and again."""
+    possible = list(planned)
+    for down in seen.world.downtimes:
+        if any(down.ending - _slack(seen) <= time <= down.risen for time in possible):
             possible.append(down.risen)
-    if any(-0.01 <= ended - at <= slack for at in possible):
-        return []
-    if any(down.risen == plain.at and down.ending - 0.01 <= ended <= down.ended for down in seen.world.downtimes):  # while it stopped
-        return []
-    return [f"{id} ended at {ended:.3f} s, not at {plain.at:.3f} s (slack {slack:.1f} s); downtimes {_times(seen)}"]
+        if any(abs(down.risen - time) <= EARLY_S for time in planned) and down.ending - EARLY_S <= at <= down.ended:
+            return True
+    return any(-EARLY_S <= at - time <= _slack(seen) for time in possible)
 
 
-def _times(seen: Seen) -> list[tuple[float, float, float]]:
-    return [(round(down.ending, 3), round(down.ended, 3), round(down.risen, 3)) for down in seen.world.downtimes]
+def _slack(seen: Seen) -> float:
+    return SLACK_S * (1 + seen.deaths) + (GRACE_S + SLACK_S) * seen.stops
+
+
+def _times(seen: Seen) -> str:
+    downtimes = [(round(down.ending, 3), round(down.ended, 3), round(down.risen, 3)) for down in seen.world.downtimes]
+    return f"slack {_slack(seen):.1f} s, downtimes {downtimes}"
 
 
 def _out_of_order(seen: Seen, expected: Expected) -> list[str]:
@@ -91,18 +112,12 @@ def _out_of_order(seen: Seen, expected: Expected) -> list[str]:
 
 
 def _ordered(one: Entry, other: Entry, expected: Expected) -> bool:
-    if one[1] != other[1] or not side_by_side(_strand(one[2]), _strand(other[2])):
+    if one[1] != other[1] or not side_by_side(strand(one[2]), strand(other[2])):
         return True
     if one[1] == "step":
         return False
     began = [expected.begun.get((entry[0], "step", *entry[2:]), 0.0) for entry in (one, other)]
     return abs(began[0] - began[1]) > SLACK_S
-
-
-def _strand(name: str) -> Strand:
-    """Read the strand from a name like `g1.0.g2.3.a`."""
-    parts = name.split(".")[:-1]
-    return tuple((int(gather[1:]), int(branch)) for gather, branch in zip(parts[::2], parts[1::2], strict=True))
 
 
 def _timeless(run: Run) -> tuple[Any, ...]:

@@ -22,6 +22,7 @@ from .program import Actor, Block, Run, Strand, run_block, told
 Entry = tuple[str, str, str, int]  # instance, kind, name, count
 CLOSE_S = 0.05  # an end this short before a death may not have come to the disk
 TINY_S = 1e-6  # what numbers lose on the way
+SLACK_S = 0.3  # a life adds at most that to a run, beside the time that it is down
 NEAR_S = 60.0  # an event this near to its deadline proves nothing
 DOCUMENTED = {"limit": 5, "delay": 10_000, "backoff": "exponential"}
 
@@ -60,6 +61,7 @@ class World:
 
     sent: list[Sent] = field(default_factory=list)
     downtimes: list[Downtime] = field(default_factory=list)
+    undone: list[Entry] = field(default_factory=list)  # the handlers that began, in their order
     arrivals: Mapping[str, float | None] | None = None  # by name of the wait
 
 
@@ -172,13 +174,13 @@ class _PlainStep:
 
     async def roll_back(self, error: Exception, end: End) -> None:
         """Undo every step that has begun, the latest first, until a handler fails for good."""
-        for entry in sorted(self._undos, key=lambda entry: self._undos[entry][0], reverse=True):
+        for entry in self._latest_first():
             _, undo, config = self._undos[entry]
             end.undone = True
             output = self._outputs.get(entry)
             try:
                 await self._attempts(
-                    (entry[0], "rollback", *entry[2:]),
+                    _undo_of(entry),
                     partial(_undone, undo, output, error),
                     config.get("retries", DOCUMENTED),
                     config.get("timeout", 600_000) / 1000,
@@ -186,6 +188,22 @@ class _PlainStep:
             except Exception:
                 end.undone = False
                 return
+
+    def _latest_first(self) -> list[Entry]:
+        """Order the steps for the rollback. Nobody has promised which of two branches begins first: there it is as it was seen."""
+        order = sorted(self._undos, key=lambda entry: self._undos[entry][0], reverse=True)
+        for end in range(1, len(order)):
+            at = end
+            while at > 0 and self._seen_first(order[at], order[at - 1]):
+                order[at - 1 : at + 1] = order[at], order[at - 1]
+                at -= 1
+        return order
+
+    def _seen_first(self, one: Entry, other: Entry) -> bool:
+        if abs(self._undos[one][0] - self._undos[other][0]) > SLACK_S or not side_by_side(strand(one[2]), strand(other[2])):
+            return False
+        undone = [undo for undo in self._world.undone if undo in (_undo_of(one), _undo_of(other))]
+        return undone[:1] == [_undo_of(one)]
 
     # ---- attempts
 
@@ -304,6 +322,16 @@ def side_by_side(one: Strand, other: Strand) -> bool:
         if branch != other_branch:
             return True
     return False
+
+
+def strand(name: str) -> Strand:
+    """Read the strand from a name like `g1.0.g2.3.a`."""
+    parts = name.split(".")[:-1]
+    return tuple((int(gather[1:]), int(branch)) for gather, branch in zip(parts[::2], parts[1::2], strict=True))
+
+
+def _undo_of(step: Entry) -> Entry:
+    return step[0], "rollback", *step[2:]
 
 
 async def _undone(undo: Callable[..., Awaitable[None]], output: Any, error: Any, ctx: Any) -> None:

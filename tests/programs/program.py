@@ -101,7 +101,14 @@ class Fail:
     message: str
 
 
-Command = Do | Sleep | Wait | Gather | Try | Child | Fail
+@dataclass(frozen=True, slots=True)
+class Turns:
+    """Code of the program's own that lets others run in between: so many turns of the event loop."""
+
+    count: int
+
+
+Command = Do | Sleep | Wait | Gather | Try | Child | Fail | Turns
 Block = tuple[Command, ...]
 
 
@@ -119,6 +126,7 @@ class Run:
     count: int
     attempt: int
     seen: str = ""  # what a handler was given
+    at: float = 0.0  # the virtual time
 
 
 class Actor:
@@ -127,14 +135,14 @@ class Actor:
     def __init__(self, instance: str, life: int, ledger: Callable[[Run], None]) -> None:
         self.instance = instance
         self._life = life
-        self._ledger = ledger
+        self._note = ledger
 
     def body(self, work: Work) -> Callable[..., Any]:
         """Return the body of a step."""
 
         async def body(ctx: Any) -> str:
             name, count = ctx.step["name"], ctx.step["count"]
-            self._ledger(Run(self._life, self.instance, "step", name, count, ctx.attempt))
+            self._note(Run(self._life, self.instance, "step", name, count, ctx.attempt, at=_now()))
             await _perform(work, f"{name}-{count}", ctx.attempt)
             return f"{self.instance}:{name}-{count}"
 
@@ -145,10 +153,15 @@ class Actor:
 
         async def undo(ctx: Any, output: Any, error: Exception) -> None:
             name, count = ctx.step["name"], ctx.step["count"]
-            self._ledger(Run(self._life, self.instance, "rollback", name, count, ctx.attempt, f"{output} after {told(error)}"))
+            given = f"{output} after {told(error)}"
+            self._note(Run(self._life, self.instance, "rollback", name, count, ctx.attempt, given, at=_now()))
             await _perform(work, f"undo of {name}-{count}", ctx.attempt)
 
         return undo
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()
 
 
 async def _perform(work: Work, what: str, attempt: int) -> None:
@@ -186,6 +199,10 @@ async def _run_command(command: Command, step: Any, actor: Actor) -> Any:
             return await run_block(command.body, step, actor)
         except Exception as error:
             return {"caught": told(error), "then": await run_block(command.otherwise, step, actor)}
+    if isinstance(command, Turns):
+        for _ in range(command.count):
+            await asyncio.sleep(0)
+        return None
     if isinstance(command, Child):
         return await step.run_workflow(command.name, "program", {}, id=command.id)
     raise RuntimeError(command.message)
@@ -265,12 +282,14 @@ class _Artist:
 
     def _command(self, depth: int, strand: str, instance: str) -> Command:
         rng = self._rng
-        self._left -= 1
-        kinds = {"do": 9, "sleep": 3, "wait": 3}
+        kinds = {"do": 9, "sleep": 3, "wait": 3, "turns": 8 if strand else 2}  # where branches run, turns decide who is first
         if depth < DEPTH and self._left > 0:
             kinds |= {"try": 5, "child": 2} | ({"gather": 4} if self._careful else {})
         kind = rng.choices(list(kinds), list(kinds.values()))[0]
         name = strand + rng.choice("abc")
+        if kind == "turns":
+            return Turns(rng.randint(1, 6))
+        self._left -= 1
         if kind == "sleep":
             return Sleep(name, self._seconds(0.0, 0.3, 5, 3600, 86_400 * 3))
         if kind == "wait":
@@ -303,7 +322,7 @@ class _Artist:
         script = (rng.choices([FAIL, HANG], [5, 1])[0] for _ in range(fails))
         limit = max(0, fails + rng.choice([0, 0, 1, 3, -1]))
         ends = (FATAL,) if rng.random() < 0.1 else ()
-        seconds = 0.0 if rng.random() < 0.6 else self._seconds(0.01, 0.5, 15, 35)
+        seconds = 0.0 if rng.random() < 0.6 else self._seconds(0.01, 0.5, 1, 15, 35)
         return Work((*script, *ends), seconds, limit, self._seconds(0.0, 0.2, 4, 3600), rng.choice(["constant", "linear", "exponential"]))
 
     def _undo(self) -> Work:
