@@ -55,10 +55,14 @@ def check_size(payload: bytes, limit: int, what: str) -> bytes:
 
 def unknown_workflow(name: str, known: Iterable[str]) -> NotFound:
     """Return the error for a workflow that does not exist, with the nearest name."""
+    return NotFound(f"workflow {_shown(name)} not found{nearest_name(name, known)}", code="workflow.not_found")
+
+
+def nearest_name(name: str, known: Iterable[str]) -> str:
+    """Return the end of a message about an unknown name: the nearest one, or all that there are."""
     names = sorted(known)
     near = difflib.get_close_matches(name, names, 1)
-    hint = f'; did you mean "{near[0]}"?' if near else f"; there are: {', '.join(names) or 'none'}"
-    return NotFound(f"workflow {_shown(name)} not found{hint}", code="workflow.not_found")
+    return f'; did you mean "{near[0]}"?' if near else f"; there are: {', '.join(names) or 'none'}"
 
 
 def deleted_workflow(name: str) -> NotFound:

@@ -8,11 +8,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Sequence
+from dataclasses import replace
 
-from hub.core.delivery import Phase, TriggerHealth
-from hub.core.errors import HubError
+from hub.core.delivery import Phase, Receipt, TriggerEvent, TriggerHealth
+from hub.core.errors import HubError, Unavailable
 from hub.engine.context import Context, Services, TriggerSpec
 from hub.engine.gate import Gate
+
+_AT_WORK = frozenset({Phase.STARTING, Phase.LISTENING, Phase.CONNECTING, Phase.CONSUMING, Phase.BLOCKED})  # shown as paused while it is
 
 
 class HostedTrigger:
@@ -29,12 +32,24 @@ class HostedTrigger:
         """How the trigger is doing on this node."""
         if self._context is None:
             return TriggerHealth(phase=Phase.STOPPED, message="" if self.spec.enabled else "disabled in hub.toml")
-        return self._context.health
+        health = self._context.health
+        return replace(health, phase=Phase.PAUSED) if self._context.paused and health.phase in _AT_WORK else health
 
     @property
     def paused(self) -> bool:
         """Whether the trigger runs here and is paused."""
         return self._context is not None and self._context.paused
+
+    @property
+    def running(self) -> bool:
+        """Whether the trigger has been started here."""
+        return self._context is not None
+
+    async def emit(self, event: TriggerEvent) -> Receipt:
+        """Emit an event in the trigger's name, as if it came from its source. Raises: Rejected, Unavailable (it does not run)."""
+        if self._context is None:
+            raise Unavailable(f'trigger "{self.spec.name}" does not run here')
+        return await self._context.emit(event)
 
     async def start(self, *, paused: bool = False, held: bool = False) -> None:
         """Start the trigger; with `held` the release of what is stored begins too. Raises: ConfigError."""
@@ -87,6 +102,7 @@ class Hosting:
         self._services = services
         self._started: list[HostedTrigger] = []
         self._watching: asyncio.Task[None] | None = None
+        self._reading = asyncio.Lock()  # what was read later must be heeded later
 
     async def start(self) -> None:
         """Start every trigger that is enabled, in order. Raises: ConfigError, Unavailable; those already started are stopped then."""
@@ -116,12 +132,13 @@ class Hosting:
 
     async def refresh(self) -> None:
         """Read again who is paused, and release what somebody has left behind. Raises: Unavailable."""
-        records, held = await self._services.ledger.records(), await self._holding()
-        for hosted in self._started:
-            record = records.get(hosted.spec.name)
-            hosted.steer(paused=record is not None and record.paused_at is not None)
-            if hosted.spec.name in held and not hosted.paused:
-                hosted.gate.resume()
+        async with self._reading:
+            records, held = await self._services.ledger.records(), await self._holding()
+            for hosted in self._started:
+                record = records.get(hosted.spec.name)
+                hosted.steer(paused=record is not None and record.paused_at is not None)
+                if hosted.spec.name in held and not hosted.paused:
+                    hosted.gate.resume()
 
     async def _watch(self) -> None:
         """Refresh for ever."""

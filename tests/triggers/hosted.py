@@ -21,6 +21,7 @@ from hub.core.workflow import Env
 from hub.engine.context import TriggerSpec
 from hub.engine.embedded import Definition, EmbeddedEngine
 from hub.engine.hosting import Hosting
+from hub.engine.rules import Rules
 from hub.engine.runner import RunnerOptions
 from hub.store import store_for
 from hub.testing import VirtualClock
@@ -69,6 +70,7 @@ class Hosted:
         self.events: list[TriggerEvent] = []  # that the engine has taken, without repeated ones
         self.answer: Callable[[TriggerEvent], Awaitable[Receipt]] = self.accept
         self.path = path
+        self.rules: dict[str, Rules] = {}  # by trigger
         self.engine = self._engine()
         self._emitted_by: dict[int, str] = {}
         self._hosting: Hosting | None = None
@@ -117,7 +119,7 @@ class Hosted:
 
         definition = Definition("orders", "Orders", "test", "1", lambda: Orders(None, Env({})))
         options = RunnerOptions(lease=QUIET, poll=QUIET, prune_every=QUIET)
-        return EmbeddedEngine(self.store(), self.clock, structlog.get_logger(), [definition], options)
+        return EmbeddedEngine(self.store(), self.clock, structlog.get_logger(), [definition], options, rules=self.rules)
 
     def handler(self, path: str) -> HttpHandler:
         """Return what the server calls for a path; it hands over the body when it is asked for."""
