@@ -25,6 +25,7 @@ from hub.core.errors import Conflict
 from hub.core.model import FINAL, Instance
 from hub.core.ports import CreateRequest, Store
 from hub.engine.embedded import Definition, EmbeddedEngine
+from hub.engine.rules import Rules
 from hub.engine.runner import RunnerOptions
 from hub.store import store_for
 
@@ -69,6 +70,7 @@ async def node(
     *,
     store: Store | None = None,
     options: RunnerOptions = OPTIONS,
+    rules: Mapping[str, Rules] | None = None,
     **bindings: Any,
 ) -> AsyncIterator[EmbeddedEngine]:
     """Run an engine in a folder; it is stopped cleanly at the end."""
@@ -78,7 +80,7 @@ async def node(
         Definition(name=name, class_name=kind.__name__, script_name="crash", digest="1", make=partial(made, kind, **everything))
         for name, kind in programs.items()
     ]
-    engine = EmbeddedEngine(store or file_store(folder), clock, _log(), definitions, options)
+    engine = EmbeddedEngine(store or file_store(folder), clock, _log(), definitions, options, rules=rules)
     await engine.start()
     try:
         yield engine
