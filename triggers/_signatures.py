@@ -11,7 +11,7 @@ import binascii
 import hashlib
 import hmac
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -93,7 +93,7 @@ class Verifier:
             raise Refused(f"the header {scheme.id_header} is missing")
         if scheme.digest_query:
             parts["form"] = _form_or_digest(scheme, request)
-        addresses = tuple(_addresses(self._url, request)) if "url" in scheme.signed else ("",)
+        addresses = _addresses(self._url, request) if "url" in scheme.signed else ("",)
         for address in addresses:
             message = _message(scheme.template, parts | {"url": address}, request.body)
             if _matches(scheme, keys, message, signatures):
@@ -221,18 +221,19 @@ def _bytes(text: str) -> bytes:
 # ---- addresses and forms
 
 
-def _addresses(url: str | None, request: HttpRequest) -> Iterator[str]:
+def _addresses(url: str | None, request: HttpRequest) -> tuple[str, str]:
     """Return the whole address that the sender may have signed: as it stands, and with or without the port that its scheme implies."""
-    sent = urlsplit(request.url)
-    known = urlsplit(url) if url else sent
+    try:
+        known = urlsplit(url or request.url)
+    except ValueError:
+        raise Refused("the address of the request cannot be read") from None
     path, _, query = request.target.partition("?")
     if url and known.path not in ("", "/"):
         path = known.path
     rest = path + (f"?{query}" if query else "")
-    host, port = known.netloc, _PORTS.get(known.scheme, "")
-    yield f"{known.scheme}://{host}{rest}"
-    bare, colon, digits = host.rpartition(":")
-    yield f"{known.scheme}://{bare if colon and digits.isdecimal() else f'{host}:{port}'}{rest}"
+    bare, colon, port = known.netloc.rpartition(":")
+    other = bare if colon and port.isdecimal() else f"{known.netloc}:{_PORTS.get(known.scheme, '')}"
+    return f"{known.scheme}://{known.netloc}{rest}", f"{known.scheme}://{other}{rest}"
 
 
 def _form_or_digest(scheme: Scheme, request: HttpRequest) -> str:

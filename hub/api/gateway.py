@@ -12,7 +12,7 @@ from aiohttp import web
 from multidict import CIMultiDict
 
 from hub.api import body, responses
-from hub.core.errors import HubError, NotFound
+from hub.core.errors import HubError, NotFound, Rejected
 from hub.core.model import HttpReply, HttpRequest
 from hub.core.ports import HttpHandler, RouteLookup
 
@@ -69,15 +69,19 @@ _ADDRESSES = (
 
 
 def _to_request(request: web.Request, raw: bytes = b"", params: dict[str, str] | None = None) -> HttpRequest:
+    try:
+        url = str(request.url)
+    except ValueError:
+        raise Rejected("the header Host is no address", code="rejected") from None
     return HttpRequest(
         method=request.method,
-        url=str(request.url),
+        url=url,
         path=request.path,
         query=dict(request.query.items()),
         headers=_headers(request),
         body=raw,
         remote=request.remote,
-        target=request.raw_path,
+        target=request.raw_path if request.raw_path.startswith("/") else request.rel_url.raw_path_qs,  # a proxy may send the whole address
         params=params or {},
     )
 

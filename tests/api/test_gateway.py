@@ -50,6 +50,16 @@ async def site(tmp_path: Path, recorder: Recorder) -> AsyncIterator[Node]:
         yield node
 
 
+async def call_raw(node: Node, head: str) -> int:
+    """Send a request as it stands; return the status of the answer."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", int(node.server.url.rsplit(":", 1)[1]))
+    writer.write(head.encode() + b"content-length: 0\r\nconnection: close\r\n\r\n")
+    answer = await reader.read()
+    writer.close()
+    await writer.wait_closed()
+    return int(answer.split()[1])
+
+
 async def chunked(body: bytes) -> AsyncIterator[bytes]:
     for start in range(0, len(body), 10):
         yield body[start : start + 10]
@@ -130,6 +140,20 @@ async def test_a_webhook_gets_the_values_of_its_paths_names_and_the_target_as_it
     target = "/hooks/shops/k%C3%B6ln%2Fs%C3%BCd/orders/7?b=%25&a=+"
     assert (await site.call("POST", target)).status == 202
     assert (recorder.requests[0].params, recorder.requests[0].target) == ({"shop": "köln/süd", "id": "7"}, target)
+
+
+@pytest.mark.parametrize("path", ["/hooks/in", "/else"])
+@pytest.mark.parametrize("host", ["x:99999999", "x:abc"])
+async def test_a_host_that_is_no_address_is_the_clients_mistake(site: Node, recorder: Recorder, host: str, path: str) -> None:
+    with capture_logs() as logs:
+        assert await call_raw(site, f"POST {path} HTTP/1.1\r\nhost: {host}\r\n") == 400
+    assert logs == recorder.requests == []
+
+
+async def test_a_whole_address_in_the_request_line_is_taken_apart(site: Node, recorder: Recorder) -> None:
+    assert await call_raw(site, "POST http://hooks.example/hooks/in?a=%7e HTTP/1.1\r\nhost: other\r\n") == 202
+    (request,) = recorder.requests
+    assert (request.url, request.target) == ("http://hooks.example/hooks/in?a=%7e", "/hooks/in?a=%7e")
 
 
 # ---- the fetch handler
