@@ -6,7 +6,7 @@ import asyncio
 
 from hub.core.clock import Clock
 from hub.core.errors import Conflict, NotFound
-from hub.core.model import InstanceQuery, Status
+from hub.core.model import InstanceQuery, Source, Status
 from hub.core.ports import Engine, Log
 from hub.core.writes import Verb
 
@@ -55,7 +55,7 @@ class Terminations:
 
     async def _terminate(self, workflow: str, id: str) -> bool:
         try:
-            await self._engine.steer(workflow, id, Verb.TERMINATE)
+            await self._engine.steer(workflow, id, Verb.TERMINATE, source=Source.API)
         except (Conflict, NotFound):
             return False  # it ended or went away in the meantime
         return True

@@ -30,7 +30,21 @@ from hub.api.results import (
 )
 from hub.core.codec import dump_plain, plain
 from hub.core.errors import ErrorInfo, NotFound
-from hub.core.model import FINAL, Attempt, Entry, Instance, Kind, Rollback, Schedule, Snapshot, Source, State, Status, StepConfig
+from hub.core.model import (
+    FINAL,
+    Attempt,
+    Entry,
+    Instance,
+    Kind,
+    Rollback,
+    Schedule,
+    Snapshot,
+    Source,
+    State,
+    Status,
+    StepConfig,
+    Termination,
+)
 from hub.core.retry import describe_config
 from hub.core.stream import REDACTED
 
@@ -76,8 +90,16 @@ def describe_steps(snapshot: Snapshot) -> list[AnyStepItem]:
     live = snapshot.instance.status not in FINAL
     steps = [_describe_entry(entry, failed[entry.kind, entry.name, entry.count], live=live) for entry in snapshot.entries]
     if snapshot.instance.status is Status.TERMINATED:
-        steps.append(TerminationItem(type="termination", trigger=TriggerItem(source=Source.UNKNOWN.value)))  # nobody records who did it
+        steps.append(_describe_termination(snapshot.instance.terminated_by))
     return steps
+
+
+def _describe_termination(by: Termination | None) -> TerminationItem:
+    source = Source.UNKNOWN if by is None else by.source
+    item = TerminationItem(type="termination", trigger=TriggerItem(source=source.value))
+    if by is not None and by.cascade:
+        item["cascade"] = True
+    return item
 
 
 def describe_step(snapshot: Snapshot, name: str, kind: Kind, attempt: int | None = None) -> StepDetail:

@@ -103,7 +103,7 @@ class Instances:
             status = await self._engine.restart(call.workflow, call.instance, body.restart_point)
         else:
             status = await self._engine.steer(
-                call.workflow, call.instance, Verb(body.status), rollback=body.rollback, cascade=body.cascade
+                call.workflow, call.instance, Verb(body.status), rollback=body.rollback, cascade=body.cascade, source=Source.API
             )
         return Answer(result=StatusChange(status=status.value, timestamp=timestamp(self._clock.now())))
 

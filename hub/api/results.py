@@ -127,10 +127,11 @@ class TriggerItem(TypedDict):
 
 
 class TerminationItem(TypedDict):
-    """The last item of an instance that was terminated."""
+    """The last item of an instance that was terminated; `cascade` = together with the instance that started it."""
 
     type: Literal["termination"]
     trigger: TriggerItem
+    cascade: NotRequired[bool]
 
 
 class ScheduleItem(TypedDict):

@@ -13,7 +13,7 @@ from typing import Any
 
 from hub.core import writes as w
 from hub.core.errors import ErrorInfo
-from hub.core.model import FINAL, FOR_EVER, Kind, Parent, Retention, Rollback, Status, Wish
+from hub.core.model import FINAL, FOR_EVER, Kind, Parent, Retention, Rollback, Status, Termination, Wish
 from hub.core.writes import Verb, Verdict
 
 TERMINATED = ErrorInfo(name="Terminated", message="the instance was terminated")
@@ -39,6 +39,7 @@ class Head:
     output: bytes | None = None
     error: ErrorInfo | None = None
     ends_as: Status | None = None
+    terminated_by: Termination | None = None
     rollback: Rollback | None = None
     version_ran: str | None = None
     parent: Parent | None = None
@@ -128,6 +129,8 @@ def _finish(head: Head, write: w.Finish) -> Verdict:
     head.started_at = head.started_at or write.started_at
     head.version_ran = write.version or head.version_ran
     head.output, head.error, head.rollback, head.result_changed = write.output, write.error, write.rollback, True
+    if write.status is not Status.TERMINATED:  # it has ended before the termination that was wanted
+        head.terminated_by = None
     return _end(head, write.status, write.at)
 
 
@@ -147,8 +150,9 @@ def _steer(head: Head, write: w.Steer) -> Verdict:
     if write.verb is Verb.TERMINATE and write.rollback:
         return _terminate_with_rollback(head, write)
     if write.verb is Verb.TERMINATE:
-        if write.error is not None:
+        if write.error is not None or head.status is Status.ROLLING_BACK:  # which has the error that it rolls back for
             head.error, head.result_changed = write.error, True
+        head.terminated_by = write.by
         return _end(head, Status.TERMINATED, write.at)
     if head.status is Status.ROLLING_BACK:
         return Verdict.CONFLICT
@@ -174,6 +178,7 @@ def _terminate_with_rollback(head: Head, write: w.Steer) -> Verdict:
     if head.status is Status.ROLLING_BACK:
         return Verdict.APPLIED
     head.ends_as, head.error, head.result_changed = Status.TERMINATED, TERMINATED, True
+    head.terminated_by = write.by
     head.status, head.paused_at = Status.ROLLING_BACK, None
     if head.node is None:
         head.wake_at, head.wish = write.at, Wish.NONE
@@ -194,7 +199,7 @@ def _roll_back(head: Head, write: w.RollBack) -> Verdict:
 def _restart(head: Head, write: w.Restart) -> Verdict:
     head.status, head.node, head.wish, head.wake_at = Status.QUEUED, None, Wish.NONE, write.at
     head.started_at = head.ended_at = head.paused_at = head.output = head.error = None
-    head.ends_as = head.rollback = head.expires_at = None
+    head.ends_as = head.terminated_by = head.rollback = head.expires_at = None
     head.recoveries, head.result_changed = 0, True
     return _touch(head, write.at)
 

@@ -124,6 +124,14 @@ class Rollback:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Termination:
+    """Who terminated an instance: through which door it was asked for, and whether for the instance that has started this one."""
+
+    source: Source
+    cascade: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Schedule:
     """The cron expression and the nominal time of the occurrence that created an instance."""
 
@@ -211,6 +219,7 @@ class Instance:
     parent: Parent | None = None
     retention: Retention = FOR_EVER
     ends_as: Status | None = None  # while rolling back: errored or terminated
+    terminated_by: Termination | None = None  # None = nobody, or nobody knows
     rollback: Rollback | None = None
     provenance: bytes | None = None  # JSON of a `Provenance`
     limited: bool = False  # a concurrency limit counts it while it executes: it parks at once when it waits

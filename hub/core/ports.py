@@ -355,10 +355,12 @@ class Engine(Protocol):
         """Create 1 to 100 instances in one commit; all are validated before any is created."""
         ...
 
-    async def steer(self, workflow: str, id: str, verb: Verb, *, rollback: bool = False, cascade: bool = False) -> Status:
+    async def steer(
+        self, workflow: str, id: str, verb: Verb, *, rollback: bool = False, cascade: bool = False, source: Source = Source.UNKNOWN
+    ) -> Status:
         """Pause, resume or terminate; a termination may run the rollback handlers, and may take the children along.
 
-        Raises: NotFound, Conflict (`instance.cannot_pause` …).
+        Through which door a termination was asked for is kept. Raises: NotFound, Conflict (`instance.cannot_pause` …).
         """
         ...
 

@@ -13,7 +13,7 @@ from enum import StrEnum
 from hub.core.delivery import Delivery, DeliveryStatus
 from hub.core.errors import ErrorInfo
 from hub.core.flow import NONE, Flow
-from hub.core.model import Attempt, Entry, Kind, NewInstance, Rollback, Status, Version, Wish
+from hub.core.model import Attempt, Entry, Kind, NewInstance, Rollback, Status, Termination, Version, Wish
 
 REPLAYED, NO_DELIVERY = "replayed", "delivery"  # reasons why a stored delivery creates nothing
 
@@ -161,7 +161,7 @@ class Verb(StrEnum):
 class Steer:
     """Pause, resume or terminate an instance; with `rollback` a termination runs the rollback handlers first.
 
-    `error` tells why an instance was terminated that nobody has terminated by hand.
+    `error` tells why an instance was terminated that nobody has terminated by hand, `by` who wants a termination.
     """
 
     instance: int
@@ -169,6 +169,7 @@ class Steer:
     at: datetime
     rollback: bool = False
     error: ErrorInfo | None = None
+    by: Termination | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -167,9 +167,8 @@ class WorkflowInstance:
         `rollback` runs the rollback handlers first, `cascade` ends the workflows that it has started too; both may come in one dict.
         """
         given = _joined("terminate", options, {"rollback": rollback, "cascade": cascade})
-        await self._engine.steer(
-            self._workflow, self.id, Verb.TERMINATE, rollback=bool(given["rollback"]), cascade=bool(given["cascade"])
-        )
+        wishes = {"rollback": bool(given["rollback"]), "cascade": bool(given["cascade"])}
+        await self._engine.steer(self._workflow, self.id, Verb.TERMINATE, **wishes, source=Source.BINDING)
 
     async def restart(self, options: Mapping[str, Any] | None = None) -> None:
         """Run it again from the start, or from a step: `restart({"from": {"name": "charge", "count": 1}})`. Raises: Rejected, Conflict."""

@@ -7,6 +7,7 @@ answered no further step starts here.
 from __future__ import annotations
 
 import contextlib
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -14,7 +15,7 @@ from hub.core import codec
 from hub.core.admission import check_event_type, check_size, unknown_workflow
 from hub.core.clock import Clock
 from hub.core.errors import Conflict, NotFound, Rejected
-from hub.core.model import FINAL, Instance, InstanceQuery, Snapshot, Status, WorkflowQuery, WorkflowRecord
+from hub.core.model import FINAL, Instance, InstanceQuery, Snapshot, Source, Status, Termination, WorkflowQuery, WorkflowRecord
 from hub.core.ports import Store
 from hub.core.writes import DeleteInstance, DeleteWorkflow, Outcome, Restart, RestartPoint, SendEvent, Steer, Verb, Verdict, Write
 from hub.engine.committer import Committer
@@ -60,28 +61,34 @@ class Control:
             raise NotFound(f'instance "{id}" of workflow "{workflow}" not found', code="instance.not_found")
         return snapshot
 
-    async def steer(self, workflow: str, id: str, verb: Verb, *, rollback: bool = False, cascade: bool = False) -> Status:
+    async def steer(
+        self, workflow: str, id: str, verb: Verb, *, rollback: bool = False, cascade: bool = False, source: Source = Source.UNKNOWN
+    ) -> Status:
         """Pause, resume or terminate; returns the status after it.
 
         With `rollback` a termination runs the rollback handlers first; with `cascade` the same happens to the children that have not ended.
-        Raises: NotFound, Conflict.
+        A termination is kept with its `source`. Raises: NotFound, Conflict.
         """
         head = await self.instance(workflow, id, heads=True)
-        outcome = await self._commit(head, Steer(instance=head.key, verb=verb, at=self._clock.now(), rollback=rollback))
+        by = Termination(source=source) if verb is Verb.TERMINATE else None
+        return await self._steer(head, Steer(instance=head.key, verb=verb, at=self._clock.now(), rollback=rollback, by=by), cascade)
+
+    async def _steer(self, head: Instance, steer: Steer, cascade: bool) -> Status:
+        outcome = await self._commit(head, steer)
         if outcome.verdict is Verdict.CONFLICT:
-            raise Conflict(f'cannot {verb} instance "{head.id}": it is {outcome.status}', code=f"instance.cannot_{verb}")
+            raise Conflict(f'cannot {steer.verb} instance "{head.id}": it is {outcome.status}', code=f"instance.cannot_{steer.verb}")
         if cascade:
-            await self._steer_children(head, verb, rollback)
+            await self._steer_children(head, replace(steer, by=steer.by and replace(steer.by, cascade=True)))
         return outcome.status or Status.UNKNOWN
 
-    async def _steer_children(self, head: Instance, verb: Verb, rollback: bool) -> None:
+    async def _steer_children(self, head: Instance, steer: Steer) -> None:
         cursor: str | None = None
         while True:
             page = await self._store.find(InstanceQuery(parent=head.key, limit=100, cursor=cursor))
             for child in page.items:
                 if child.status not in FINAL:
                     with contextlib.suppress(Conflict, NotFound):  # it has ended by itself meanwhile
-                        await self.steer(child.workflow, child.id, verb, rollback=rollback, cascade=True)
+                        await self._steer(child, replace(steer, instance=child.key, at=self._clock.now()), True)
             cursor = page.cursor
             if cursor is None:
                 return

@@ -20,6 +20,7 @@ from hub.core.model import (
     Page,
     Retention,
     Snapshot,
+    Source,
     Status,
     Version,
     VersionQuery,
@@ -155,9 +156,11 @@ class EmbeddedEngine:
         """Create up to 100 instances; see `Engine.create_batch`."""
         return await self._bus.create_batch(requests)
 
-    async def steer(self, workflow: str, id: str, verb: Verb, *, rollback: bool = False, cascade: bool = False) -> Status:
+    async def steer(
+        self, workflow: str, id: str, verb: Verb, *, rollback: bool = False, cascade: bool = False, source: Source = Source.UNKNOWN
+    ) -> Status:
         """Pause, resume or terminate; see `Control.steer`."""
-        return await self._control.steer(workflow, id, verb, rollback=rollback, cascade=cascade)
+        return await self._control.steer(workflow, id, verb, rollback=rollback, cascade=cascade, source=source)
 
     async def restart(self, workflow: str, id: str, origin: RestartPoint | None = None) -> Status:
         """Run again; see `Control.restart`."""

@@ -9,7 +9,7 @@ import json
 from datetime import UTC, datetime, timedelta
 
 from hub.core.errors import ErrorInfo
-from hub.core.model import Rollback
+from hub.core.model import Rollback, Source, Termination
 from hub.core.writes import RestartPoint
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -74,6 +74,19 @@ def rollback_of(text: str | None) -> Rollback | None:
         return None
     kept = json.loads(text)
     return Rollback(complete=kept["complete"], error=kept["error"] and ErrorInfo(**kept["error"]))
+
+
+def termination_text(by: Termination | None) -> str | None:
+    """Return who terminated an instance as it is stored: the door, and the word `cascade`."""
+    return None if by is None else f"{by.source.value} cascade" if by.cascade else by.source.value
+
+
+def termination_of(text: str | None) -> Termination | None:
+    """Return the stored one who terminated an instance."""
+    if text is None:
+        return None
+    source, _, cascade = text.partition(" ")
+    return Termination(source=Source(source), cascade=bool(cascade))
 
 
 def _error_form(error: ErrorInfo) -> dict[str, str | None]:

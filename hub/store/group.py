@@ -183,8 +183,8 @@ class Group:
         for key in sorted(self._known.heads):
             head = self._known.heads[key]
             if head.result_changed:
-                plain = head.ends_as is None and head.expires_at is None and head.rollback is None and key not in self._rare
-                if plain:
+                rare = head.ends_as or head.terminated_by or head.expires_at or head.rollback or key in self._rare
+                if not rare:
                     self.rows.results.append(rows.result_row(head, self._ended.get(key)))
                 else:
                     self.rows.all.append(rows.all_row(head, self._ended.get(key)))

@@ -43,6 +43,8 @@ from hub.store.columns import (
     moment_or_none,
     rollback_of,
     rollback_text,
+    termination_of,
+    termination_text,
 )
 from hub.store.flow_rows import is_limited
 
@@ -128,9 +130,10 @@ def head_of(row: Row) -> Head:
         version_ran=version_ran,
     )
     if rare is not None:
-        expires_at, ends_as, parent, inbox_type, success, error, flow = json.loads(rare)
+        expires_at, ends_as, terminated_by, parent, inbox_type, success, error, flow = json.loads(rare)
         head.expires_at = moment_or_none(expires_at)
         head.ends_as = None if ends_as is None else _STATUS[ends_as]
+        head.terminated_by = termination_of(terminated_by)
         head.parent, head.retention = _parent(parent, inbox_type), _retention(success, error)
         head.flow = bool(flow)
     return head
@@ -177,7 +180,8 @@ def all_row(head: Head, ended: int | None) -> Row:
 
 def end_row(head: Head, ended: int | None) -> Row:
     """Return what a termination changes, before the columns of `head_row`; as in `statements.UPDATE_END`."""
-    return (micros_or_null(head.expires_at), None if head.ends_as is None else head.ends_as.value, ended, *head_row(head))
+    ends_as = None if head.ends_as is None else head.ends_as.value
+    return (micros_or_null(head.expires_at), ends_as, termination_text(head.terminated_by), ended, *head_row(head))
 
 
 def instance_of(row: Row) -> Instance:
@@ -185,7 +189,7 @@ def instance_of(row: Row) -> Instance:
     (
         key, workflow, id, status, created_at, modified_at, started_at, ended_at, paused_at, wake_at, node, token, wish,
         inbox_seq, recoveries, version, source, trigger, cron, scheduled_at, version_ran, parent, inbox_type, success, error_keep,
-        ends_as, flow, *large,
+        ends_as, flow, terminated_by, *large,
     ) = row  # fmt: skip
     params, output, error, rollback, provenance = large or (b"null", None, None, None, None)
     return Instance(
@@ -215,6 +219,7 @@ def instance_of(row: Row) -> Instance:
         parent=_parent(parent, inbox_type),
         retention=_retention(success, error_keep),
         ends_as=None if ends_as is None else _STATUS[ends_as],
+        terminated_by=termination_of(terminated_by),
         limited=is_limited(flow),
         rollback=rollback_of(rollback),
         provenance=provenance,

@@ -14,7 +14,7 @@ from typing import TypeVar
 
 from hub.core import admit
 from hub.core.lifecycle import Head
-from hub.core.model import Status
+from hub.core.model import Source, Status, Termination
 from hub.core.writes import CancelInstances, CreateInstance, Outcome, StartChild, Steer, Verb, Verdict
 from hub.store import statements as sql
 from hub.store.arrivals import Arrival, arrive, due_of, settle_in
@@ -146,6 +146,7 @@ def cancel(db: sqlite3.Connection, write: CancelInstances, revs: Revisions) -> t
     """Terminate the instances that an event cancels."""
     found = db.execute(Ask.CANCELLED.value, (Rule.CANCEL, write.key)).fetchall()
     error = admit.cancelled_by(write.reason)
-    ends = [Steer(instance=key, verb=Verb.TERMINATE, at=write.at, error=error) for (key,) in found]
+    by = Termination(source=Source.EVENT)
+    ends = [Steer(instance=key, verb=Verb.TERMINATE, at=write.at, error=error, by=by) for (key,) in found]
     outcomes, touched = run_group(db, ends, revs)
     return Outcome(verdict=Verdict.APPLIED, count=sum(outcome.verdict is Verdict.APPLIED for outcome in outcomes)), touched

@@ -15,8 +15,8 @@ IN_KEYS = "IN (SELECT value FROM json_each(?))"
 
 HEADS = f"""
 SELECT key, id, status, node, token, wish, inbox_seq, wake_at, paused_at, started_at, ended_at, modified_at, recoveries, version_ran,
-CASE WHEN coalesce(expires_at, ends_as, parent, success_retention, error_retention, flow) IS NOT NULL THEN
-json_array(expires_at, ends_as, parent, parent_inbox_type, success_retention, error_retention, flow IS NOT NULL) END
+CASE WHEN coalesce(expires_at, ends_as, terminated_by, parent, success_retention, error_retention, flow) IS NOT NULL THEN
+json_array(expires_at, ends_as, terminated_by, parent, parent_inbox_type, success_retention, error_retention, flow IS NOT NULL) END
 FROM instance WHERE key {IN_KEYS}
 """
 _SET_HEAD = """
@@ -25,7 +25,7 @@ version_ran = ? WHERE key = ?
 """
 UPDATE_HEAD = f"UPDATE instance SET {_SET_HEAD}"
 UPDATE_RESULT = f"UPDATE instance SET output = ?, error = ?, ended_rev = ?, {_SET_HEAD}"
-_SET_END = f"expires_at = ?, ends_as = ?, ended_rev = ?, {_SET_HEAD}"
+_SET_END = f"expires_at = ?, ends_as = ?, terminated_by = ?, ended_rev = ?, {_SET_HEAD}"
 UPDATE_END = f"UPDATE instance SET {_SET_END}"
 UPDATE_ALL = f"UPDATE instance SET output = ?, error = ?, rollback = ?, {_SET_END}"
 
@@ -174,7 +174,7 @@ UNION ALL SELECT min(place) FROM gate WHERE rule = 'deadline' AND key = '' AND p
 _HEAD = """
 SELECT i.key, w.name, i.id, i.status, i.created_at, i.modified_at, i.started_at, i.ended_at, i.paused_at, i.wake_at, i.node, i.token,
 i.wish, i.inbox_seq, i.recoveries, i.version, i.source, i.trigger, i.schedule_cron, i.scheduled_at,
-i.version_ran, i.parent, i.parent_inbox_type, i.success_retention, i.error_retention, i.ends_as, i.flow"""
+i.version_ran, i.parent, i.parent_inbox_type, i.success_retention, i.error_retention, i.ends_as, i.flow, i.terminated_by"""
 _FROM = " FROM instance i JOIN workflow w ON w.key = i.workflow"
 _INSTANCE = f"{_HEAD}, i.params, i.output, i.error, i.rollback, i.provenance{_FROM}"
 INSTANCES = f"{_INSTANCE} WHERE i.key {IN_KEYS}"

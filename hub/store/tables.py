@@ -18,7 +18,7 @@ FINAL_TRIGGER = """
 CREATE TRIGGER instance_final BEFORE UPDATE ON instance
 WHEN OLD.status IN ('complete', 'errored', 'terminated') AND NOT (
     NEW.status = 'queued' AND NEW.wake_at IS NOT NULL AND NEW.token = OLD.token
-    AND coalesce(NEW.node, NEW.started_at, NEW.ended_at, NEW.expires_at, NEW.output, NEW.error, NEW.rollback) IS NULL
+    AND coalesce(NEW.node, NEW.started_at, NEW.ended_at, NEW.expires_at, NEW.terminated_by, NEW.output, NEW.error, NEW.rollback) IS NULL
 )
 BEGIN
     SELECT RAISE(ABORT, 'what has ended changes only by a restart');
@@ -118,6 +118,7 @@ class InstanceTable(SQLModel, table=True):
     error_retention: int | None = Field(default=None, sa_type=BigInteger)
     expires_at: int | None = Field(default=None, sa_type=BigInteger)
     ends_as: str | None = Field(default=None, sa_type=Text)
+    terminated_by: str | None = Field(default=None, sa_type=Text)
     queued_rev: int = Field(sa_type=BigInteger)
     started_rev: int | None = Field(default=None, sa_type=BigInteger)
     ended_rev: int | None = Field(default=None, sa_type=BigInteger)

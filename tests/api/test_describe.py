@@ -12,7 +12,21 @@ import pytest
 from hub.api.describe import describe_instance, describe_step, describe_steps
 from hub.core.codec import encode
 from hub.core.errors import ErrorInfo, NotFound
-from hub.core.model import Attempt, Backoff, Entry, Instance, Kind, Rollback, Schedule, Snapshot, Source, State, Status, StepConfig
+from hub.core.model import (
+    Attempt,
+    Backoff,
+    Entry,
+    Instance,
+    Kind,
+    Rollback,
+    Schedule,
+    Snapshot,
+    Source,
+    State,
+    Status,
+    StepConfig,
+    Termination,
+)
 
 T0 = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 BUSY = ErrorInfo(name="ValueError", message="busy", stack="line 1\nline 2")
@@ -115,9 +129,17 @@ def test_descending_order_turns_the_steps_round() -> None:
     assert [item["name"] for item in describe_instance(snapshot, descending=True)["steps"]] == ["charge-2", "charge-1"]  # type: ignore[typeddict-item]
 
 
-def test_a_terminated_instance_ends_with_a_termination() -> None:
-    shown = describe_instance(Snapshot(instance=instance(status=Status.TERMINATED), entries=(step(),)))
-    assert shown["steps"][-1] == {"type": "termination", "trigger": {"source": "unknown"}}
+@pytest.mark.parametrize(
+    ("by", "told"),
+    [
+        (None, {"trigger": {"source": "unknown"}}),
+        (Termination(source=Source.API), {"trigger": {"source": "api"}}),
+        (Termination(source=Source.BINDING, cascade=True), {"trigger": {"source": "binding"}, "cascade": True}),
+    ],
+)
+def test_a_terminated_instance_ends_with_a_termination_that_says_who_wanted_it(by: Termination | None, told: dict[str, Any]) -> None:
+    shown = describe_instance(Snapshot(instance=instance(status=Status.TERMINATED, terminated_by=by), entries=(step(),)))
+    assert shown["steps"][-1] == {"type": "termination", **told}
     assert shown["step_count"] == 1
 
 

@@ -295,6 +295,15 @@ async def test_pause_and_resume_answer_the_status_and_a_time(node: Node) -> None
     await node.settled("approve", "a", Status.WAITING)
 
 
+async def test_a_termination_over_the_api_is_told_with_its_source_also_in_the_children(node: Node) -> None:
+    await node.create("order", "a")
+    await node.settled("order", "a", Status.WAITING)
+    await patch(node, {"status": "terminate", "cascade": True}, "a", "order")
+    parent, child = [(await node.get(path)).result["steps"][-1] for path in ("/order/instances/a", "/sleep/instances/a-rest")]
+    assert parent == {"type": "termination", "trigger": {"source": "api"}}
+    assert child == {"type": "termination", "trigger": {"source": "api"}, "cascade": True}
+
+
 async def test_a_terminated_instance_takes_no_verb_but_restart(node: Node) -> None:
     await node.create("approve", "a")
     assert (await patch(node, {"status": "terminate"})).result["status"] == "terminated"

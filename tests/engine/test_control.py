@@ -10,7 +10,7 @@ import pytest
 from hub import WorkflowEvent, WorkflowStep
 from hub.core import codec
 from hub.core.errors import Conflict, NotFound, Rejected
-from hub.core.model import InstanceQuery, Status
+from hub.core.model import InstanceQuery, Source, Status, Termination
 from hub.core.writes import RestartPoint, Verb
 from hub.engine.binding import WorkflowBinding
 
@@ -150,6 +150,24 @@ async def test_terminate_cancels_bodies_at_once_and_nothing_starts_afterwards(hu
     assert after == []
     instance = await hub.engine.instance("program", id)
     assert (instance.status, instance.ended_at is not None) == (Status.TERMINATED, True)
+
+
+@pytest.mark.parametrize("rollback", [False, True])
+async def test_who_terminated_an_instance_is_kept_until_it_is_restarted(hub: Hub, rollback: bool) -> None:
+    async def program(event: WorkflowEvent, step: WorkflowStep) -> Any:
+        await step.wait_for_event("w", "go")
+
+    await hub.start(program=program)
+    id = await hub.create()
+    await hub.until(id, Status.WAITING)
+    handle = await WorkflowBinding(hub.engine, "program").get(id)
+    await handle.terminate(rollback=rollback)
+    assert (await hub.ended(id)).terminated_by == Termination(source=Source.BINDING)
+    await hub.engine.restart("program", id)
+    assert (await hub.engine.instance("program", id)).terminated_by is None
+    await hub.engine.send_event("program", id, "go", None)
+    ended = await hub.ended(id)
+    assert (ended.status, ended.terminated_by) == (Status.COMPLETE, None)
 
 
 @pytest.mark.parametrize("verb", list(Verb))

@@ -3,11 +3,26 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 
 from hub.core.lifecycle import TERMINATED
-from hub.core.model import InboxEvent, InboxQuery, InstanceQuery, Kind, Rollback, State, Status, VersionQuery, Wish, WorkflowQuery
+from hub.core.model import (
+    InboxEvent,
+    InboxQuery,
+    InstanceQuery,
+    Kind,
+    Retention,
+    Rollback,
+    Source,
+    State,
+    Status,
+    Termination,
+    VersionQuery,
+    Wish,
+    WorkflowQuery,
+)
 from hub.core.writes import DeleteInstance, DeleteWorkflow, Outcome, Restart, RestartPoint, RollBack, Verb, Verdict
 from tests.store.given import ERROR, World, at, call, entry, fail, finish, park, send, settle, start_child, steer, waiting
 
@@ -89,6 +104,30 @@ async def test_terminate_ends_an_instance_and_leaves_its_journal(world: World) -
     assert len(snapshot.attempts) == 1
 
 
+@pytest.mark.parametrize("by", [None, Termination(source=Source.API), Termination(source=Source.EVENT, cascade=True)])
+@pytest.mark.parametrize("rollback", [False, True])
+async def test_who_terminated_an_instance_is_kept_with_it(world: World, rollback: bool, by: Termination | None) -> None:
+    key = await world.born(retention=Retention(error=timedelta(days=1)))
+
+    await world.verdicts(replace(steer(key, Verb.TERMINATE, at(7), rollback=rollback), by=by))
+    if rollback:
+        await world.verdicts(settle(key), finish(key, status=Status.TERMINATED, rollback=Rollback(complete=True)))
+
+    head = await world.head(key)
+    assert (head.status, head.terminated_by) == (Status.TERMINATED, by)
+    await world.do(Restart(instance=key, at=at(20)))
+    assert (await world.head(key)).terminated_by is None
+
+
+async def test_a_program_that_ends_before_its_termination_was_not_terminated(world: World) -> None:
+    key = await world.born()
+    wanted = replace(steer(key, Verb.TERMINATE, rollback=True), by=Termination(source=Source.API))
+
+    await world.verdicts(wanted, finish(key))
+
+    assert (await world.head(key)).terminated_by is None
+
+
 async def test_terminate_ends_a_paused_instance_without_moving_its_timers(world: World) -> None:
     key = await world.parked(at(60), entries=[waiting(until=at(60))])
 
@@ -151,7 +190,7 @@ async def test_a_plain_termination_ends_a_rollback(world: World) -> None:
     await world.verdicts(RollBack(instance=key, token=1, at=at(2), error=ERROR), steer(key, Verb.TERMINATE))
 
     head = await world.head(key)
-    assert (head.status, head.ends_as) == (Status.TERMINATED, None)
+    assert (head.status, head.ends_as, head.error) == (Status.TERMINATED, None, None)
 
 
 async def test_a_restart_forgets_the_rollback(world: World) -> None:

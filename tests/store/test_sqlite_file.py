@@ -226,7 +226,7 @@ async def test_the_database_itself_keeps_what_has_ended_as_it_is(path: Path, fin
         key = await world.ended(status=final, error=None if final is Status.COMPLETE else ERROR)
         before = await world.head(key)
     with contextlib.closing(sqlite3.connect(path)) as db, db:
-        changes = [("status = ?", status.value) for status in Status]
+        changes: list[tuple[str, str | int | None]] = [("status = ?", status.value) for status in Status]
         changes += [(f"{column} = ?", None) for (_, column, *_) in db.execute("PRAGMA table_info(instance)") if column != "key"]
         changes += [("modified_at = ?", 0), ("status = 'queued', ended_at = ?", None), ("status = 'queued', wake_at = ?", 1)]
         for change, value in changes:

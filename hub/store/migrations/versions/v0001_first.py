@@ -14,7 +14,7 @@ _FINAL = """
 CREATE TRIGGER instance_final BEFORE UPDATE ON instance
 WHEN OLD.status IN ('complete', 'errored', 'terminated') AND NOT (
     NEW.status = 'queued' AND NEW.wake_at IS NOT NULL AND NEW.token = OLD.token
-    AND coalesce(NEW.node, NEW.started_at, NEW.ended_at, NEW.expires_at, NEW.output, NEW.error, NEW.rollback) IS NULL
+    AND coalesce(NEW.node, NEW.started_at, NEW.ended_at, NEW.expires_at, NEW.terminated_by, NEW.output, NEW.error, NEW.rollback) IS NULL
 )
 BEGIN
     SELECT RAISE(ABORT, 'what has ended changes only by a restart');
@@ -91,6 +91,7 @@ def _instances() -> None:
         sa.Column("error_retention", sa.BigInteger),
         sa.Column("expires_at", sa.BigInteger),
         sa.Column("ends_as", sa.Text),
+        sa.Column("terminated_by", sa.Text),
         sa.Column("queued_rev", sa.BigInteger, nullable=False),
         sa.Column("started_rev", sa.BigInteger),
         sa.Column("ended_rev", sa.BigInteger),
