@@ -21,9 +21,11 @@ from hub.core.ports import Connector, HttpHandler, Log
 from hub.core.web import Request, Response
 from hub.core.workflow import Env, WorkerEntrypoint, WorkflowEntrypoint
 from hub.engine.binding import WorkflowBinding
+from hub.engine.desk import TriggerDesk
 from hub.engine.embedded import Definition, EmbeddedEngine
 from hub.engine.hosting import Hosting
 from hub.engine.runner import RunnerOptions
+from hub.flows import cancel_rules, flow_rules
 from hub.mistakes import in_file
 from hub.plugins import connector_class, parse_options
 from hub.project import Project, load_project
@@ -74,6 +76,7 @@ class App:
             project = load_project(settings.project, settings.main, [workflow.class_name for workflow in settings.workflows])
             connectors = _connectors(settings)
             triggers = declared_triggers(settings, project.worker)
+            workflows = definitions(settings, project, lambda: env)
         except ConfigError as error:
             raise in_file(error, settings.project / FILE) from error.__cause__
         bindings: dict[str, Any] = dict(connectors)
@@ -82,19 +85,22 @@ class App:
             store_for(settings.store.url),
             self._clock,
             self._log,
-            definitions(settings, project, lambda: env),
+            workflows,
             runner_options(settings),
             rules={each.spec.name: each.rules for each in triggers},
         )
-        hosting = Hosting(hosted_triggers(triggers, project.worker, lambda: env, engine.threads.run), engine.services(settings.account))
+        services = engine.services(settings.account)
+        hosting = Hosting(hosted_triggers(triggers, project.worker, lambda: env, engine.threads.run), services)
+        desk = TriggerDesk(hosting, services)
         fetch = fetch_handler(project.worker, lambda: env, engine) if project.worker is not None else None
         api = ApiServer(
             engine,
+            desk,
             _api_options(settings),
             hosting.routes,
             fetch,
             engine.telemetry.render,
-            pages=Dashboard(engine, self._clock).handle,
+            pages=Dashboard(engine, desk, self._clock).handle,
             clock=self._clock,
             log=self._log,
         )
@@ -128,7 +134,7 @@ def make_plugin(kind: type[Any], options: dict[str, Any], path: str) -> Any:
 
 
 def definitions(settings: Settings, project: Project, env: Callable[[], Env]) -> list[Definition]:
-    """Return the project's workflows as the engine takes them; `env` is asked anew for each run."""
+    """Return the project's workflows as the engine takes them; `env` is asked anew for each run. Raises: ConfigError."""
 
     def maker(cls: type[WorkflowEntrypoint]) -> Callable[[], WorkflowEntrypoint]:
         return lambda: cls(None, env())
@@ -142,8 +148,10 @@ def definitions(settings: Settings, project: Project, env: Callable[[], Env]) ->
             maker(project.workflows[w.class_name]),
             settings.retention_of(w),
             settings.steps_of(w),
+            flow_rules(w.flow, f"workflow/{w.name}", f"workflows.{n}.flow"),
+            cancel_rules(w.name, w.cancel_on, f"workflows.{n}.cancel_on"),
         )
-        for w in settings.workflows
+        for n, w in enumerate(settings.workflows)
     ]
 
 

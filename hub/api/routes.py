@@ -7,26 +7,42 @@ from __future__ import annotations
 
 from typing import Any
 
-from hub.api import results, shapes
+from hub.api import results, shapes, trigger_shapes
 from hub.api.health import METRICS_TYPE, Vitals
 from hub.api.instances import Instances
 from hub.api.operation import Operation, Scope
+from hub.api.triggers import Triggers
 from hub.api.workflows import Workflows
 
 API_ROOT = "/client/v4"
 
 _WORKFLOWS = API_ROOT + "/accounts/{account}/workflows"
+_TRIGGERS = API_ROOT + "/accounts/{account}/triggers"
+_TRIGGER = _TRIGGERS + "/{trigger}"
+_DELIVERIES = API_ROOT + "/accounts/{account}/deliveries"
+_DELIVERY = _DELIVERIES + "/{delivery}"
 _WORKFLOW = _WORKFLOWS + "/{workflow}"
 _INSTANCES = _WORKFLOW + "/instances"
 _INSTANCE = _INSTANCES + "/{instance}"
 
 _NO_WORKFLOW = ("workflow.not_found",)
 _NO_INSTANCE = ("workflow.not_found", "instance.not_found")
+_NO_TRIGGER = ("trigger.not_found",)
+_NO_SCHEDULE = ("trigger.not_found", "trigger.no_schedule")
+_NO_DELIVERY = ("delivery.not_found",)
+_REFUSED = ("rejected", "payload.schema", "overloaded", "unavailable", "trigger.disabled")
 
 
-def operations(workflows: Workflows, instances: Instances, vitals: Vitals) -> tuple[Operation, ...]:
+def operations(workflows: Workflows, instances: Instances, triggers: Triggers, vitals: Vitals) -> tuple[Operation, ...]:
     """Return the table. Where two paths match the same address, the more exact one stands first."""
-    return (*_workflow_rows(workflows), *_collection_rows(instances), *_instance_rows(instances), *_open_rows(vitals))
+    return (
+        *_workflow_rows(workflows),
+        *_collection_rows(instances),
+        *_instance_rows(instances),
+        *_trigger_rows(triggers),
+        *_delivery_rows(triggers),
+        *_open_rows(vitals),
+    )
 
 
 def _workflow_rows(workflows: Workflows) -> tuple[Operation, ...]:
@@ -110,6 +126,51 @@ def _instance_rows(instances: Instances) -> tuple[Operation, ...]:
             "sendEvent", "POST", _INSTANCE + "/events/{type}", instances.send_event, "Send an event; the body is its payload.",
             body=Any, result=results.EventSent,
             errors=(*_NO_INSTANCE, "workflow.invalid_event_type", "instance.cannot_send_event"),
+        ),
+    )  # fmt: skip
+
+
+def _trigger_rows(triggers: Triggers) -> tuple[Operation, ...]:
+    return (
+        _read(
+            "listTriggers", _TRIGGERS, triggers.list, "List the triggers by name.",
+            result=list[trigger_shapes.TriggerState], listing=True,
+        ),
+        _read("getTrigger", _TRIGGER, triggers.get, "Read one trigger.", result=trigger_shapes.TriggerState, errors=_NO_TRIGGER),
+        _write(
+            "editTriggerStatus", "PATCH", _TRIGGER + "/status", triggers.edit_status,
+            "Pause a trigger (webhooks hold, queues stop consuming, schedules skip) or resume it.",
+            body=trigger_shapes.TriggerStatusBody, result=trigger_shapes.TriggerState, errors=_NO_TRIGGER,
+        ),
+        _write(
+            "fireTrigger", "POST", _TRIGGER + "/fire", triggers.fire, "Emit an event in the trigger's name; a schedule runs now.",
+            body=trigger_shapes.FireBody, result=trigger_shapes.ReceiptItem, errors=(*_NO_TRIGGER, *_REFUSED, "trigger.cannot_fire"),
+        ),
+        _read(
+            "previewTrigger", _TRIGGER + "/preview", triggers.preview, "A schedule in words, and its next occurrences.",
+            query=trigger_shapes.PreviewQuery, result=trigger_shapes.PreviewItem, errors=_NO_SCHEDULE,
+        ),
+        _write(
+            "backfillTrigger", "POST", _TRIGGER + "/backfill", triggers.backfill,
+            "Emit the occurrences of a span of time that lies behind.",
+            body=trigger_shapes.BackfillBody, result=list[trigger_shapes.BackfillItem], errors=(*_NO_SCHEDULE, *_REFUSED),
+        ),
+    )  # fmt: skip
+
+
+def _delivery_rows(triggers: Triggers) -> tuple[Operation, ...]:
+    return (
+        _read(
+            "listDeliveries", _DELIVERIES, triggers.deliveries, "List what was received and created no instance, newest first.",
+            query=trigger_shapes.DeliveryListQuery, result=list[trigger_shapes.DeliveryItem], listing=True,
+        ),
+        _read(
+            "getDelivery", _DELIVERY, triggers.delivery, "Read a stored delivery with its event.",
+            result=trigger_shapes.DeliveryDetail, errors=_NO_DELIVERY,
+        ),
+        _write(
+            "replayDelivery", "POST", _DELIVERY + "/replay", triggers.replay, "Emit a stored delivery again, under a fresh key.",
+            result=trigger_shapes.ReceiptItem, errors=(*_NO_DELIVERY, "delivery.replayed", *_REFUSED),
         ),
     )  # fmt: skip
 

@@ -27,9 +27,11 @@ from hub.api.openapi import document
 from hub.api.operation import Operation, Scope
 from hub.api.responses import guarded
 from hub.api.routes import API_ROOT, operations
+from hub.api.triggers import Triggers
 from hub.api.workflows import Directory, Workflows
 from hub.core.clock import Clock, SystemClock
 from hub.core.codec import dump_plain
+from hub.core.desk import Desk
 from hub.core.ports import Engine, HttpHandler, Log, RouteLookup
 
 _KEEPALIVE_S = 75.0  # longer than the 60 s of common proxies, so that the proxy closes first
@@ -56,6 +58,7 @@ class ApiServer:
     def __init__(  # noqa: PLR0913  # one parameter for each neighbour
         self,
         engine: Engine,
+        desk: Desk,
         options: ApiOptions,
         routes: RouteLookup,
         fetch: HttpHandler | None,
@@ -76,7 +79,7 @@ class ApiServer:
         self._streams = LiveStreams(self._log, options.heartbeat_s)
         vitals = Vitals(engine, metrics, lambda: self._document)
         self.operations = operations(
-            Workflows(engine, directory), Instances(engine, directory, self._terminations, clock), vitals
+            Workflows(engine, directory), Instances(engine, directory, self._terminations, clock), Triggers(desk, clock), vitals
         )
         self._document = dump_plain(document(self.operations, version=options.version))
         self.app = self._make_app(Gateway(routes, fetch, pages, max_body_bytes=options.max_body_bytes))

@@ -6,7 +6,9 @@ Unknown keys of a request are ignored, as the original does: official clients se
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from datetime import UTC, datetime
+from enum import StrEnum
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
@@ -19,7 +21,6 @@ MAX_PAGE = 1_000_000  # keeps offsets inside a database's integers
 ADDRESSABLE_ID = r"^[a-zA-Z0-9, */#_-]+$"  # also ids that a cron schedule made
 MAX_ADDRESSABLE_ID = 271
 
-_STATUS_WORDS = frozenset(status.value for status in Status)
 _CREATE_KEYS = frozenset({"id", "instance_id", "instance_retention", "location_hint", "params"})  # of the official clients
 _DATE_ONLY = re.compile(r"\d{4}-\d{2}-\d{2}")
 
@@ -27,35 +28,39 @@ _DATE_ONLY = re.compile(r"\d{4}-\d{2}-\d{2}")
 # ---- queries
 
 
-def _moment(value: object) -> object:
+def moment(value: object) -> object:
     """Read ISO 8601; a missing offset means UTC."""
     if not isinstance(value, str):
         return value
     try:
-        moment = datetime.fromisoformat(value)
-        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+        read = datetime.fromisoformat(value)
+        return read.replace(tzinfo=UTC) if read.tzinfo is None else read.astimezone(UTC)
     except (ValueError, OverflowError):
         raise ValueError(f'"{value}" is not a time; write it as 2026-01-31T23:59:59Z or 2026-01-31') from None
 
 
-def _end_moment(value: object) -> object:
+def end_moment(value: object) -> object:
     """Read ISO 8601; a date alone means its last millisecond."""
     whole_day = isinstance(value, str) and _DATE_ONLY.fullmatch(value)
-    return _moment(f"{value}T23:59:59.999Z" if whole_day else value)
+    return moment(f"{value}T23:59:59.999Z" if whole_day else value)
 
 
-def _statuses(value: object) -> object:
-    """Read one status, or several with commas between."""
-    if not isinstance(value, str):
-        return value
-    words = [word.strip() for word in value.split(",")]
-    unknown = [word for word in words if word not in _STATUS_WORDS]
-    if unknown:
-        raise ValueError(f'"{unknown[0]}" is not a status; there are {", ".join(Status)}')
-    return frozenset(Status(word) for word in words)
+def words_of(kind: type[StrEnum]) -> Callable[[object], object]:
+    """Return what reads one status of a kind, or several with commas between."""
+
+    def read(value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        words = [word.strip() for word in value.split(",")]
+        unknown = [word for word in words if word not in [*kind]]
+        if unknown:
+            raise ValueError(f'"{unknown[0]}" is not a status; there are {", ".join(kind)}')
+        return frozenset(kind(word) for word in words)
+
+    return read
 
 
-StatusFilter = Annotated[frozenset[Status], BeforeValidator(_statuses), WithJsonSchema({"type": "string", "examples": list(Status)})]
+StatusFilter = Annotated[frozenset[Status], BeforeValidator(words_of(Status)), WithJsonSchema({"type": "string", "examples": list(Status)})]
 
 
 class PageQuery(BaseModel):
@@ -84,8 +89,8 @@ class InstanceListQuery(BaseModel):
     cursor: str | None = Field(default=None, max_length=500)
     direction: Literal["asc", "desc"] = "desc"
     status: StatusFilter = frozenset()
-    date_start: Annotated[datetime, BeforeValidator(_moment)] | None = None
-    date_end: Annotated[datetime, BeforeValidator(_end_moment)] | None = None
+    date_start: Annotated[datetime, BeforeValidator(moment)] | None = None
+    date_end: Annotated[datetime, BeforeValidator(end_moment)] | None = None
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

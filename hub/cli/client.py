@@ -38,8 +38,9 @@ class Answer:
 class Client:
     """One connection to a hub, for the length of one command."""
 
-    def __init__(self, target: Target) -> None:
+    def __init__(self, target: Target, resource: str = "workflows") -> None:
         self._target = target
+        self._resource = resource
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Client:
@@ -54,8 +55,14 @@ class Client:
             await self._session.close()
             self._session = None
 
+    def of(self, resource: str) -> Client:
+        """Return the same connection for paths below another resource than `/workflows`."""
+        other = Client(self._target, resource)
+        other._session = self._session
+        return other
+
     async def get(self, *path: str, **query: str | int | None) -> Answer:
-        """Read a resource below `/workflows`; query values that are None are left out."""
+        """Read a resource; query values that are None are left out."""
         return await self._request("GET", path, query=query)
 
     async def post(self, *path: str, body: str) -> Answer:
@@ -118,7 +125,7 @@ class Client:
             raise Stop(self._unreachable(str(error) or type(error).__name__)) from error
 
     def _address(self, path: tuple[str, ...], query: dict[str, str | int | None]) -> URL:
-        segments = ("client", "v4", "accounts", self._target.account, "workflows", *path)
+        segments = ("client", "v4", "accounts", self._target.account, self._resource, *path)
         base = URL(self._target.url).with_query(None).with_fragment(None)
         text = f"{str(base).rstrip('/')}/{'/'.join(quote(segment, safe='') for segment in segments)}"
         return URL(text, encoded=True).with_query({key: value for key, value in query.items() if value is not None})

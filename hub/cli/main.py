@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from hub.cli import instances, project, versions, workflows
+from hub.cli import deliveries, instances, project, triggers, versions, workflows
 from hub.cli.exits import MEANINGS
 from hub.cli.options import Account, Token, Url, remember
 
@@ -54,4 +54,6 @@ def hub(
 workflows.app.add_typer(instances.app, name="instances")
 workflows.app.add_typer(versions.app, name="versions")
 app.add_typer(workflows.app, name="workflows")
+app.add_typer(triggers.app, name="triggers")
+app.add_typer(deliveries.app, name="deliveries")
 app.command("init")(project.init)

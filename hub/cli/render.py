@@ -44,12 +44,12 @@ def workflow_list(workflows: Sequence[Json], page: int, viewer: Viewer) -> Itera
         ]
         for item in workflows
     ]
-    yield _Listing(["Name", "Script name", "Class name", "Created", "Modified"], rows)
+    yield Listing(["Name", "Script name", "Class name", "Created", "Modified"], rows)
 
 
 def workflow(item: Json, version: Json | None) -> Iterator[RenderableType]:
     """Show one workflow and its latest version."""
-    yield from _labelled(
+    yield from labelled(
         [
             ("Name", safe(str(item["name"]))),
             ("Id", safe(str(item["id"]))),
@@ -62,7 +62,7 @@ def workflow(item: Json, version: Json | None) -> Iterator[RenderableType]:
     if version is not None:
         yield Text("Latest Version:", style="bold")
         dates = {"created_on": item["created_on"], "modified_on": item["modified_on"], **version}
-        yield from _labelled(
+        yield from labelled(
             [("Id", safe(str(version["id"]))), ("Created On", str(dates["created_on"])), ("Modified On", str(dates["modified_on"]))],
             indent=2,
         )
@@ -74,12 +74,12 @@ def version_list(versions: Sequence[Json], page: int, viewer: Viewer) -> Iterato
     rows: list[Row] = [
         [Text(safe(str(item["id"])), style="bold"), safe(str(item["class_name"])), viewer.moment(item["created_on"])] for item in versions
     ]
-    yield _table(["Version ID", "Class name", "Created"], rows)
+    yield table(["Version ID", "Class name", "Created"], rows)
 
 
 def version(name: str, item: Json) -> Iterator[RenderableType]:
     """Show one version of a workflow."""
-    yield from _labelled(
+    yield from labelled(
         [
             ("Workflow Name", safe(name)),
             ("Version Id", safe(str(item["id"]))),
@@ -106,12 +106,12 @@ def instance_list(instances: Sequence[Json], page: int, viewer: Viewer) -> Itera
         ]
         for item in instances
     ]
-    yield _Listing(["Instance ID", "Version", "Created", "Modified", "Status"], rows, spare="Version")
+    yield Listing(["Instance ID", "Version", "Created", "Modified", "Status"], rows, spare="Version")
 
 
 def instance(name: str, instance_id: str, item: Json, viewer: Viewer, *, output: bool, limit: int) -> Iterator[RenderableType]:
     """Show one instance with its steps and their attempts. Outputs are cut after `limit` characters, or left out."""
-    yield from _labelled(_head(name, instance_id, item, viewer))
+    yield from labelled(_head(name, instance_id, item, viewer))
     steps = [_as_left(step, item) for step in item.get("steps") or []]
     error = item.get("error") or {}
     if not any(_is_of(step, error) for step in steps):  # else the step itself tells where it came from
@@ -119,7 +119,7 @@ def instance(name: str, instance_id: str, item: Json, viewer: Viewer, *, output:
     yield Text("Steps:", style="bold")
     for step in steps:
         yield Text("")
-        yield from _labelled(_step(step, viewer, output=output, limit=limit), indent=2)
+        yield from labelled(_step(step, viewer, output=output, limit=limit), indent=2)
         if step.get("attempts"):
             yield _attempts(step["attempts"], viewer)
         yield from _stack(_stack_of(step), 4)
@@ -229,7 +229,7 @@ def _attempts(attempts: Sequence[Json], viewer: Viewer) -> Table:
         if failed:
             row.append(_error(attempt["error"]) if attempt.get("error") else "")
         rows.append(row)
-    return _table(["Start", "End", "Duration", "State", *(["Error"] if failed else [])], rows)
+    return table(["Start", "End", "Duration", "State", *(["Error"] if failed else [])], rows)
 
 
 _FRAME = frozenset({"instanceId", "eventId", "timestamp", "type", "stepName", "config"})
@@ -311,8 +311,8 @@ def _stack(stack: str | None, indent: int) -> Iterator[Text]:
         yield Text(" " * indent + line, style="dim")
 
 
-def _labelled(pairs: Iterable[Pair], indent: int = 0) -> Iterator[Text]:
-    """One line a pair, values in one column; a value of several lines keeps to that column."""
+def labelled(pairs: Iterable[Pair], indent: int = 0) -> Iterator[Text]:
+    """Yield one line a pair, values in one column; a value of several lines keeps to that column."""
     known = list(pairs)
     column = indent + max(len(label) for label, _ in known) + 3
     for label, value in known:
@@ -322,16 +322,17 @@ def _labelled(pairs: Iterable[Pair], indent: int = 0) -> Iterator[Text]:
         yield line.append_text(Text("\n" + " " * column).join(text.split("\n")))
 
 
-def _table(columns: Sequence[str], rows: Iterable[Row]) -> Table:
-    table = Table(box=box.SQUARE, show_lines=True, header_style="bold", border_style="dim")
+def table(columns: Sequence[str], rows: Iterable[Row]) -> Table:
+    """Return a table with lines; long cells are folded."""
+    lines = Table(box=box.SQUARE, show_lines=True, header_style="bold", border_style="dim")
     for column in columns:
-        table.add_column(column, overflow="fold")
+        lines.add_column(column, overflow="fold")
     for row in rows:
-        table.add_row(*row)
-    return table
+        lines.add_row(*row)
+    return lines
 
 
-class _Listing:
+class Listing:
     """A list whose ids can be copied from any terminal: a table with whole cells, else without its spare column, else line by line."""
 
     def __init__(self, columns: Sequence[str], rows: Sequence[Row], *, spare: str | None = None) -> None:
@@ -343,10 +344,10 @@ class _Listing:
         unbounded = options.update(max_width=_UNBOUNDED)
         for left_out in dict.fromkeys((None, self._spare)):
             kept = [n for n, column in enumerate(self._columns) if column != left_out]
-            table = _table([self._columns[n] for n in kept], [[row[n] for n in kept] for row in self._rows])
-            if console.measure(table, options=unbounded).maximum <= options.max_width:
-                yield table
+            whole = table([self._columns[n] for n in kept], [[row[n] for n in kept] for row in self._rows])
+            if console.measure(whole, options=unbounded).maximum <= options.max_width:
+                yield whole
                 return
         for row in self._rows:
             yield Text("")
-            yield from _labelled(zip(self._columns, row, strict=True))
+            yield from labelled(zip(self._columns, row, strict=True))

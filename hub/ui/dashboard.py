@@ -5,18 +5,25 @@ Knows requests and replies only as the hub's plain values. Whoever serves it dec
 
 from __future__ import annotations
 
+from enum import StrEnum
 from functools import cache
 from importlib.resources import files
+from typing import TypeVar
 from urllib.parse import unquote, urlsplit
 
 from hub.core.clock import Clock
-from hub.core.errors import HubError, NotFound, Rejected, Unavailable
+from hub.core.delivery import DeliveryQuery, DeliveryStatus
+from hub.core.desk import Desk
+from hub.core.errors import Conflict, HubError, NotFound, Rejected, Unavailable
 from hub.core.model import HttpReply, HttpRequest, Instance, InstanceQuery, Status, WorkflowQuery
 from hub.core.ports import Engine
-from hub.ui import pages
+from hub.ui import pages, trigger_pages
 from hub.ui.pieces import ROOT
 
+S = TypeVar("S", bound=StrEnum)
+
 _PER_PAGE = 50
+_NEXT = 10  # occurrences of a schedule that are shown
 _ASSETS = {"dashboard.css": "text/css; charset=utf-8", "dashboard.js": "text/javascript; charset=utf-8"}
 _HEADERS = {
     "content-security-policy": (
@@ -32,8 +39,9 @@ _HEADERS = {
 class Dashboard:
     """Answers every address below `/dashboard`."""
 
-    def __init__(self, engine: Engine, clock: Clock) -> None:
+    def __init__(self, engine: Engine, desk: Desk, clock: Clock) -> None:
         self._engine = engine
+        self._desk = desk
         self._clock = clock
 
     async def handle(self, request: HttpRequest) -> HttpReply:
@@ -61,6 +69,14 @@ class Dashboard:
             case ["workflows", name, "instances", id]:
                 snapshot = await self._engine.describe(name, id)
                 return _html(200, pages.instance(snapshot, self._clock.now(), await self._parent_of(snapshot.instance)))
+            case ["triggers"]:
+                return _html(200, trigger_pages.triggers(await self._desk.triggers()))
+            case ["triggers", name]:
+                return _html(200, await self._trigger(name))
+            case ["deliveries"]:
+                return _html(200, await self._deliveries(query))
+            case ["deliveries", id]:
+                return _html(200, trigger_pages.delivery(await self._desk.delivery(id)))
             case ["static", name] if name in _ASSETS:
                 return HttpReply(status=200, body=_asset(name), headers={**_HEADERS, "content-type": _ASSETS[name]})
         raise NotFound("The dashboard has no such page.")
@@ -71,9 +87,22 @@ class Dashboard:
         page = await self._engine.find(InstanceQuery(key=instance.parent.key, limit=1))
         return page.items[0] if page.items else None
 
+    async def _trigger(self, name: str) -> bytes:
+        view = await self._desk.trigger(name)
+        try:
+            schedule = self._desk.preview(name, self._clock.now(), _NEXT)
+        except Conflict:  # most kinds have none
+            schedule = None
+        return trigger_pages.trigger(view, schedule)
+
+    async def _deliveries(self, query: dict[str, str]) -> bytes:
+        trigger, status, cursor = query.get("trigger") or None, _word(query.get("status"), DeliveryStatus), query.get("cursor") or None
+        wanted = DeliveryQuery(trigger=trigger, statuses=frozenset({status} if status else ()), cursor=cursor, limit=_PER_PAGE)
+        return trigger_pages.deliveries(await self._desk.deliveries(wanted), trigger, status, first=cursor is None)
+
     async def _instances(self, name: str, query: dict[str, str]) -> bytes:
         record = await self._engine.workflow(name)
-        status, cursor = _status(query.get("status")), query.get("cursor") or None
+        status, cursor = _word(query.get("status"), Status), query.get("cursor") or None
         wanted = InstanceQuery(workflow=name, statuses=frozenset({status} if status else ()), cursor=cursor, limit=_PER_PAGE)
         return pages.instances(record, await self._engine.find(wanted), status, first=cursor is None)
 
@@ -84,13 +113,13 @@ def _segments(url: str) -> list[str]:
     return [unquote(segment) for segment in path.split("/") if segment]
 
 
-def _status(word: str | None) -> Status | None:
-    if not word:
+def _word(text: str | None, kind: type[S]) -> S | None:
+    if not text:
         return None
     try:
-        return Status(word)
+        return kind(text)
     except ValueError:
-        raise Rejected(f'"{word}" is not a status; there are {", ".join(Status)}', code="query") from None
+        raise Rejected(f'"{text}" is not a status; there are {", ".join(kind)}', code="query") from None
 
 
 def _html(status: int, body: bytes, headers: dict[str, str] | None = None) -> HttpReply:

@@ -48,7 +48,8 @@ def workflows(page: Page[WorkflowRecord]) -> bytes:
     ]
     empty = tag("p", "There are no workflows yet. Declare one in hub.toml.", class_="note")
     content = table(["Workflow", "Class", "Last instance", "Instances"], rows) if rows else empty
-    return document("Workflows", [("Workflows", None)], content)
+    to_triggers = tag("p", tag("a", "Triggers", href=address("triggers")), " · ", tag("a", "Deliveries", href=address("deliveries")))
+    return document("Workflows", [("Workflows", None)], [content, to_triggers])
 
 
 def instances(record: WorkflowRecord, page: Page[Instance], status: Status | None, *, first: bool) -> bytes:

@@ -15,15 +15,22 @@ import structlog
 
 from hub.api.server import ApiOptions, ApiServer
 from hub.core.clock import SystemClock
+from hub.core.desk import Desk
 from hub.core.errors import NonRetryableError
 from hub.core.model import Status
 from hub.core.ports import HttpHandler
 from hub.core.workflow import Env, WorkflowEntrypoint, WorkflowEvent, WorkflowStep
+from hub.engine.context import TriggerSpec
+from hub.engine.desk import TriggerDesk
 from hub.engine.embedded import Definition, EmbeddedEngine
+from hub.engine.hosting import Hosting
 from hub.engine.routes import RouteTable
 from hub.engine.runner import RunnerOptions
 from hub.store.sqlite import SqliteStore
 from hub.ui.dashboard import Dashboard
+from triggers._hook_config import HttpConfig
+from triggers.cron import CronConfig, CronTrigger
+from triggers.http import HttpTrigger
 
 ACCOUNT = "local"
 ROOT = f"/client/v4/accounts/{ACCOUNT}/workflows"
@@ -126,8 +133,9 @@ class Reply:
 class Node:
     """A running node and a client of it."""
 
-    def __init__(self, engine: EmbeddedEngine, routes: RouteTable, server: ApiServer, client: aiohttp.ClientSession) -> None:
+    def __init__(self, engine: EmbeddedEngine, desk: Desk, routes: RouteTable, server: ApiServer, client: aiohttp.ClientSession) -> None:
         self.engine = engine
+        self.desk = desk
         self.routes = routes
         self.server = server
         self.client = client
@@ -177,20 +185,35 @@ async def running(
     ]
     clock = SystemClock()
     engine = EmbeddedEngine(SqliteStore(folder / "hub.sqlite"), clock, log, definitions, RunnerOptions(slots=20, threads=2))
+    services = engine.services(ACCOUNT)
+    hosting = Hosting(_triggers(), services)
+    desk = TriggerDesk(hosting, services)
     await engine.start()
     try:
-        routes = RouteTable()
+        await hosting.start()
         chosen = ApiOptions(**{"port": 0, "account": ACCOUNT, "shutdown_s": 5.0, "version": "1.2.3", **options})
-        pages = Dashboard(engine, clock).handle
-        server = ApiServer(engine, chosen, routes, fetch, metrics or engine.telemetry.render, pages=pages, clock=clock, log=log)
+        pages = Dashboard(engine, desk, clock).handle
+        measured = metrics or engine.telemetry.render
+        server = ApiServer(engine, desk, chosen, hosting.routes, fetch, measured, pages=pages, clock=clock, log=log)
         await server.start()
         try:
             async with aiohttp.ClientSession(server.url, auto_decompress=False) as client:
-                yield Node(engine, routes, server, client)
+                yield Node(engine, desk, hosting.routes, server, client)
         finally:
             await server.stop()
     finally:
+        await hosting.stop()
         await engine.stop()
+
+
+def _triggers() -> list[TriggerSpec]:
+    """Return a webhook at /hooks/greetings and a schedule that never comes round while a test runs."""
+    never = CronConfig(cron="0 0 29 2 *")
+    return [
+        TriggerSpec("greetings", "greet", HttpTrigger(HttpConfig()), kind="http", settings={"path": "greetings"}),
+        TriggerSpec("leap-day", "greet", CronTrigger(never), kind="cron", settings={"cron": never.cron}),
+        TriggerSpec("off", "greet", HttpTrigger(HttpConfig()), kind="http", enabled=False),
+    ]
 
 
 def _maker(kind: type[WorkflowEntrypoint]) -> Any:

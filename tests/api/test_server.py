@@ -24,7 +24,7 @@ from tests.api.node import ROOT, Node, running
 
 def second_server(node: Node, **options: object) -> ApiServer:
     chosen = ApiOptions(**{"port": 0, **options})  # type: ignore[arg-type]
-    return ApiServer(node.engine, chosen, RouteTable(), None, lambda: b"")
+    return ApiServer(node.engine, node.desk, chosen, RouteTable(), None, lambda: b"")
 
 
 # ---- the port

@@ -17,6 +17,11 @@ _RECORDED = Path(__file__).parent / "recorded"
 _ROOT = "/client/v4/accounts/local/workflows"
 
 
+def _absolute(path: str) -> str:
+    """Return a path as it is sent: what does not say otherwise lies below `/workflows`."""
+    return path if path.startswith("/client/") else _ROOT + path
+
+
 @dataclass(slots=True)
 class Heard:
     """One request that the server got."""
@@ -47,16 +52,16 @@ class RecordedHub:
     def answer(self, method: str, path: str, result: Any, **info: Any) -> None:
         """Answer a request below `/workflows` with a result."""
         body = {"success": True, "errors": [], "messages": [], "result": result, **({"result_info": info} if info else {})}
-        self.answers[f"{method} {_ROOT}{path}"] = (200, "application/json", json.dumps(body))
+        self.answers[f"{method} {_absolute(path)}"] = (200, "application/json", json.dumps(body))
 
     def refuse(self, method: str, path: str, status: int, code: int, message: str) -> None:
         """Answer a request with an error."""
         body = {"success": False, "errors": [{"code": code, "message": message}], "messages": [], "result": None}
-        self.answers[f"{method} {_ROOT}{path}"] = (status, "application/json", json.dumps(body))
+        self.answers[f"{method} {_absolute(path)}"] = (status, "application/json", json.dumps(body))
 
     def send(self, method: str, path: str, text: str, kind: str = "text/html") -> None:
         """Answer a request with a page that is no hub's, or a text of another kind."""
-        self.answers[f"{method} {_ROOT}{path}"] = (200, kind, text)
+        self.answers[f"{method} {_absolute(path)}"] = (200, kind, text)
 
     async def handle(self, request: web.Request) -> web.Response:
         line = f"{request.method} {request.raw_path}"

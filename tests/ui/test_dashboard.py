@@ -43,7 +43,7 @@ async def test_every_link_leads_to_a_page(node: Node) -> None:
         if path not in seen_paths:
             seen_paths.add(path)
             open_paths += links(await page(node, path))
-    assert "/dashboard/workflows/approve/instances/a" in seen_paths
+    assert {"/dashboard/workflows/approve/instances/a", "/dashboard/triggers/leap-day", "/dashboard/deliveries"} <= seen_paths
     assert "/dashboard/workflows/approve?status=waiting" in seen_paths
 
 
@@ -54,6 +54,21 @@ async def test_the_pages_show_what_runs(node: Node) -> None:
     assert "bad-one" in seen(await page(node, "/dashboard/workflows/fail?status=errored")).text
     assert "bad-one" not in seen(await page(node, "/dashboard/workflows/fail?status=waiting")).text
     assert "ValueError: card <declined>" in seen(await page(node, "/dashboard/workflows/fail/instances/bad-one")).text
+
+
+async def test_the_pages_show_triggers_and_what_they_held(node: Node) -> None:
+    await node.desk.pause("greetings", "moving house")
+    reply = await node.call("POST", "/hooks/greetings", json={"name": "Ada"})
+    assert reply.body["held"] is True
+    assert "moving house" in seen(await page(node, "/dashboard/triggers")).text
+    assert "29" in seen(await page(node, "/dashboard/triggers/leap-day")).text
+    listed = await page(node, "/dashboard/deliveries?trigger=greetings&status=held")
+    assert "trigger.paused" in seen(listed).text
+    (id,) = {link for link in links(listed) if link.startswith("/dashboard/deliveries/")}
+    assert "Ada" in seen(await page(node, id)).text
+    assert "no such deliveries" in seen(await page(node, "/dashboard/deliveries?status=dead")).text
+    await page(node, "/dashboard/deliveries?status=lost", 400)
+    await page(node, "/dashboard/triggers/nobody", 404)
 
 
 async def test_many_instances_are_paged(node: Node) -> None:
