@@ -5,6 +5,7 @@ from __future__ import annotations
 import hmac
 import json
 import random
+import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -74,7 +75,8 @@ async def running(name: str | Path, data: Path, start: datetime = datetime(2030,
 
 @pytest.mark.parametrize("name", PROJECTS)
 async def test_every_example_starts_is_healthy_and_explains_itself(name: str, tmp_path: Path) -> None:
-    async with running(name, tmp_path) as example:
+    project = shutil.copytree(EXAMPLES / name, tmp_path / name)  # an example may write into its folder
+    async with running(project, tmp_path / "data") as example:
         assert (await example.get("/readyz"))[0] == 200
     assert (EXAMPLES / name / "README.md").read_text().startswith(f"# {name}\n")
 
