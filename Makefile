@@ -1,6 +1,6 @@
 # Everything a contributor needs. Python >= 3.11 and make are enough: each target builds .venv when it is missing or out of date.
 #   make run      start the hub with the example project           make bench   measure (QUICK=1 for a minute's worth)
-#   make test     run the tests (ARGS="-k name")                   make soak    the long runs: thousands of kills, 30 years of cron, 100,000 messages
+#   make test     run the tests (ARGS="-k name")                   make soak    the long runs: thousands of kills and programs, 30 years of cron, 100,000 messages
 #   make lint     ruff, mypy --strict, repository rules            make clean   remove .venv and everything generated
 # PYTHON=/path/to/python chooses the interpreter that .venv is built from.
 
@@ -30,6 +30,7 @@ bench: $(VENV)/.installed-dev
 
 soak: $(VENV)/.installed-dev
 	$(BIN)/python -m tests.crash.soak $(ARGS)
+	$(BIN)/python -m tests.programs
 	$(BIN)/python -m tests.triggers.cron_oracle
 	$(BIN)/python -m tests.crash.queue_soak
 
