@@ -17,7 +17,7 @@ from hub.core.errors import Rejected, Unavailable
 from hub.core.ports import TriggerContext
 from triggers._amqp_config import AmqpConfig
 from triggers._amqp_link import Delivery, LinkLost, Refused
-from triggers._amqp_messages import read_event, unread_event
+from triggers._amqp_messages import bare_event, read_event, unread_event
 
 LONGEST_PAUSE_S = 60.0
 _FIRST_PAUSE_S = 1.0
@@ -174,13 +174,19 @@ class Hands:
 
     async def bury(self, delivery: Delivery, event: TriggerEvent, status: DeliveryStatus, code: str, message: str) -> None:
         """Keep a hopeless message as a delivery, then let the broker put it where its dead letters go."""
-        while True:
+        kept = False
+        while not kept:
             await self.may_pass()
             try:
                 await self.ctx.keep(event, status, code=code, message=message)
-                break
+                kept = True
             except Unavailable as error:
                 self.gate.shut(error)
+            except Rejected as error:  # the store cannot hold something that stands beside the body
+                bare = bare_event(delivery.received)
+                if event == bare:
+                    raise Rejected(f"the message can be stored in no form, it stays with the broker: {error.message}") from error
+                event = bare
         self.gate.taken()
         await self.remove(delivery, code)
 

@@ -99,6 +99,7 @@ class Link:
 
     def __init__(self, connection: _Connection, deadline: timedelta) -> None:
         self.lost: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self.unreadable = False  # a frame came that the library cannot read: some message breaks every connection
         self._connection = connection
         self._deadline = deadline
         self._control: AbstractChannel | None = None
@@ -117,7 +118,7 @@ class Link:
         except BaseException:
             await link.close()
             raise
-        connection.close_callbacks.add(lambda _sender, error: link.lose(_reason(error, "the broker has closed the connection")))
+        connection.close_callbacks.add(lambda _sender, error: link.end(error, "the broker has closed the connection"))
         return link
 
     # ---- queues
@@ -166,11 +167,11 @@ class Link:
     async def consume(self, queue: str, prefetch: int, take: Callable[[Delivery], None]) -> None:
         """Begin to consume, at most `prefetch` unsettled messages at a time. Raises: LinkLost, Refused."""
         if self._channel is None:
-            self._consumer = channel = await self._open_channel(confirms=False)
-            channel.close_callbacks.add(lambda _sender, error: self.lose(_reason(error, "the broker has closed the channel")))
-            await self.io(channel.set_qos(prefetch_count=prefetch))
+            self._consumer = channel = await self._open_channel(confirms=False)  # its own: a refusal elsewhere must not close it
+            channel.close_callbacks.add(lambda _sender, error: self.end(error, "the broker has closed the channel"))
             self._channel = await channel.get_underlay_channel()
             self._channel.on_consumer_cancel_callbacks.add(lambda _frame: self.lose("the broker has cancelled the consumer"))
+        await self.io(self._channel.basic_qos(prefetch_count=prefetch))
 
         async def arrive(message: DeliveredMessage) -> None:
             take(Delivery(self, message, queue))
@@ -192,6 +193,11 @@ class Link:
         await self.io(action, f'publishing to the queue "{queue}"')
 
     # ---- the end
+
+    def end(self, error: BaseException | None, otherwise: str) -> None:
+        """Take note that the connection is closed."""
+        self.unreadable = self.unreadable or isinstance(error, amqp.InvalidFrameError)
+        self.lose(_reason(error, otherwise))
 
     def lose(self, reason: str) -> None:
         """Give the link up."""

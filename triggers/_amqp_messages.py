@@ -85,6 +85,11 @@ def unread_event(received: Received) -> TriggerEvent:
     return event_of(received, as_json(received, received.body), key if key and len(key) <= _MAX_KEY_CHARS else None)
 
 
+def bare_event(received: Received) -> TriggerEvent:
+    """Turn a message into the event that any store can hold: its bytes and nothing beside them."""
+    return TriggerEvent(payload=as_json(received, received.body))
+
+
 def event_of(received: Received, payload: Any, key: str | None) -> TriggerEvent:
     """Return the event with everything that the message says beside its payload."""
     cloud = cloud_event(received.headers)
@@ -138,7 +143,12 @@ def as_json(received: Received, body: Any) -> Any:
     """Return a body as a JSON value: bytes become base64 beside their content type."""
     if not isinstance(body, bytes):
         return body
-    return {"content_type": received.properties.content_type, "base64": binascii.b2a_base64(body, newline=False).decode()}
+    kind = received.properties.content_type
+    return {"content_type": kind if kind is None or kind.isascii() else ascii(kind), "base64": _base64(body)}
+
+
+def _base64(data: bytes) -> str:
+    return binascii.b2a_base64(data, newline=False).decode()
 
 
 def _guessed(body: bytes) -> Any:
@@ -226,7 +236,7 @@ def plain(value: Any, depth: int = _MAX_DEPTH) -> Any:
     if isinstance(value, float):
         return value if value == value and abs(value) != float("inf") else str(value)  # noqa: PLR0124  # NaN is not itself
     if isinstance(value, bytes | bytearray):
-        return binascii.b2a_base64(value, newline=False).decode()
+        return _base64(bytes(value))
     if isinstance(value, datetime):
         return (value if value.tzinfo else value.replace(tzinfo=UTC)).isoformat()
     if depth and isinstance(value, Mapping):

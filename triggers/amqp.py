@@ -77,7 +77,9 @@ class _Consumer:
         self._links = 0
         self._depth: Depth | None = None
         self._consuming = False
+        self._switch = asyncio.Lock()
         self._idle_probes = 0
+        self._careful = False  # one message at a time, so that the one that breaks the connection takes no others along
         handler = ctx.handler
         self.hands = Hands(ctx, config, self._outlet) if handler is None else Batches(ctx, config, self._outlet, handler)
 
@@ -109,12 +111,12 @@ class _Consumer:
             await self._prepare(link)
             await self._begin(link)
             await _first(self._fate(link), self._watch(link), self._keep_gate(link), self._unwanted())
-            self._consuming = False
-            await link.cancel()
+            await self._cease(link)
             self._report(Phase.PAUSED if self._ctx.paused else Phase.STOPPED, "finishing what is in hand")
             await self.hands.finish(self._config.grace)
         finally:
             self._consuming = False
+            self._careful = link.unreadable
             await self.hands.forget()
             await link.close()
 
@@ -135,15 +137,25 @@ class _Consumer:
             self._depth = await link.verify(config.queue)
 
     async def _begin(self, link: Link) -> None:
-        """Start to consume."""
-        self.hands.note_beginning()
-        self._idle_probes = 0
-        await link.consume(self._config.queue, self._config.prefetch, self._take)
-        self._consuming = True
+        """Start to consume, unless the hub takes nothing now."""
+        async with self._switch:
+            if self._consuming or not self.hands.gate.is_open:
+                return
+            self.hands.note_beginning()
+            self._idle_probes = 0
+            await link.consume(self._config.queue, 1 if self._careful else self._config.prefetch, self._take)
+            self._consuming = True
         self._report(Phase.CONSUMING)
 
+    async def _cease(self, link: Link) -> None:
+        """Stop consuming; what is in hand stays there."""
+        async with self._switch:
+            if self._consuming:
+                self._consuming = False
+                await link.cancel()
+
     def _take(self, delivery: Delivery) -> None:
-        self._failures = 0  # not before: a message that breaks the connection must not be asked for in a hot loop
+        self._failures = 0  # not before: a message that breaks every connection must not be asked for in a hot loop
         self.hands.take(delivery)
 
     # ---- what ends a link
@@ -167,6 +179,10 @@ class _Consumer:
             if self._consuming:
                 self._failures = 0
                 self._check()
+                if self._careful:  # what broke the last connection is gone
+                    self._careful = False
+                    await self._cease(link)
+                    await self._begin(link)
                 self._report(Phase.CONSUMING)
 
     def _check(self) -> None:
@@ -189,16 +205,14 @@ class _Consumer:
         gate = self.hands.gate
         while True:
             await gate.closed()
-            if self._consuming:
-                self._consuming = False
-                await link.cancel()
+            await self._cease(link)
             pause_s = max(1.0, gate.pause_s() * random.uniform(0.75, 1.0))  # noqa: S311  # jitter, not a secret
             self._report(Phase.BLOCKED, f"{gate.message}; trying again in {pause_s:.0f} s")
             await self._ctx.clock.sleep(pause_s)
             gate.open()
-            await _first(gate.passed(), gate.closed())
-            if gate.is_open:
-                await self._begin(link)
+            if self.hands.held:  # else only what comes next can tell
+                await _first(gate.passed(), gate.closed())
+            await self._begin(link)
 
     # ---- state
 

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from hub.core.delivery import Phase, Receipt, TriggerEvent
+from hub.core.errors import Overloaded
 from tests.triggers.broker import Broker
 from tests.triggers.proxy import Proxy, proxied
 from tests.triggers.queues import Consuming, clock, numbers, until
@@ -161,6 +162,29 @@ async def test_a_message_whose_link_broke_before_its_acknowledgement_creates_one
     assert await consuming.instances() == 1
 
 
+async def test_a_link_that_breaks_while_the_hub_takes_nothing_does_not_block_it_for_ever(
+    broker: Broker, through: tuple[Proxy, Consuming]
+) -> None:
+    proxy, consuming = through
+    queue, full = broker.queue(), True
+
+    async def overloaded(event: TriggerEvent) -> Receipt:
+        if full:
+            raise Overloaded
+        return await consuming.accept(event)
+
+    consuming.answer = overloaded
+    broker.publish_all(queue, numbers(3))
+    await consuming.consume(queue, wait=False)
+    await consuming.phase(Phase.BLOCKED)
+    await proxy.cut()
+    await until(lambda: consuming.health.facts["connections"] == 2)
+    full = False
+
+    assert len(await consuming.payloads(3)) == 3
+    await consuming.phase(Phase.CONSUMING)
+
+
 async def test_a_broker_that_is_away_at_the_start_is_waited_for(broker: Broker, through: tuple[Proxy, Consuming]) -> None:
     proxy, consuming = through
     queue = broker.queue()
@@ -171,6 +195,17 @@ async def test_a_broker_that_is_away_at_the_start_is_waited_for(broker: Broker, 
     await proxy.accept()
 
     assert await consuming.payloads(1) == [{"n": 1}]
+
+
+async def test_a_message_that_breaks_every_connection_ends_in_the_dead_letters(broker: Broker, consuming: Consuming) -> None:
+    queue = broker.name()
+    await consuming.consume(queue, topology="declare", delivery_limit=2)
+    broker.publish(queue, {"n": 1}, timestamp=1_700_000_000_000_000_000)  # nanoseconds: a year that Python does not have
+    broker.publish(queue, {"n": 2})
+
+    assert await consuming.payloads(1) == [{"n": 2}]
+    await until(lambda: broker.ready(f"{queue}.dead") == 1, "the dead letter")
+    await consuming.phase(Phase.CONSUMING)
 
 
 async def test_a_deleted_queue_is_told_and_consumed_again_when_it_is_back(broker: Broker, consuming: Consuming) -> None:

@@ -179,6 +179,16 @@ async def test_a_dead_letter_queue_that_is_missing_does_not_stop_the_others(brok
     assert broker.ready(queue) == 0
 
 
+async def test_what_no_store_can_hold_beside_the_body_is_left_out_of_the_delivery(broker: Broker, consuming: Consuming) -> None:
+    queue = broker.queue()
+    await consuming.consume(queue)
+    broker.publish(queue, b"{broken", content_type="application/json", message_id="nul \0", headers={"nul": "\0", "half": b"\xed\xa0\x80"})
+
+    [delivery] = await consuming.deliveries(1)
+    await until(lambda: consuming.health.facts["unacked"] == 0)
+    assert payload_of(delivery) == {"content_type": "application/json", "base64": "e2Jyb2tlbg=="}
+
+
 async def test_a_message_that_came_back_too_often_is_given_up(broker: Broker, consuming: Consuming) -> None:
     queue = broker.queue()
     broker.publish(queue, {"n": 1}, message_id="poison")
@@ -243,7 +253,7 @@ async def test_a_paused_trigger_does_not_consume(broker: Broker, consuming: Cons
     consuming.hosting.hosted["queue"].steer(paused=True)
     await consuming.phase(Phase.PAUSED)
     broker.publish(queue, {"n": 1})
-    assert broker.consumers(queue) == 0
+    await until(lambda: broker.consumers(queue) == 0, "the broker knows no consumer")
     assert broker.ready(queue) == 1
 
     consuming.hosting.hosted["queue"].steer(paused=False)
