@@ -161,7 +161,8 @@ AND (SELECT h.kind FROM history h WHERE h.instance = i.key ORDER BY h.rev DESC L
 CLAIM = """
 UPDATE instance AS i SET recoveries = recoveries + (node IS NOT NULL), node = ?, token = token + 1, wish = NULL, wake_at = NULL,
 modified_at = ?, status = CASE WHEN status = 'rollingBack' THEN status WHEN started_at IS NULL THEN 'queued' ELSE 'running' END,
-started_rev = coalesce(started_rev, json_extract(j.value, '$[2]')) FROM json_each(?) AS j WHERE i.key = json_extract(j.value, '$[0]')
+started_rev = CASE WHEN status = 'rollingBack' THEN started_rev ELSE coalesce(started_rev, json_extract(j.value, '$[2]')) END
+FROM json_each(?) AS j WHERE i.key = json_extract(j.value, '$[0]')
 """
 CLAIM_BORN = "UPDATE instance SET node = ?, token = 1, wake_at = NULL, started_rev = ? WHERE key = ?"
 NEXT_DUE = """

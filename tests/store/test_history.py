@@ -266,6 +266,16 @@ async def test_a_termination_with_rollback_tells_the_rollback_first(world: World
     assert await kinds(world, key) == ["queued", "started", "waiting", "rollingBack", "terminated"]
 
 
+async def test_an_instance_that_is_rolled_back_before_its_start_has_not_started(world: World) -> None:
+    key = await world.create()
+    await world.do(steer(key, Verb.TERMINATE, rollback=True))
+    token = await claim(world, 6)
+    await world.do(Begin(instance=key, token=token, at=at(7)))
+    await world.do(finish(key, token=token, status=Status.TERMINATED))
+
+    assert await kinds(world, key) == ["queued", "rollingBack", "terminated"]
+
+
 async def test_a_child_has_a_history_of_its_own(world: World) -> None:
     parent = await world.born("parent")
     await world.do(start_child(parent))
