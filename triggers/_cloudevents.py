@@ -67,7 +67,7 @@ def read_events(headers: Mapping[str, str], body: bytes) -> list[CloudEvent] | C
     if "ce-specversion" in headers:
         attributes = {name[3:]: _decoded(value) for name, value in headers.items() if name.startswith("ce-") and name != "ce-"}
         if content_type:
-            attributes["datacontenttype"] = content_type
+            attributes["datacontenttype"] = content_type.encode("utf-8", "replace").decode()  # what is not UTF-8 came as half characters
         payload = read_payload(content_type or "application/json", body)  # what an event without a content type has
         return CloudEvent(attributes=_checked(attributes, "the headers ce-…"), data=payload)
     return None

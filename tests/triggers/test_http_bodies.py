@@ -13,8 +13,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hub.core.codec import encode
 from hub.core.errors import PayloadTooLarge, Rejected
 from triggers._bodies import check_accepted, read_payload, unpack
+from triggers._cloudevents import read_events
 
 JSON = "application/json"
 FORM = "application/x-www-form-urlencoded"
@@ -122,6 +124,11 @@ def test_fields_and_files_of_a_form_are_data(body: bytes, payload: Any) -> None:
     assert read_payload(MULTIPART, body) == payload
 
 
+def test_boundary_may_be_any_bytes() -> None:
+    body = part(b"1", NAMED).replace(b"--b", b"--\xff") + b"--\xff--"
+    assert read_payload("multipart/form-data; boundary=\udcff", body) == {"a": "1"}
+
+
 @given(st.binary(max_size=200), st.text(alphabet=st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=20))
 def test_what_another_library_puts_into_a_form_comes_out_of_it(content: bytes, value: str) -> None:
     with aiohttp.MultipartWriter("form-data") as writer:
@@ -154,6 +161,27 @@ def _written(writer: aiohttp.MultipartWriter) -> bytes:
 def test_no_bytes_make_the_reader_of_forms_fail(body: bytes) -> None:
     with contextlib.suppress(Rejected):
         assert isinstance(read_payload(MULTIPART, b"--b" + body), dict)
+
+
+HEADER_TEXT = st.text(alphabet=st.one_of(st.characters(min_codepoint=32, max_codepoint=255), st.just("\udcff")), max_size=20)
+KINDS = st.sampled_from(
+    [JSON, FORM, MULTIPART, "text/plain; charset=utf-16", "image/png", "application/cloudevents+json", "", "x", "\udcff"]
+)
+PIECES = st.sampled_from(
+    [b'{"specversion":"1.0","id":"1","source":"s","type":"t"}', b"[", b"]", b",", b'"\\ud800"', b"--b", b"\r\n", b"\xff", b"a=%ff&"]
+)
+
+
+@given(
+    KINDS, st.lists(PIECES, max_size=5).map(b"".join), st.dictionaries(st.sampled_from(["ce-specversion", "ce-id", "ce-x"]), HEADER_TEXT)
+)
+def test_whatever_is_sent_becomes_what_the_hub_can_store_or_is_rejected(kind: str, body: bytes, headers: dict[str, str]) -> None:
+    with contextlib.suppress(Rejected):
+        encode(read_payload(kind, body))
+    with contextlib.suppress(Rejected):
+        found = read_events({"ce-source": "s", "ce-type": "t", **headers, "content-type": kind}, body)
+        for event in found if isinstance(found, list) else [found] if found else []:
+            encode([dict(event.attributes), event.data, event.key, event.subject])
 
 
 # ---- what is accepted, and compression

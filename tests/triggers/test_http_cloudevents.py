@@ -139,6 +139,11 @@ def test_wrong_headers_are_refused(headers: dict[str, str]) -> None:
     assert caught.value.code == "payload.cloudevent"
 
 
+def test_content_type_that_is_no_text_can_be_stored_all_the_same() -> None:
+    headers = {f"ce-{name}": value for name, value in LEAST.items()} | {"content-type": "application/json; a=\udcff"}
+    assert one(headers, b"1").attributes["datacontenttype"] == "application/json; a=?"
+
+
 @pytest.mark.parametrize("kind", ["application/cloudevents+xml", "application/cloudevents", "application/cloudevents-batch+avro"])
 def test_other_forms_than_json_are_unsupported(kind: str) -> None:
     with pytest.raises(Rejected) as caught:
