@@ -9,8 +9,9 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from hub.plugins import CONNECTORS, TRIGGERS, calls, kinds, plugin_class
-from hub.schema import DURATION_SCHEMA, Settings, file_form
+from hub.plugins import CONNECTORS, TRIGGERS, kinds, plugin_class
+from hub.schema import Settings, file_form
+from hub.values import DURATION_SCHEMA
 
 
 def json_schema() -> dict[str, Any]:
@@ -34,8 +35,7 @@ def _add_kinds(definitions: dict[str, Any], name: str, group: str, *, required: 
         cls = plugin_class(group, kind)
         config = _schema_of(cls.Config)
         definitions |= config.get("$defs", {})
-        must = [*config.get("required", []), *(["workflow"] if group == TRIGGERS and calls(cls) is None else [])]
-        then = {"properties": own | config.get("properties", {}), "required": must, "additionalProperties": False}
+        then = {"properties": own | config.get("properties", {}), "required": config.get("required", []), "additionalProperties": False}
         table["allOf"].append({"if": {"properties": {"kind": {"const": kind}}}, "then": then})
 
 

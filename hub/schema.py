@@ -5,7 +5,6 @@ Never reads a file or the environment. Values are frozen and already checked: wh
 
 from __future__ import annotations
 
-import keyword
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -14,87 +13,37 @@ from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, SecretStr, WithJsonSchema
+from pydantic import AfterValidator, ConfigDict, Field, SecretStr
 
-from hub.core.duration import format_duration, parse_duration
+from hub.core.duration import format_duration
 from hub.core.model import FOR_EVER, Backoff, Retention
-from hub.core.retention import DELIVERY_KEPT, FOREVER, RetentionWish, read_keep
+from hub.core.retention import DELIVERY_KEPT, FOREVER, RetentionWish
+from hub.flow_schema import NO_RULES, CancelSettings, FlowSettings
 from hub.mistakes import fields_of
+from hub.values import (
+    A_MOMENT,
+    MIB_25,
+    NOT_BOOL,
+    ONE_OR_LIST,
+    STRICT,
+    Duration,
+    Identifier,
+    Keep,
+    Name,
+    between,
+    one_or_list,
+)
 
-_NAME = re.compile(r"[a-zA-Z0-9_][a-zA-Z0-9_-]{0,63}")
-_STRICT = ConfigDict(extra="forbid")
-_UNNAMED = "duration"  # mistakes are told with the path of their key already
 REFERENCE = re.compile(r"\$?\$\{([^}]*)\}")  # ${NAME}; $${NAME} stands for the text itself
-
-
-# ---- types of single values
-
-
-def _check_name(name: str) -> str:
-    if not _NAME.fullmatch(name):
-        raise ValueError(f'{name!r} cannot be a name: use letters, digits, "-" and "_", at most 64, not beginning with "-"')
-    return name
-
-
-def _check_identifier(name: str) -> str:
-    if not name.isidentifier() or keyword.iskeyword(name) or name.startswith("_"):
-        raise ValueError(f"{name!r} cannot be an attribute of self.env: use letters, digits and underscores, such as MY_WORKFLOW")
-    return name
+MAX_STEPS = 25_000  # a journal of that length is read whole whenever its instance wakes up
+_1_TIB = 1 << 40
+_OPEN = SecretStr("")
 
 
 def _check_store(url: str) -> str:
     if not re.match(r"(sqlite|postgres(ql)?(\+asyncpg)?)://", url):
         raise ValueError("not the address of a store; write sqlite:///FILE or postgresql://USER:PASSWORD@HOST/DATABASE")
     return url
-
-
-def _read_duration(value: Any) -> timedelta:
-    try:
-        return parse_duration(value, what=_UNNAMED)
-    except ValueError as error:
-        raise ValueError(str(error).removeprefix(f"{_UNNAMED}: ")) from None
-
-
-def _read_keep(value: Any) -> timedelta:
-    try:
-        return read_keep(value, what=_UNNAMED)
-    except ValueError as error:
-        raise ValueError(str(error).removeprefix(f"{_UNNAMED}: ")) from None
-
-
-def _refuse_bool(value: Any) -> Any:
-    if isinstance(value, bool):
-        raise ValueError(f"expected a whole number, got {str(value).lower()}")
-    return value
-
-
-def _between(low: timedelta, high: timedelta = timedelta.max) -> AfterValidator:
-    def check(duration: timedelta) -> timedelta:
-        if duration < low:
-            raise ValueError(f"must be at least {format_duration(low)}")
-        if duration > high:
-            raise ValueError(f"must be at most {format_duration(high)}")
-        return duration
-
-    return AfterValidator(check)
-
-
-def _as_list(value: Any) -> Any:
-    return [value] if isinstance(value, str) else value
-
-
-DURATION_SCHEMA = {"type": ["string", "number"], "examples": ["10 seconds", "1 hour 30 minutes"]}
-_KEEP_SCHEMA = {**DURATION_SCHEMA, "examples": [FOREVER, "7 days"]}
-Name = Annotated[str, AfterValidator(_check_name)]
-Identifier = Annotated[str, AfterValidator(_check_identifier)]
-_NOT_BOOL = BeforeValidator(_refuse_bool)
-Duration = Annotated[timedelta, BeforeValidator(_read_duration), WithJsonSchema(DURATION_SCHEMA)]
-Keep = Annotated[timedelta, BeforeValidator(_read_keep), WithJsonSchema(_KEEP_SCHEMA)]  # timedelta.max = for ever
-_A_MOMENT = timedelta(milliseconds=1)
-_25_MIB = 26_214_400  # the largest payload that a well-known sender has (GitHub's webhooks)
-_1_TIB = 1 << 40
-_OPEN = SecretStr("")
-MAX_STEPS = 25_000  # a journal of that length is read whole whenever its instance wakes up
 
 
 # ---- the tables
@@ -104,7 +53,7 @@ MAX_STEPS = 25_000  # a journal of that length is read whole whenever its instan
 class KeepSettings:
     """How long the instances of one workflow are kept; an absent key means what `[retention]` says."""
 
-    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
 
     success_retention: Annotated[Keep | None, Field(description="How long complete instances are kept.")] = None
     error_retention: Annotated[Keep | None, Field(description="How long errored and terminated instances are kept.")] = None
@@ -114,10 +63,10 @@ class KeepSettings:
 class WorkflowLimits:
     """How far the instances of one workflow may go; an absent key means what `[limits]` says."""
 
-    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
 
     steps: Annotated[
-        int | None, Field(ge=1, le=MAX_STEPS, description="Steps of one instance; only step.do counts."), _NOT_BOOL
+        int | None, Field(ge=1, le=MAX_STEPS, description="Steps of one instance; only step.do counts."), NOT_BOOL
     ] = None
 
 
@@ -125,13 +74,15 @@ class WorkflowLimits:
 class WorkflowSettings:
     """One `[[workflows]]` table."""
 
-    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
 
     name: Annotated[Name, Field(description="Name of the workflow, for clients and triggers.")]
     class_name: Annotated[Identifier, Field(description="The WorkflowEntrypoint class in `main`.")]
     binding: Annotated[Identifier | None, Field(description="The workflow is self.env.BINDING.")] = None
     schedules: Annotated[
-        tuple[str, ...], BeforeValidator(_as_list), Field(description="Cron expressions in UTC; each becomes a cron trigger.")
+        tuple[str, ...],
+        ONE_OR_LIST,
+        Field(description="Cron expressions in UTC; each becomes a cron trigger.", json_schema_extra=one_or_list),
     ] = ()
     limits: Annotated[WorkflowLimits, Field(description="How far its instances may go; else as [limits] says.")] = field(
         default_factory=WorkflowLimits
@@ -139,13 +90,15 @@ class WorkflowSettings:
     default_retention: Annotated[
         KeepSettings, Field(description="How long its instances are kept after their end; else as [retention] says.")
     ] = field(default_factory=KeepSettings)
+    flow: Annotated[FlowSettings, Field(description="How many of its instances are created and executed when.")] = NO_RULES
+    cancel_on: Annotated[tuple[CancelSettings, ...], Field(description="Which events terminate which of its instances.")] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TriggerSettings:
     """One `[[triggers]]` table. `options` are the keys of the trigger kind's own Config."""
 
-    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
 
     kind: Annotated[str, Field(description="An installed kind of trigger, or package.module:Class.")]
     name: Annotated[Name, Field(description="Unique name; default KIND-WORKFLOW.")]
@@ -160,6 +113,7 @@ class TriggerSettings:
     schema: Annotated[
         str | None, Field(min_length=1, description="What the payload must look like: FILE.json, a JSON Schema, or FILE.py:MODEL.")
     ] = None
+    flow: Annotated[FlowSettings, Field(description="Flow control for its events, over that of the workflow, rule by rule.")] = NO_RULES
     options: dict[str, Any] = field(default_factory=dict, repr=False)
 
 
@@ -167,7 +121,7 @@ class TriggerSettings:
 class ConnectorSettings:
     """One `[[connectors]]` table. `options` are the keys of the connector kind's own Config."""
 
-    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
 
     kind: Annotated[str, Field(description="An installed kind of connector, or package.module:Class.")]
     binding: Annotated[Identifier, Field(description="The connector is self.env.BINDING.")]
@@ -178,10 +132,10 @@ class ConnectorSettings:
 class ServerSettings:
     """The `[server]` table."""
 
-    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
 
     host: Annotated[str, Field(min_length=1, description="Address to listen on; one that others can reach needs a token.")] = "127.0.0.1"
-    port: Annotated[int, Field(ge=0, le=65535, description="Port to listen on; 0 takes a free one."), _NOT_BOOL] = 8787
+    port: Annotated[int, Field(ge=0, le=65535, description="Port to listen on; 0 takes a free one."), NOT_BOOL] = 8787
     token: Annotated[SecretStr, Field(description="Clients must send it as `Authorization: Bearer TOKEN`; empty = open.")] = _OPEN
 
 
@@ -189,7 +143,7 @@ class ServerSettings:
 class StoreSettings:
     """The `[store]` table."""
 
-    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
 
     url: Annotated[str, AfterValidator(_check_store), Field(description="The database; default sqlite:///DATA/hub.sqlite.")] = field(
         repr=False  # it may hold a password
@@ -200,19 +154,19 @@ class StoreSettings:
 class RunnerSettings:
     """The `[runner]` table."""
 
-    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
 
-    slots: Annotated[int, Field(ge=1, le=100_000, description="Instances that this node executes at once."), _NOT_BOOL] = 1000
-    threads: Annotated[int, Field(ge=1, le=1000, description="Threads for synchronous step bodies."), _NOT_BOOL] = 32
+    slots: Annotated[int, Field(ge=1, le=100_000, description="Instances that this node executes at once."), NOT_BOOL] = 1000
+    threads: Annotated[int, Field(ge=1, le=1000, description="Threads for synchronous step bodies."), NOT_BOOL] = 32
     grace: Annotated[Duration, Field(description="How long running steps may go on when the hub stops.")] = timedelta(seconds=10)
     resident: Annotated[Duration, Field(description="Shorter waits keep the instance in memory.")] = timedelta(seconds=1)
     lease: Annotated[
         Duration,
-        _between(timedelta(seconds=1), timedelta(minutes=10)),
+        between(timedelta(seconds=1), timedelta(minutes=10)),
         Field(description="A node that is silent for so long loses its instances to the others."),
     ] = timedelta(seconds=10)
     max_recoveries: Annotated[
-        int, Field(ge=0, le=1_000_000, description="An instance whose process dies more often than that is ended as errored."), _NOT_BOOL
+        int, Field(ge=0, le=1_000_000, description="An instance whose process dies more often than that is ended as errored."), NOT_BOOL
     ] = 100
 
 
@@ -220,35 +174,35 @@ class RunnerSettings:
 class StepSettings:
     """The `[steps]` table: what `step.do` does when the author says nothing else."""
 
-    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
 
-    retry_limit: Annotated[int, Field(ge=0, le=10_000, description="Attempts after the first one."), _NOT_BOOL] = 5
+    retry_limit: Annotated[int, Field(ge=0, le=10_000, description="Attempts after the first one."), NOT_BOOL] = 5
     retry_delay: Annotated[Duration, Field(description="Wait before the second attempt.")] = timedelta(seconds=10)
     retry_backoff: Annotated[Backoff, Field(description="How the wait grows.")] = Backoff.EXPONENTIAL
-    timeout: Annotated[Duration, _between(_A_MOMENT), Field(description="Longest time of one attempt.")] = timedelta(minutes=10)
+    timeout: Annotated[Duration, between(A_MOMENT), Field(description="Longest time of one attempt.")] = timedelta(minutes=10)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LimitSettings:
     """The `[limits]` table."""
 
-    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
 
     payload_bytes: Annotated[
-        int, Field(ge=1, le=_25_MIB, description="Largest payload of an instance or event, as JSON."), _NOT_BOOL
+        int, Field(ge=1, le=MIB_25, description="Largest payload of an instance or event, as JSON."), NOT_BOOL
     ] = 1_048_576
-    result_bytes: Annotated[int, Field(ge=1, le=_25_MIB, description="Largest result of a step or run, as JSON."), _NOT_BOOL] = 1_048_576
+    result_bytes: Annotated[int, Field(ge=1, le=MIB_25, description="Largest result of a step or run, as JSON."), NOT_BOOL] = 1_048_576
     state_bytes: Annotated[
-        int, Field(ge=1, le=_1_TIB, description="Largest sum of all results of one instance, as JSON."), _NOT_BOOL
+        int, Field(ge=1, le=_1_TIB, description="Largest sum of all results of one instance, as JSON."), NOT_BOOL
     ] = 1_073_741_824
-    steps: Annotated[int, Field(ge=1, le=MAX_STEPS, description="Steps of one instance; only step.do counts."), _NOT_BOOL] = 10_000
+    steps: Annotated[int, Field(ge=1, le=MAX_STEPS, description="Steps of one instance; only step.do counts."), NOT_BOOL] = 10_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RetentionSettings:
     """The `[retention]` table: how long instances are kept after their end, and stored deliveries after they came."""
 
-    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
 
     success: Annotated[Keep, Field(description="Complete instances.")] = timedelta.max
     error: Annotated[Keep, Field(description="Errored and terminated instances.")] = timedelta.max
@@ -259,7 +213,7 @@ class RetentionSettings:
 class LogSettings:
     """The `[log]` table."""
 
-    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
 
     level: Annotated[Literal["debug", "info", "warning", "error"], Field(description="The least serious line that is written.")] = "info"
     format: Annotated[Literal["auto", "pretty", "json"], Field(description="auto = pretty on a terminal, else json.")] = "auto"
@@ -269,7 +223,7 @@ class LogSettings:
 class Settings:
     """Everything that can be set. `data` and `project` are absolute; `vars` lacks only the hub's own address."""
 
-    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
 
     project: Path
     name: Annotated[Name, Field(description="Name of the project.")]

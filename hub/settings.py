@@ -19,6 +19,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from hub.core.errors import ConfigError
+from hub.flow_schema import NO_RULES, conflict
 from hub.mistakes import Location, fields_of, from_validation, mistake, nearest
 from hub.schema import (
     REFERENCE,
@@ -76,6 +77,7 @@ def load_settings(project: Path, *, overrides: Mapping[str, Any] | None = None, 
         raise from_validation(error, Settings, origin=lambda location: _origin(sources, location)) from None
     settings = _expanded(_with_schedules(settings), environment, file)
     _check_names(settings, file)
+    _check_flows(settings, file)
     _check_door(settings, _origin(sources, ("server", "host")))
     return settings
 
@@ -247,6 +249,27 @@ def _check_names(settings: Settings, file: str) -> None:
     for n, trigger in enumerate(settings.triggers):
         if trigger.workflow is not None and trigger.workflow not in known:
             raise mistake(f'there is no workflow "{trigger.workflow}"; {nearest(trigger.workflow, known)}', f"triggers.{n}.workflow", file)
+
+
+def _check_flows(settings: Settings, file: str) -> None:
+    """Refuse rules of flow control that exclude each other, also where one is the workflow's and one the trigger's."""
+    of_workflow = {workflow.name: workflow.flow for workflow in settings.workflows}
+    tables = [(f"workflows.{n}.flow", workflow.flow) for n, workflow in enumerate(settings.workflows)]
+    tables += [
+        (f"{place}.flow", of_workflow[trigger.workflow].under(trigger.flow))
+        for place, trigger in zip(settings.trigger_places, settings.triggers, strict=True)
+        if trigger.workflow is not None and trigger.flow != NO_RULES
+    ]
+    for path, flow in tables:
+        found = conflict(flow)
+        if found is not None:
+            raise mistake(f"{found.words.replace('`', '')} is not possible: {found.reason}", f"{path}.{found.key}", file)
+    triggers = [trigger.name for trigger in settings.triggers]
+    for n, workflow in enumerate(settings.workflows):
+        for k, cancel in enumerate(workflow.cancel_on):
+            if cancel.trigger not in triggers:
+                path = f"workflows.{n}.cancel_on.{k}.trigger"
+                raise mistake(f'there is no trigger "{cancel.trigger}"; {nearest(cancel.trigger, triggers)}', path, file)
 
 
 def _check_unique(file: str, path: str, names: Iterable[str]) -> None:

@@ -22,6 +22,8 @@ from hub.engine.context import TriggerSpec
 from hub.engine.contracts import Contract, ModelContract, SchemaContract
 from hub.engine.expressions import Expression
 from hub.engine.rules import OnFault, Rules
+from hub.flow_schema import NO_RULES
+from hub.flows import flow_rules, shown
 from hub.mistakes import fields_of, mistake
 from hub.plugins import calls, parse_options, trigger_class
 from hub.project import load_object
@@ -78,7 +80,8 @@ def handler_of(worker: type[WorkerEntrypoint], method: str, env: Callable[[], En
 def _declared(settings: Settings, own: TriggerSettings, place: str, worker: type[WorkerEntrypoint] | None) -> Declared:
     kind = trigger_class(own.kind, place)
     config = parse_options(kind, own.options, place, beside=fields_of(TriggerSettings).keys() - {"options"})
-    method = None if own.workflow is not None else _method(kind, own, place, worker)
+    cancels = any(each.trigger == own.name for workflow in settings.workflows for each in workflow.cancel_on)
+    method = None if own.workflow is not None or cancels else _method(kind, own, place, worker)
     trigger = kind(config)
     spec = TriggerSpec(
         own.name,
@@ -89,7 +92,7 @@ def _declared(settings: Settings, own: TriggerSettings, place: str, worker: type
         digest=_digest(own) if isinstance(trigger, Scheduled) else "",
         settings=_shown(own, config),
     )
-    return Declared(spec, _rules(settings, own, place), method)
+    return Declared(spec, _rules(settings, own, place, calls_handler=method is not None), method)
 
 
 def _method(kind: type[Any], own: TriggerSettings, place: str, worker: type[WorkerEntrypoint] | None) -> str:
@@ -112,20 +115,23 @@ _ARGUMENTS = {"queue": "batch", "scheduled": "controller"}
 # ---- rules
 
 
-def _rules(settings: Settings, own: TriggerSettings, place: str) -> Rules:
+def _rules(settings: Settings, own: TriggerSettings, place: str, *, calls_handler: bool) -> Rules:
     def compiled(key: str) -> Expression | None:
         text = getattr(own, key)
         return None if text is None else Expression.compile(text, f"{place}.{key}")
 
     for key in _GENERIC:
-        if own.workflow is None and key != "filter_error" and getattr(own, key) is not None:
+        if calls_handler and key != "filter_error" and getattr(own, key) is not None:
             raise mistake("works on events that start a workflow; a handler decides by itself", f"{place}.{key}")
+    if own.workflow is None and own.flow != NO_RULES:
+        raise mistake("works on events that start a workflow; this trigger starts none", f"{place}.flow")
     return Rules(
         filter=compiled("filter"),
         filter_error=OnFault(own.filter_error),
         key=compiled("key"),
         map=compiled("map"),
         contract=None if own.schema is None else _contract(settings, own.schema, f"{place}.schema"),
+        flow=flow_rules(own.flow, f"trigger/{own.name}", f"{place}.flow"),
     )
 
 
@@ -150,6 +156,8 @@ def _digest(own: TriggerSettings) -> str:
 def _shown(own: TriggerSettings, config: Any) -> dict[str, Any]:
     """Return the settings as operators may see them: without secrets, and only those that are given."""
     generic = {key: getattr(own, key) for key in _GENERIC if getattr(own, key) not in (None, "accept")}
+    if own.flow != NO_RULES:
+        generic["flow"] = shown(own.flow)
     secret = {key for key, value in own.options.items() if isinstance(getattr(config, key, None), SecretStr) and "://" not in str(value)}
     return generic | {key: HIDDEN if key in secret else _masked(key, value) for key, value in own.options.items()}
 

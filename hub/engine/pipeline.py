@@ -62,13 +62,11 @@ class Pipeline:
     async def _emit(self, trigger: str, workflow: str | None, event: TriggerEvent, stored: Delivery | None) -> Receipt:
         bound = event.workflow or workflow
         try:
-            if bound is None:
-                raise Rejected(_NO_WORKFLOW, code="trigger.no_workflow")
             ruled = self._rules.get(trigger, NO_RULES).apply(trigger, event, partial(self._fault, trigger))
             if ruled is None:
                 receipt = Receipt(status=ReceiptStatus.FILTERED, workflow=bound, reason="filter")
             else:
-                receipt = await self._bus.emit(trigger, bound, ruled, stored)
+                receipt = await self._act(trigger, bound, ruled, stored)
         except Rejected as error:
             await self._account(trigger, bound, event, Finding(DeliveryStatus.REJECTED, error.code, error.message), stored)
             self._telemetry.event(trigger, REJECTED)
@@ -80,6 +78,18 @@ class Pipeline:
             receipt = await self._skipped(trigger, event, receipt, stored)
         self._telemetry.event(trigger, receipt.status.value)
         return receipt
+
+    async def _act(self, trigger: str, workflow: str | None, event: TriggerEvent, stored: Delivery | None) -> Receipt:
+        """Cancel what the event cancels, then create what it creates."""
+        cancelled = await self._bus.cancel(trigger, event)
+        if workflow is not None:
+            return await self._bus.emit(trigger, workflow, event, stored)
+        if cancelled is None:
+            raise Rejected(_NO_WORKFLOW, code="trigger.no_workflow")
+        told = f"cancelled {cancelled} instance{'s' * (cancelled != 1)}"
+        if stored is not None:
+            await self._ledger.change(stored.id, Finding(DeliveryStatus.REPLAYED, "cancelled", told))
+        return Receipt(status=ReceiptStatus.DELIVERED, reason=told)
 
     def _fault(self, trigger: str, error: ExpressionError) -> None:
         self._telemetry.event(trigger, FAULT)

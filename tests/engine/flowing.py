@@ -16,7 +16,7 @@ def seconds(number: float) -> timedelta:
     return timedelta(seconds=number)
 
 
-def rules(scope: str = WORKFLOW, *, priority: str | None = None, **declared: tuple[Any, str | None] | Any) -> FlowRules:
+def rules(scope: str = WORKFLOW, *, priority: str | None = None, **declared: Any) -> FlowRules:
     """Return compiled rules: `rate=(Rate(…), "payload.user")` where a rule has a key, else `delay=timedelta(…)`."""
     values: dict[str, Any] = {}
     keys: dict[str, Any] = {}

@@ -22,7 +22,7 @@ from hub.engine.binding import WorkflowBinding
 from hub.engine.rules import Rules
 
 from .conftest import Hub
-from .flowing import batch, debounce, limit, rate, rules, seconds, singleton
+from .flowing import batch, cancel_rule, debounce, limit, rate, rules, seconds, singleton
 
 
 class Log:
@@ -372,6 +372,30 @@ async def test_a_full_backlog_refuses_at_every_door(hub: Hub) -> None:
     assert [error.code for error in whole.errors] == ["overloaded"]
     await all_ended(hub)
     await hub.create(params={"n": 7})
+
+
+async def test_an_event_cancels_earlier_instances_and_may_create_a_later_one(hub: Hub) -> None:
+    log = Log(hub)
+    hub.defined["program"] = {"cancel_on": (cancel_rule("changes", "payload.n", "n"), cancel_rule("stops", "payload", "user.name"))}
+    await hub.start(program=log.program)
+    first = await hub.create(params={"n": 1, "s": 100})
+    second = await hub.create(params={"n": 2, "s": 100, "user": {"name": "kim"}})
+    await hub.clock.sleep(1)
+
+    replaced = await hub.engine.emit("changes", "program", TriggerEvent(payload={"n": 1, "s": 1}))
+    stopped = await hub.engine.emit("stops", None, TriggerEvent(payload="kim"))
+    nobody = await hub.engine.emit("stops", None, TriggerEvent(payload="lee"))
+
+    assert (replaced.status, stopped.status, stopped.reason) == (ReceiptStatus.CREATED, ReceiptStatus.DELIVERED, "cancelled 1 instance")
+    assert nobody.reason == "cancelled 0 instances"
+    ended = {instance.id: instance for instance in await all_ended(hub)}
+    assert [ended[id].status for id in (first, second, replaced.instance_id or "")] == [
+        Status.TERMINATED, Status.TERMINATED, Status.COMPLETE
+    ]  # fmt: skip
+    error = ended[second].error
+    assert error is not None
+    assert error.message == 'an event of trigger "stops" cancelled it: payload is "kim"'
+    assert hub.clock.monotonic() < 50  # the bodies were stopped
 
 
 async def test_a_batch_of_creations_tells_which_of_them_the_flow_refuses(hub: Hub) -> None:

@@ -23,9 +23,12 @@ ROOM_MAY_SEE = {
     "hub.ui": ["hub.ui", "hub.engine", "hub.core"],
     "hub.mistakes": ["hub.core"],
     "hub.plugins": ["hub.mistakes", "hub.core"],
-    "hub.schema": ["hub.mistakes", "hub.core"],
-    "hub.json_schema": ["hub.schema", "hub.plugins", "hub.core"],
-    "hub.settings": ["hub.schema", "hub.mistakes", "hub.core"],
+    "hub.values": ["hub.core"],
+    "hub.flow_schema": ["hub.values", "hub.core"],
+    "hub.schema": ["hub.flow_schema", "hub.values", "hub.mistakes", "hub.core"],
+    "hub.json_schema": ["hub.schema", "hub.values", "hub.plugins", "hub.core"],
+    "hub.settings": ["hub.schema", "hub.flow_schema", "hub.mistakes", "hub.core"],
+    "hub.flows": ["hub.flow_schema", "hub.engine", "hub.core"],
     "hub.digest": [],
     "hub.project": ["hub.digest", "hub.core"],
     "hub.testing": [
@@ -33,7 +36,9 @@ ROOM_MAY_SEE = {
     ],
     "hub.serve": ["hub.app", "hub.settings", "hub.plugins", "hub.project", "hub.cli", "hub.core"],
     "hub.__main__": ["hub.serve", "hub.cli", "hub.core"],
-    "hub.triggering": ["hub.schema", "hub.plugins", "hub.project", "hub.mistakes", "hub.engine", "hub.core"],
+    "hub.triggering": [
+        *("hub.schema", "hub.flow_schema", "hub.flows", "hub.plugins", "hub.project", "hub.mistakes", "hub.engine", "hub.core"),
+    ],
     "hub.app": ["hub", "triggers", "connectors"],
     "hub": ["hub.core"],  # the public names
 }
@@ -64,7 +69,7 @@ OWNERS = {
     "prometheus_client": ["hub.engine"],
     "structlog": ["hub.app", "hub.api", "hub.cli"],
     "pydantic": [
-        *("hub.schema", "hub.json_schema", "hub.settings", "hub.plugins", "hub.mistakes", "hub.triggering"),
+        *("hub.values", "hub.flow_schema", "hub.schema", "hub.json_schema", "hub.settings", "hub.plugins", "hub.mistakes", "hub.triggering"),
         *("hub.api", "hub.engine", "triggers", "connectors"),
     ],
     "pydantic_core": ["hub.mistakes"],
