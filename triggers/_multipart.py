@@ -32,7 +32,8 @@ def read_parts(content_type: str, body: bytes, *, max_parts: int) -> list[Part]:
     named = _BOUNDARY.search(content_type)
     if named is None:
         raise _malformed("its content type names no boundary")
-    delimiter = re.compile(rb"(?:\A|\r\n)--" + re.escape((named[1] or named[2]).encode("utf-8", "surrogateescape")) + rb"(--)?[ \t]*(?:\r\n|\Z)")
+    boundary = re.escape((named[1] or named[2]).encode("utf-8", "surrogateescape"))  # the bytes that were sent
+    delimiter = re.compile(rb"(?:\A|\r\n)--" + boundary + rb"(--)?[ \t]*(?:\r\n|\Z)")
     parts: list[Part] = []
     start = None
     position = 0
