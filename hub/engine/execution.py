@@ -200,7 +200,9 @@ class Execution:
             if self._unwinding and self._task is not None:
                 self._task.uncancel()
             error = describe(cancelled)
-        except (Exception, SystemExit) as raised:
+        except (KeyboardInterrupt, GeneratorExit):
+            raise
+        except BaseException as raised:
             error = describe(raised)
         if self.ending:  # the program went on although it was cancelled: a replay will tell
             return None

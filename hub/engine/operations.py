@@ -158,7 +158,9 @@ class Operations:
         try:
             try:
                 output = self._encode(entry, await running.run(body))
-            except (Exception, SystemExit, asyncio.CancelledError) as error:
+            except (KeyboardInterrupt, GeneratorExit):  # meant for the process, and for a coroutine that is thrown away
+                raise
+            except BaseException as error:  # whatever else a body lets out; an instance must not hang because of its class
                 running.live = False
                 if isinstance(error, asyncio.CancelledError) and (self._execution.ending or running.cancelled()):
                     raise

@@ -283,6 +283,32 @@ async def test_system_exit_in_a_body_is_an_error_of_the_step_and_not_of_the_hub(
     assert output(await hub.run()) == "alive"
 
 
+class Outcome(BaseException):
+    """What some libraries raise past every `except Exception`."""
+
+
+@pytest.mark.parametrize("where", ["in a body", "in a thread", "between steps"])
+async def test_an_exception_of_any_class_ends_the_instance_and_does_not_leave_it_running(hub: Hub, where: str) -> None:
+    async def program(event: WorkflowEvent, step: WorkflowStep) -> Any:
+        async def fail() -> None:
+            raise Outcome("no")
+
+        def fail_in_a_thread() -> None:
+            raise Outcome("no")
+
+        if where == "between steps":
+            raise Outcome("no")
+        await step.do("fails", fail if where == "in a body" else fail_in_a_thread, retries={"limit": 1})
+
+    await hub.start(program=program)
+    instance = await hub.run()
+    assert instance.status is Status.ERRORED
+    assert instance.error is not None
+    assert (instance.error.name, instance.error.message) == ("Outcome", "no")
+    attempts = (await hub.engine.describe("program", instance.id)).attempts
+    assert len(attempts) == (0 if where == "between steps" else 1)
+
+
 async def test_steps_in_gather_and_in_a_task_group_run_side_by_side(hub: Hub) -> None:
     running: list[int] = []
     most: list[int] = []
