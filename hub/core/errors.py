@@ -104,7 +104,7 @@ class ConfigError(HubError):
 
 
 class NonRetryableError(Exception):
-    """Raised in a step body: stop retrying now, this can never succeed."""
+    """Raised in a step body: stop retrying now, this can never succeed. With a `name` of its own it is caught as `StepFailed`."""
 
     def __init__(self, message: str = "", name: str | None = None) -> None:
         super().__init__(message)
@@ -180,13 +180,23 @@ def describe(error: BaseException) -> ErrorInfo:
 def rebuild(info: ErrorInfo) -> Exception:
     """Turn recorded data back into an exception that the author can catch.
 
-    Built-in exceptions and the errors of this module come back as themselves; every other class comes back as `StepFailed`
-    with its name. The first run and every replay use this function, so both raise the same thing.
+    Built-in exceptions that a text can make, and the errors of this module, come back as themselves; every other class comes back as
+    `StepFailed` with its name. The first run and every replay use this function, so both raise the same thing.
     """
     own = _OWN.get(info.name)
     if own is not None:
         return own(info.message)
     standard = getattr(builtins, info.name, None)
-    if isinstance(standard, type) and issubclass(standard, Exception) and not issubclass(standard, UnicodeError):
-        return standard(info.message)
+    if isinstance(standard, type) and issubclass(standard, Exception) and not issubclass(standard, UnicodeError | ExceptionGroup):
+        return standard(_AsWritten(info.message) if standard is KeyError else info.message)
     return StepFailed(info.message, info.name)
+
+
+
+class _AsWritten(str):
+    """A text without quotes of its own: a KeyError shows its argument as `repr` does, and the message has that behind it."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return str(self)

@@ -17,7 +17,7 @@ from hub.core.model import Schedule
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 Duration = str | int | float | timedelta  # a plain number is milliseconds
-Retries = Mapping[str, Any]  # {"limit": int, "delay": Duration, "backoff": "constant" | "linear" | "exponential"}
+Retries = Mapping[str, Any]  # "limit", "delay" (a Duration, or a function of ctx and error), "backoff", "jitter"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,7 +117,8 @@ class WorkflowStep(Protocol):
         With a body it is awaited at once; without one it decorates a function, whose parameters name the steps that it depends on
         (`ctx` is the step context). `retries["delay"]` may be a function of (`ctx`, `error`). `sensitive="output"` hides the result from
         everybody but the program. `rollback` undoes the step when the run fails later; it is called with what it asks for by name of
-        `ctx`, `error`, `output` and `step_name`. Raises: what the body raised last, when its attempts are used up.
+        `ctx`, `error`, `output` and `step_name`. Raises: what the body raised last, when its attempts are used
+        up; an exception class that is neither Python's nor the hub's comes back as StepFailed with its `name`.
         """
         ...
 
@@ -126,7 +127,8 @@ class WorkflowStep(Protocol):
     ) -> Any:
         """Start another workflow once, wait durably for its end, and return its output.
 
-        Raises: the child's error (`Terminated` when somebody ended it), WaitTimeout (the child goes on), Conflict (the id is taken).
+        Raises: the child's error, WaitTimeout (the child goes on), or StepFailed whose `name` is "Terminated" (somebody ended the child),
+        "Conflict" (the id is taken) or "NotFound" (the workflow was deleted).
         """
         ...
 

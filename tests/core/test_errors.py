@@ -31,13 +31,17 @@ class OwnError(Exception):
 
 @pytest.mark.parametrize(
     "error",
-    [ValueError("a"), KeyError("b"), TimeoutError("c"), NonRetryableError("d"), StepTimeout("e"), WaitTimeout("f")],
+    [
+        *(ValueError("a"), KeyError("b"), KeyError(), KeyError(object), FileNotFoundError(2, "no file", "g"), TimeoutError("c")),
+        *(NonRetryableError("d"), StepTimeout("e"), WaitTimeout("f")),
+    ],
 )
 def test_known_errors_come_back_as_themselves(error: Exception) -> None:
     info = describe(error)
     again = rebuild(info)
     assert type(again) is type(error)
     assert describe(again).name == info.name == type(error).__name__
+    assert describe(again).message == info.message == str(error)
 
 
 def test_an_error_of_the_author_comes_back_as_step_failed_with_its_name() -> None:
@@ -46,12 +50,18 @@ def test_an_error_of_the_author_comes_back_as_step_failed_with_its_name() -> Non
     assert (again.name, str(again)) == ("OwnError", "no such account")
 
 
+def test_a_group_of_errors_comes_back_as_step_failed_with_what_it_said() -> None:
+    again = rebuild(describe(ExceptionGroup("unhandled errors in a TaskGroup", [ValueError("a")])))
+    assert isinstance(again, StepFailed)
+    assert (again.name, str(again)) == ("ExceptionGroup", "unhandled errors in a TaskGroup (1 sub-exception)")
+
+
 def test_the_name_survives_a_second_step() -> None:
     once = rebuild(describe(OwnError("x")))
     assert describe(rebuild(describe(once))) == ErrorInfo(name="OwnError", message="x", stack=describe(rebuild(describe(once))).stack)
 
 
-@pytest.mark.parametrize("name", ["UnicodeDecodeError", "KeyboardInterrupt", "SystemExit", "print", "int", "__import__"])
+@pytest.mark.parametrize("name", ["UnicodeDecodeError", "ExceptionGroup", "KeyboardInterrupt", "SystemExit", "print", "int", "__import__"])
 def test_recorded_names_never_call_anything_but_ordinary_errors(name: str) -> None:
     again = rebuild(ErrorInfo(name=name, message="m"))
     assert type(again) is StepFailed
