@@ -23,6 +23,7 @@ from hub.core.duration import parse_duration
 from hub.core.errors import ErrorInfo, HubError, NotFound, Rejected, rebuild
 from hub.core.model import FINAL, Entry, HttpReply, HttpRequest, Instance, InstanceQuery, Kind, Snapshot, State, Status
 from hub.core.ports import CreateRequest
+from hub.core.queue import Decision, Message, MessageBatch
 from hub.core.workflow import Duration, Env
 from hub.engine.binding import WorkflowBinding, WorkflowInstance
 from hub.engine.embedded import EmbeddedEngine
@@ -156,6 +157,24 @@ class AsyncWorkflows(Modifier):
             body=body if json is None else json_form.dumps(json).encode(),
         )
         return await handle(request)
+
+    async def queue(self, messages: Sequence[Any], *, queue: str = "queue") -> list[Decision]:
+        """Call the `queue` handler with a batch, and return what it decided for each message: `retry` or not, and after which `delay`.
+
+        Each message is a body, or a `hub.Message` with attempts, id and metadata of your own. Raises: what the handler raises; the hub
+        would let the undecided messages come again then.
+        """
+        from hub.triggering import handler_of  # only tests of handlers wait for what knows triggers
+
+        worker = self._subject.worker
+        if worker is None or not callable(getattr(worker, "queue", None)):
+            raise ValueError("there is no WorkerEntrypoint with a `queue` handler among what is tested")
+        made = [
+            each if isinstance(each, Message) else Message(id=f"message-{number}", timestamp=self.now, body=each)
+            for number, each in enumerate(messages, 1)
+        ]
+        await handler_of(worker, "queue", lambda: self._env, self._engine.threads.run)(MessageBatch(queue, made))
+        return [message.decision(failed=False) for message in made]
 
     async def sleep(self, duration: Duration) -> None:
         """Let virtual time pass."""

@@ -6,13 +6,14 @@ Time stands still between two calls.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Mapping
+from collections.abc import Coroutine, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
 from hub.core.errors import ErrorInfo
 from hub.core.model import HttpReply, Snapshot, Status
+from hub.core.queue import Decision
 from hub.core.workflow import Duration, Env
 from hub.testing.kit import LIMIT, AsyncRun, AsyncWorkflows
 from hub.testing.modify import Modifier
@@ -79,6 +80,10 @@ class Workflows(Modifier):
     ) -> HttpReply:
         """Call the `fetch` handler with a request; see `AsyncWorkflows.fetch`."""
         return self._run(self._inner.fetch(path, method=method, json=json, body=body, headers=headers))
+
+    def queue(self, messages: Sequence[Any], *, queue: str = "queue") -> list[Decision]:
+        """Call the `queue` handler with a batch; see `AsyncWorkflows.queue`."""
+        return self._run(self._inner.queue(messages, queue=queue))
 
     def sleep(self, duration: Duration) -> None:
         """Let virtual time pass."""

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from hub import WorkflowEntrypoint, WorkflowEvent, WorkflowStep
+from hub import Message, MessageBatch, WorkerEntrypoint, WorkflowEntrypoint, WorkflowEvent, WorkflowStep
 from hub.core.errors import ConfigError, Conflict, Rejected
 from hub.core.model import Kind, State
 from hub.testing import AsyncWorkflows, Workflows
@@ -233,6 +233,31 @@ def test_the_fetch_handler_gets_requests(orders: Workflows) -> None:
     assert (reply.status, created.wait_for_step_result("reserve")) == (202, "reserved")
 
 
+class Consumer(WorkerEntrypoint):
+    """Starts an order for each message, and leaves odd ones for later."""
+
+    async def queue(self, batch: MessageBatch) -> None:
+        for message in batch.messages:
+            if message.body["item"] == "broken":
+                raise ValueError(f"attempt {message.attempts}")
+            if message.body["item"] == "odd":
+                message.retry(delay_seconds=30)
+            else:
+                await self.env.ORDER.create(id=f"{batch.queue}-{message.id}", params=message.body)
+
+
+def test_the_queue_handler_gets_messages_and_decides() -> None:
+    with Workflows(Order, Consumer, env={"calls": [], "REGION": "eu"}) as workflows:
+        decisions = workflows.queue([{"item": "tea"}, {"item": "odd"}], queue="shop")
+
+        assert [(decision.retry, decision.delay) for decision in decisions] == [(False, None), (True, timedelta(seconds=30))]
+        assert workflows.instance("shop-message-1").wait_for_step_result("reserve") == "reserved"
+        third = Message(id="m1", timestamp=workflows.now, body={"item": "broken"}, attempts=3)
+        with pytest.raises(ValueError, match="attempt 3"):
+            workflows.queue([third])
+        assert third.decision(failed=True).retry
+
+
 def test_an_id_is_taken_once(orders: Workflows) -> None:
     orders.create(id="a", workflow="order")
     with pytest.raises(Conflict, match='"a" of workflow "order" exists already'):
@@ -253,6 +278,8 @@ def test_mistakes_in_what_is_tested_are_told() -> None:
             workflows.create(workflow="ordr")
         with pytest.raises(ValueError, match="no WorkerEntrypoint"):
             workflows.fetch("/")
+        with pytest.raises(ValueError, match="no WorkerEntrypoint with a `queue` handler"):
+            workflows.queue([])
 
 
 # ---- whole projects
