@@ -32,6 +32,7 @@ soak: $(VENV)/.installed-dev
 	$(BIN)/python -m tests.crash.soak $(ARGS)
 	$(BIN)/python -m tests.programs
 	$(BIN)/python -m tests.triggers.cron_oracle
+	$(BIN)/python -m tests.crash.slot_soak
 	$(BIN)/python -m tests.crash.queue_soak
 
 clean:

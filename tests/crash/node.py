@@ -19,7 +19,7 @@ from typing import Any
 import structlog
 
 from hub import WorkflowEntrypoint
-from hub.core.clock import SystemClock
+from hub.core.clock import Clock, SystemClock
 from hub.core.delivery import TriggerEvent
 from hub.core.errors import Conflict
 from hub.core.model import FINAL, Instance
@@ -71,6 +71,7 @@ async def node(
     store: Store | None = None,
     options: RunnerOptions = OPTIONS,
     rules: Mapping[str, Rules] | None = None,
+    time: Clock = clock,
     **bindings: Any,
 ) -> AsyncIterator[EmbeddedEngine]:
     """Run an engine in a folder; it is stopped cleanly at the end."""
@@ -80,7 +81,7 @@ async def node(
         Definition(name=name, class_name=kind.__name__, script_name="crash", digest="1", make=partial(made, kind, **everything))
         for name, kind in programs.items()
     ]
-    engine = EmbeddedEngine(store or file_store(folder), clock, _log(), definitions, options, rules=rules)
+    engine = EmbeddedEngine(store or file_store(folder), time, _log(), definitions, options, rules=rules)
     await engine.start()
     try:
         yield engine
