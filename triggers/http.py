@@ -19,7 +19,8 @@ from hub.core.deliveries import holds_secret, provenance_of
 from hub.core.delivery import DeliveryStatus, Receipt, ReceiptStatus, TriggerEvent
 from hub.core.errors import HubError, NotFound, PayloadTooLarge, RateLimited, Rejected, Unavailable
 from hub.core.model import FINAL, HttpReply, HttpRequest
-from hub.core.ports import ReadBody, TriggerContext
+from hub.core.ports import TriggerContext
+from hub.core.routing import ReadBody
 from triggers import _answers, _handshakes
 from triggers._bodies import check_accepted, media_type, read_payload, unpack
 from triggers._cloudevents import CloudEvent, read_events

@@ -14,7 +14,8 @@ from multidict import CIMultiDict
 from hub.api import body, responses
 from hub.core.errors import HubError, NotFound, Rejected
 from hub.core.model import HttpReply, HttpRequest
-from hub.core.ports import HttpHandler, RouteLookup
+from hub.core.ports import HttpHandler
+from hub.core.routing import RouteLookup
 
 HOOKS = "/hooks"
 DASHBOARD = "/dashboard"

@@ -32,7 +32,8 @@ from hub.api.workflows import Directory, Workflows
 from hub.core.clock import Clock, SystemClock
 from hub.core.codec import dump_plain
 from hub.core.desk import Desk
-from hub.core.ports import Engine, HttpHandler, Log, RouteLookup
+from hub.core.ports import Engine, HttpHandler, Log
+from hub.core.routing import RouteLookup
 
 _KEEPALIVE_S = 75.0  # longer than the 60 s of common proxies, so that the proxy closes first
 _BACKLOG = 1024  # connections that may wait for `accept` during a burst

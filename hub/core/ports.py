@@ -44,6 +44,7 @@ from hub.core.model import (
     WorkflowRecord,
 )
 from hub.core.retention import AS_THE_WORKFLOW, RetentionWish
+from hub.core.routing import Routes
 from hub.core.stream import InstanceEvent
 from hub.core.writes import Outcome, RestartPoint, Verb, Write
 
@@ -62,42 +63,6 @@ class Log(Protocol):
 Handler = Callable[[Any], Awaitable[Any]]
 Backfilled = Sequence[tuple[Occurrence, Receipt]]
 HttpHandler = Callable[[HttpRequest], Awaitable[HttpReply]]
-ReadBody = Callable[[int], Awaitable[bytes]]  # up to so many bytes. Raises: PayloadTooLarge, or Rejected when the sender breaks off
-HookHandler = Callable[[HttpRequest, ReadBody], Awaitable[HttpReply]]  # gets a request whose body it reads itself
-
-
-class Routes(Protocol):
-    """Where a trigger hangs its HTTP endpoints."""
-
-    def add(self, path: str, handler: HookHandler, *, methods: Sequence[str]) -> Callable[[], None]:
-        """Serve `path` (absolute, below /hooks/) until the returned function is called; a segment `{name}` matches any.
-
-        Raises: ConfigError when another trigger serves the path, or some of the paths that the pattern matches.
-        """
-        ...
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Route:
-    """One endpoint that a trigger serves."""
-
-    path: str
-    methods: frozenset[str]
-    handler: HookHandler
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Matched:
-    """The endpoint at a path, and what the names of its pattern stand for."""
-
-    route: Route
-    params: Mapping[str, str] = field(default_factory=dict)
-
-
-class RouteLookup(Protocol):
-    """How the server finds the endpoint of a trigger."""
-
-    def match(self, path: str) -> Matched | None: ...
 
 
 class TriggerContext(Protocol):

@@ -11,7 +11,7 @@ from itertools import chain
 from urllib.parse import unquote
 
 from hub.core.errors import ConfigError
-from hub.core.ports import HookHandler, Matched, Route
+from hub.core.routing import HookHandler, Matched, Route
 
 
 class RouteTable:

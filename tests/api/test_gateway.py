@@ -13,7 +13,7 @@ from structlog.testing import capture_logs
 
 from hub.core.errors import Conflict, NotFound, Rejected, Unavailable
 from hub.core.model import HttpReply, HttpRequest
-from hub.core.ports import ReadBody
+from hub.core.routing import ReadBody
 from tests.api.node import Node, running
 
 Make = Callable[[HttpRequest], Awaitable[HttpReply]]

@@ -6,7 +6,7 @@ import pytest
 
 from hub.core.errors import ConfigError
 from hub.core.model import HttpReply, HttpRequest
-from hub.core.ports import ReadBody
+from hub.core.routing import ReadBody
 from hub.engine.routes import RouteTable
 
 

@@ -16,7 +16,8 @@ from hub import WorkflowEntrypoint, WorkflowEvent, WorkflowStep
 from hub.core.delivery import Receipt, ReceiptStatus, TriggerEvent
 from hub.core.errors import PayloadTooLarge
 from hub.core.model import HttpReply, HttpRequest
-from hub.core.ports import HttpHandler, Matched, Store, Trigger
+from hub.core.ports import HttpHandler, Store, Trigger
+from hub.core.routing import Matched
 from hub.core.workflow import Env
 from hub.engine.context import TriggerSpec
 from hub.engine.embedded import Definition, EmbeddedEngine
