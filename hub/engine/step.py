@@ -181,14 +181,7 @@ class Step:
 
     async def sleep_until(self, name: str, until: datetime | float, /) -> None:
         """Wait durably until a moment."""
-        moment = datetime.fromtimestamp(until / 1000, UTC) if isinstance(until, int | float) else until
-        if not isinstance(moment, datetime):
-            raise NonRetryableError(
-                f'sleep "{name}": until when? Expected a datetime, or milliseconds since 1970, got a value of type {type(until).__name__}'
-            )
-        if moment.tzinfo is None:
-            raise NonRetryableError(f'sleep "{name}": {until} has no time zone; write datetime(…, tzinfo=UTC)')
-        await self._operations.sleep(SleepCall(name=_checked(name), until=moment.astimezone(UTC)))
+        await self._operations.sleep(SleepCall(name=_checked(name), until=_moment(until, name)))
 
     async def wait_for_event(
         self, name: str, event_type: str | None = None, /, *, type: str | None = None, timeout: Duration = "24 hours"
@@ -322,6 +315,21 @@ def _wait(duration: Duration, what: str) -> timedelta:
     if wait > LONGEST_WAIT:
         raise NonRetryableError(f"{what}: at most {LONGEST_WAIT.days} days")
     return wait
+
+
+def _moment(until: object, name: str) -> datetime:
+    """Return the moment in UTC. Raises: NonRetryableError."""
+    try:
+        moment = datetime.fromtimestamp(until / 1000, UTC) if isinstance(until, int | float) else until
+        if not isinstance(moment, datetime):
+            raise NonRetryableError(
+                f'sleep "{name}": until when? Expected a datetime, or milliseconds since 1970, got a value of type {type(until).__name__}'
+            )
+        if moment.tzinfo is None:
+            raise NonRetryableError(f'sleep "{name}": {until} has no time zone; write datetime(…, tzinfo=UTC)')
+        return moment.astimezone(UTC)
+    except (ValueError, OverflowError, OSError):
+        raise NonRetryableError(f'sleep "{name}": {until} is beyond the calendar, which ends with the year 9999') from None
 
 
 def _check_parameters(name: str | None, body: Callable[..., Any]) -> None:

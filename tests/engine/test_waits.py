@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
 import pytest
@@ -63,6 +63,9 @@ async def test_a_wait_that_can_never_end_is_refused_at_once(hub: Hub) -> None:
     async def program(event: WorkflowEvent, step: WorkflowStep) -> Any:
         with pytest.raises(NonRetryableError, match='sleep "x": until when\\? .* of type str'):
             await step.sleep_until("x", "2030-01-01")  # type: ignore[arg-type]
+        for beyond in (1e30, float("nan"), datetime.max.replace(tzinfo=timezone(timedelta(hours=-5)))):
+            with pytest.raises(NonRetryableError, match='sleep "x": .* is beyond the calendar'):
+                await step.sleep_until("x", beyond)
         with pytest.raises(NonRetryableError, match='wait "x": invalid event type "a.b"'):
             await step.wait_for_event("x", "a.b")
         with pytest.raises(NonRetryableError, match='wait "x": say which type'):
