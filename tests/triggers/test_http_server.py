@@ -85,9 +85,25 @@ name = "slow"
 workflow = "intake"
 max_requests = { limit = 1, period = "1 hour" }
 
+[[triggers]]
+kind = "http"
+name = "rules"
+workflow = "intake"
+filter = "payload.action == 'opened'"
+key = "payload.id"
+schema = "order.schema.json"
+
+[[triggers]]
+kind = "http"
+name = "off"
+workflow = "intake"
+enabled = false
+
 [server]
 port = 0
 """
+
+SCHEMA = '{"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]}'
 
 WORKFLOWS = """
 from hub import WorkerEntrypoint, WorkflowEntrypoint
@@ -146,14 +162,19 @@ class Hub:
 
 @pytest.fixture
 async def hub(tmp_path: Path) -> AsyncIterator[Hub]:
-    (tmp_path / "hub.toml").write_text(PROJECT)
-    (tmp_path / "hook_workflows.py").write_text(WORKFLOWS)
+    project(tmp_path, PROJECT)
     app = App(load_settings(tmp_path, environ=ENVIRON))
     await app.start()
     async with aiohttp.ClientSession() as client:
         yield Hub(app, client)
     await app.stop()
     forget(tmp_path)
+
+
+def project(folder: Path, settings: str) -> None:
+    (folder / "hub.toml").write_text(settings)
+    (folder / "hook_workflows.py").write_text(WORKFLOWS)
+    (folder / "order.schema.json").write_text(SCHEMA)
 
 
 async def in_chunks(body: bytes) -> AsyncIterator[bytes]:
@@ -279,6 +300,20 @@ async def test_names_in_the_path_reach_the_workflow_and_options_announce_the_sen
     assert (await hub.send("/hooks/open", b"", {"webhook-request-origin": "a.example"}, method="OPTIONS", kind=None))[0] == 405
 
 
+async def test_rules_of_the_trigger_are_answered_in_the_words_of_http(hub: Hub) -> None:
+    opened = b'{"action": "opened", "id": 7, "n": 1}'
+    status, first, _ = await hub.send("/hooks/rules", opened, {"idempotency-key": "a"})
+    assert status == 202
+    status, again, _ = await hub.send("/hooks/rules", opened.replace(b"}", b', "more": 1}'), {"idempotency-key": "b"})
+    assert (status, again["id"], again["duplicate"]) == (202, first["id"], True)  # `key` counts, not the header
+    status, told, _ = await hub.send("/hooks/rules", b'{"action": "closed"}')
+    assert (status, told["filtered"], told["reason"]) == (202, True, "filter")
+    status, told, _ = await hub.send("/hooks/rules", b'{"action": "opened", "id": 8, "n": "many"}')
+    assert (status, told["errors"][0]["code"]) == (422, 10923)
+    assert "payload.n" in told["errors"][0]["message"]
+    assert (await hub.send("/hooks/off"))[0] == 404
+
+
 async def test_multipart_form_of_a_browser_is_data(hub: Hub) -> None:
     form = aiohttp.FormData()
     form.add_field("note", "größe")
@@ -325,16 +360,14 @@ async def test_client_that_waits_gets_the_output_and_one_that_goes_away_stops_no
     ],
 )
 async def test_hub_does_not_start_without_its_secrets(tmp_path: Path, environ: dict[str, str], word: str) -> None:
-    (tmp_path / "hub.toml").write_text(PROJECT)
-    (tmp_path / "hook_workflows.py").write_text(WORKFLOWS)
+    project(tmp_path, PROJECT)
     with pytest.raises(ConfigError, match=word):
         await App(load_settings(tmp_path, environ=environ)).start()
     forget(tmp_path)
 
 
 async def test_hub_does_not_start_with_two_webhooks_on_one_path(tmp_path: Path) -> None:
-    (tmp_path / "hub.toml").write_text(PROJECT.replace('name = "slow"', 'name = "slow"\npath = "shops/{any}/orders/new"'))
-    (tmp_path / "hook_workflows.py").write_text(WORKFLOWS)
+    project(tmp_path, PROJECT.replace('name = "slow"', 'name = "slow"\npath = "shops/{any}/orders/new"'))
     app = App(load_settings(tmp_path, environ=ENVIRON))
     with pytest.raises(ConfigError, match=r"overlaps /hooks/shops/\{shop\}/orders/\{id\}"):
         await app.start()
