@@ -20,6 +20,7 @@ from hub.app import App
 from hub.core.errors import ConfigError
 from hub.project import forget
 from hub.settings import load_settings
+from hub.triggering import declared_triggers
 from tests.triggers import senders
 from tests.triggers.senders import SENDERS, WHSEC
 
@@ -364,6 +365,14 @@ async def test_hub_does_not_start_without_its_secrets(tmp_path: Path, environ: d
     with pytest.raises(ConfigError, match=word):
         await App(load_settings(tmp_path, environ=environ)).start()
     forget(tmp_path)
+
+
+def test_operators_are_shown_the_settings_of_webhooks_without_their_secrets(tmp_path: Path) -> None:
+    project(tmp_path, PROJECT)
+    shown = {each.spec.name: each.spec.settings for each in declared_triggers(load_settings(tmp_path, environ=ENVIRON), None)}
+    assert shown["github"]["verify"]["preset"] == "github"
+    secrets = [*ENVIRON.values(), "old", "8f742231b10e8888abcd99yyyzzz85a5", "sq-key"]
+    assert not [secret for secret in secrets if f"'{secret}'" in repr(shown) or f'"{secret}"' in repr(shown)]
 
 
 async def test_hub_does_not_start_with_two_webhooks_on_one_path(tmp_path: Path) -> None:
