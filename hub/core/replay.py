@@ -233,6 +233,8 @@ class Replay:
 
     def _begin_sleep(self, call: SleepCall, now: datetime) -> Answer:
         key, known = self._next(Kind.SLEEP, call.name)
+        if known is not None and known.state is State.FAILED:
+            return Failed(known.error or ErrorInfo(name="StepFailed", message="unknown"))
         if known is not None:
             return Hit(b"null") if known.state is State.DONE else WaitUntil(known, False)
         until = call.until if call.until is not None else now + (call.duration or timedelta(0))

@@ -41,6 +41,7 @@ from hub.engine.attempt import Body
 from hub.engine.execution import Execution
 from hub.engine.rollback import Undo
 
+LONGEST_WAIT = timedelta(days=365)
 DELAY_FUNCTION_S = 5.0  # how long an author's delay function may take
 _NO_CHILD = {Verdict.CONFLICT: "Conflict", Verdict.MISSING: "NotFound"}  # why a child was not started, as the parent's program catches it
 
@@ -105,6 +106,10 @@ class Operations:
         if self._rehearsal is not None and self._rehearsal.skips_sleep(self._instance, call.name):
             call = replace(call, duration=timedelta(0), until=None)
         answer = await self._execution.ask(call)
+        if type(answer) is WaitUntil and answer.fresh:
+            answer = await self._allowed(answer)
+        if type(answer) is Failed:
+            raise rebuild(answer.error)
         if type(answer) is WaitUntil:
             await self._execution.wait(answer.entry, answer.fresh)
             done = replace(answer.entry, state=State.DONE, ended_at=self._execution.services.now())
@@ -180,12 +185,13 @@ class Operations:
             raise NonRetryableError(f"{what} cannot be stored: {error}") from error
         if len(output) > services.result_bytes:
             raise NonRetryableError(too_large(what, len(output), services.result_bytes))
-        self._stored_bytes += len(output)
-        if self._stored_bytes > services.state_bytes:
+        together = self._stored_bytes + len(output)
+        if together > services.state_bytes:
             raise NonRetryableError(
-                f"the results of this instance are {self._stored_bytes:,} bytes together; at most {services.state_bytes:,} are kept "
+                f"the results of this instance would be {together:,} bytes together; at most {services.state_bytes:,} are kept "
                 "(limits.state_bytes)"
             )
+        self._stored_bytes = together
         return output
 
     async def _fail(self, entry: Entry, error: BaseException, job: Job, *, interrupted: bool = False) -> Answer:
@@ -229,6 +235,16 @@ class Operations:
 
     # ---- waits
 
+    async def _allowed(self, answer: WaitUntil) -> Answer:
+        """Refuse a sleep until a moment that is too far away, once and for all: later it would not be."""
+        entry = answer.entry
+        if entry.wake_at is None or entry.wake_at - entry.started_at <= LONGEST_WAIT:
+            return answer
+        error = NonRetryableError(f'sleep "{entry.name}": at most {LONGEST_WAIT.days} days')
+        info = ErrorInfo(name=error.name, message=str(error))
+        await self._settle(entry, State.FAILED, error=info)
+        return Failed(info)
+
     async def _event(self, answer: Answer, late: str) -> InboxEvent:
         """Return the event that ends a wait. Raises: WaitTimeout, which is recorded then."""
         if type(answer) is Take:
@@ -256,6 +272,8 @@ class Operations:
     async def _settle(
         self, entry: Entry, state: State, *, output: bytes | None = None, error: ErrorInfo | None = None, consumes: int | None = None
     ) -> None:
+        if entry.kind in (Kind.EVENT, Kind.CHILD):
+            self._stored_bytes += len(output or b"")
         settled = replace(entry, state=state, ended_at=self._execution.services.now(), output=output, error=error)
         await self._execution.commit(self._settled(settled, consumes))
         self._execution.replay.record(settled)

@@ -24,12 +24,11 @@ from hub.core.replay import ChildCall, EventCall, SleepCall
 from hub.core.retry import describe_config, parse_config
 from hub.core.workflow import Duration, Retries
 from hub.engine.intake import Intake
-from hub.engine.operations import Delay, Job, Operations
+from hub.engine.operations import LONGEST_WAIT, Delay, Job, Operations
 from hub.engine.rollback import Undo, Undoing
 from hub.engine.typed import reader
 
 NAME_CHARS = 256
-LONGEST_WAIT = timedelta(days=365)
 _DOCUMENTED = StepConfig()
 _SPREADING = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 

@@ -143,6 +143,12 @@ def test_an_event_that_came_after_the_deadline_does_not_satisfy_the_wait() -> No
     assert isinstance(in_time, Take)
 
 
+def test_a_sleep_that_was_refused_stays_refused() -> None:
+    error = ErrorInfo(name="NonRetryableError", message="too far")
+    refused = entry(Kind.SLEEP, "far", state=State.FAILED, error=error)
+    assert Replay([refused]).begin(SleepCall(name="far", until=NOW), NOW) == Failed(error)
+
+
 def test_what_the_program_has_not_asked_for_is_unfinished() -> None:
     replay = Replay([entry(), replace(entry(name="b"), ordinal=2)])
     replay.begin(DoCall(name="a"), NOW)

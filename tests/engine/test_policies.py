@@ -121,12 +121,12 @@ async def test_jitter_adds_at_most_its_part_to_a_delay(hub: Hub) -> None:
 
 
 class TestSmallLimits:
-    """With room for five steps and a thousand bytes."""
+    """With room for five steps."""
 
     @pytest.fixture
     def options(self) -> RunnerOptions:
         """Return options with small limits."""
-        return RunnerOptions(lease=QUIET, poll=QUIET, prune_every=QUIET, steps=5, state_bytes=1000)
+        return RunnerOptions(lease=QUIET, poll=QUIET, prune_every=QUIET, steps=5)
 
     async def test_the_step_after_the_last_allowed_one_fails_and_sleeps_do_not_count(self, hub: Hub) -> None:
         runs: list[int] = []
@@ -177,32 +177,6 @@ class TestSmallLimits:
         await hub.start()
         await hub.engine.send_event("program", id, "go", None)
         assert output(await hub.ended(id)) == "caught"
-
-    async def test_the_results_of_an_instance_are_limited_together(self, hub: Hub) -> None:
-        async def program(event: WorkflowEvent, step: WorkflowStep) -> Any:
-            await step.do("a", lambda: "x" * 600)
-            await step.sleep("replay", "1 hour")
-            with pytest.raises(NonRetryableError, match=r"limits\.state_bytes"):
-                await step.do("b", lambda: "x" * 600)
-            return "caught"
-
-        await hub.start(program=program)
-        assert output(await hub.run()) == "caught"
-
-
-async def test_a_replay_of_ten_thousand_steps_is_linear(hub: Hub) -> None:
-    async def program(event: WorkflowEvent, step: WorkflowStep) -> Any:
-        async def body() -> int:
-            return 1
-
-        total = 0
-        for _ in range(event.payload):
-            total += await step.do("step", body)
-        await step.sleep("replay", "1 hour")
-        return total
-
-    await hub.start(program=program)
-    assert output(await hub.run(params=3000)) == 3000
 
 
 async def test_instances_are_deleted_when_their_retention_has_ended(hub: Hub) -> None:

@@ -244,6 +244,11 @@ def test_a_host_that_others_can_reach_needs_a_token(load: Load, host: str) -> No
 # ---- limits and retention
 
 
+def test_a_name_has_at_most_64_characters(load: Load) -> None:
+    assert load(WORKFLOW.replace('"order"', f'"{"n" * 64}"')).workflows[0].name == "n" * 64
+    assert "at most 64" in message(load, WORKFLOW.replace('"order"', f'"{"n" * 65}"'))
+
+
 def test_limits_are_as_documented_unless_set(load: Load) -> None:
     settings = load()
     assert (settings.limits.steps, settings.limits.state_bytes, settings.runner.max_recoveries) == (10_000, 1 << 30, 100)
@@ -282,7 +287,12 @@ def test_schedules_of_a_workflow_become_cron_triggers(load: Load) -> None:
     settings = load(WORKFLOW + 'schedules = ["*/5 * * * *", "0 7 * * *"]\n')
     expected = [("cron-order", "*/5 * * * *"), ("cron-order-2", "0 7 * * *")]
     assert [(trigger.name, trigger.options["cron"]) for trigger in settings.triggers] == expected
-    assert {(trigger.kind, trigger.workflow) for trigger in settings.triggers} == {("cron", "order")}
+    assert {(trigger.kind, trigger.workflow, trigger.options["overlap"]) for trigger in settings.triggers} == {("cron", "order", "allow")}
+
+
+def test_schedules_of_a_workflow_leave_overlaps_to_its_own_flow(load: Load) -> None:
+    settings = load(WORKFLOW + 'schedules = "@hourly"\nflow = { singleton = { overlap = "queue_one" } }\n')
+    assert settings.triggers[0].options == {"cron": "@hourly"}
 
 
 def test_one_schedule_may_be_a_text_and_does_not_take_the_name_of_a_declared_trigger(load: Load) -> None:
