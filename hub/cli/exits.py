@@ -24,7 +24,7 @@ MEANINGS = {
     Exit.FAILED: "the hub refused, failed, or cannot be reached",
     Exit.USAGE: "wrong usage, or a wrong hub.toml",
     Exit.DENIED: "not allowed: the token is missing or wrong",
-    Exit.NOT_FOUND: "no such workflow, version or instance",
+    Exit.NOT_FOUND: "no such workflow, instance, trigger or the like",
     Exit.CONFLICT: "the id is taken, or the instance as it stands does not allow it",
 }
 

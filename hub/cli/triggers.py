@@ -60,7 +60,7 @@ async def describe(
     name: Name,
     next: Annotated[int, typer.Option("--next", min=0, max=100, help="How many of a schedule's next occurrences to show.")] = 10,
 ) -> None:
-    """Describe a trigger: its state, its counts, and what a schedule does next."""
+    """Describe a trigger: its state, its counts, its next times."""
     client = call.client.of("triggers")
     found = (await client.get(name)).result
     preview = (await client.get(name, "preview", count=next)).result if next and found["kind"] == "cron" else None
@@ -79,7 +79,10 @@ async def pause(
     name: Name,
     note: Annotated[str | None, typer.Option("--note", help="Why; shown until it is resumed.", show_default=False)] = None,
 ) -> None:
-    """Pause a trigger: webhooks are accepted and held, queues are not consumed, schedules skip."""
+    """Pause a trigger.
+
+    Webhooks are accepted and held, queues are not consumed, schedules skip.
+    """
     body: dict[str, Any] = {"status": "pause"} | ({"note": note} if note is not None else {})
     await _steer(call, name, body, f'⏸️ Trigger "{name}" has been paused')
 
@@ -131,7 +134,10 @@ async def backfill(
     limit: Annotated[int, typer.Option("--limit", min=1, max=1000, help="At most so many occurrences.")] = 100,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say which occurrences these are.")] = False,
 ) -> None:
-    """Run a schedule for a span of time that lies behind, oldest first; occurrences that ran are not run again."""
+    """Run a schedule for a time that lies behind, oldest first.
+
+    Occurrences that ran are not run again.
+    """
     from hub.cli import payloads
 
     body: dict[str, Any] = {

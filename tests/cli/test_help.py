@@ -32,6 +32,10 @@ _COMMANDS = [
     *(["workflows", "trigger"], ["workflows", "instances"], ["workflows", "versions"]),
     *(["workflows", "versions", verb] for verb in ("list", "describe")),
     *(["workflows", "instances", verb] for verb in _INSTANCE_VERBS),
+    ["triggers"],
+    *(["triggers", verb] for verb in ("list", "describe", "pause", "resume", "fire", "backfill")),
+    ["deliveries"],
+    *(["deliveries", verb] for verb in ("list", "describe", "replay")),
 ]
 
 
@@ -66,6 +70,7 @@ async def test_every_command_explains_itself(command: list[str]) -> None:
     assert (outcome.code, outcome.err) == (0, "")
     assert outcome.out.startswith(f"Usage: hub {' '.join(command)} ")
     assert outcome.out.splitlines()[2].strip().endswith(".")
+    assert "..." not in outcome.out.partition("\nCommands:\n")[2]  # no summary is cut off
 
 
 async def test_help_tells_every_exit_code() -> None:
