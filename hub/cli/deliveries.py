@@ -63,7 +63,10 @@ async def list_deliveries(
         str | None, typer.Option("--cursor", help="Go on behind a page: the cursor that it ended with.", show_default=False)
     ] = None,
 ) -> None:
-    """List stored deliveries, newest first. Those that created an instance are found there: `hub workflows instances describe`."""
+    """List stored deliveries, newest first.
+
+    Those that created an instance are found there: `hub workflows instances describe`.
+    """
     from hub.cli import payloads
 
     first, last = payloads.date_range(date_start, date_end)
