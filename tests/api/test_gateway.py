@@ -147,7 +147,7 @@ async def test_a_webhook_gets_the_values_of_its_paths_names_and_the_target_as_it
 async def test_a_host_that_is_no_address_is_the_clients_mistake(site: Node, recorder: Recorder, host: str, path: str) -> None:
     with capture_logs() as logs:
         assert await call_raw(site, f"POST {path} HTTP/1.1\r\nhost: {host}\r\n") == 400
-    assert logs == recorder.requests == []
+    assert (logs, recorder.requests) == ([], [])
 
 
 async def test_a_whole_address_in_the_request_line_is_taken_apart(site: Node, recorder: Recorder) -> None:

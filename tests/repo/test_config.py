@@ -40,8 +40,11 @@ def load(file: Path, folder: Path) -> Settings:
 
 
 @pytest.mark.parametrize("file", PROJECTS, ids=str)
-def test_every_settings_file_loads_with_the_options_of_its_plug_ins(file: Path, tmp_path: Path) -> None:
+def test_every_settings_file_loads_with_the_options_of_its_plug_ins(
+    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     settings = load(file, tmp_path)
+    monkeypatch.syspath_prepend(settings.project)  # as the hub does, so that a project can bring kinds of its own
     for trigger in settings.triggers:
         parse_options(trigger_class(trigger.kind), trigger.options, f"triggers.{trigger.name}")
     for connector in settings.connectors:
