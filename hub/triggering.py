@@ -148,8 +148,8 @@ def _contract(settings: Settings, text: str, where: str) -> Contract:
 
 
 def _digest(own: TriggerSettings) -> str:
-    """Return what tells a changed schedule from an unchanged one."""
-    told = json.dumps([own.kind, own.options], sort_keys=True, default=str)
+    """Return what tells a changed schedule from an unchanged one; one that was disabled in between is a changed one."""
+    told = json.dumps([own.kind, own.options, own.enabled], sort_keys=True, default=str)
     return hashlib.sha256(told.encode()).hexdigest()[:32]
 
 

@@ -208,7 +208,7 @@ class CronTrigger:
             schedule=Schedule(cron=config.cron, scheduled_at=nominal),
             source=Source.CRON,
             cursor=nominal,
-            overlap=config.overlap or Overlap.SKIP,
+            overlap=config.overlap,
         )
 
     def _slot(self, nominal: datetime) -> Occurrence:

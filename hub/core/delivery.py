@@ -31,7 +31,7 @@ class TriggerEvent:
     schedule: Schedule | None = None
     source: Source = Source.EVENT
     cursor: datetime | None = None  # what the trigger's cursor becomes in the transaction that creates the instance
-    overlap: Overlap | None = None  # what happens while an earlier instance of the same trigger has not ended; None = as the flow says
+    overlap: Overlap | None = None  # while an earlier instance of the trigger runs; None = as the flow says, else a schedule skips
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -54,9 +54,10 @@ class TriggerDesk:
         """Resume a trigger; what was held is emitted in the background, and a schedule goes on from now."""
         hosted = self._hosted(name)
         if (await self._ledger.record(name)).paused_at is not None:
+            now = self._clock.now()  # one moment for both, so that no slot falls in between
             if isinstance(hosted.spec.trigger, Scheduled) and hosted.running:
-                await hosted.spec.trigger.pass_over(self._clock.now())
-            await self._ledger.steer(name, paused=False)
+                await hosted.spec.trigger.pass_over(now)
+            await self._ledger.steer(name, paused=False, at=now)
             await self._hosting.refresh()
         return await self.trigger(name)
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from hub.core.delivery import TriggerEvent
 from hub.core.errors import Rejected
-from hub.core.flow import NONE, Flow, Singleton
+from hub.core.flow import NONE, Flow, Overlap, Singleton
 from hub.engine.expressions import Expression, ExpressionError, document, text_of
 
 MAX_KEY_CHARS = 300  # of the text of a key's value; a longer one becomes its hash: every key is indexed
@@ -116,8 +116,11 @@ class Flows:
             flow = self._flow(rules, workflow, document(trigger, event), event.payload)
         if flow.debounce is not None and event.occurred_at is not None:
             flow = replace(flow, occurred_at=event.occurred_at)
-        if event.overlap is not None:
-            flow = replace(flow, singleton=Singleton(key=Key(f"trigger/{trigger}").of({}), overlap=event.overlap))
+        overlap = event.overlap
+        if overlap is None and event.schedule is not None and not (flow.singleton or flow.batch or flow.debounce):
+            overlap = Overlap.SKIP  # what a schedule does when nobody says anything about it
+        if overlap is not None:
+            flow = replace(flow, singleton=Singleton(key=Key(f"trigger/{trigger}").of({}), overlap=overlap))
         return flow
 
     def of_params(self, workflow: str, params: Any) -> Flow:

@@ -56,9 +56,9 @@ class Ledger:
             raise NotFound(f'no trigger "{name}" is known', code="trigger.not_found")
         return page.items[0]
 
-    async def steer(self, name: str, *, paused: bool, note: str | None = None) -> None:
+    async def steer(self, name: str, *, paused: bool, note: str | None = None, at: datetime | None = None) -> None:
         """Pause or resume a trigger, on all nodes. Raises: NotFound."""
-        if await self._commit(SteerTrigger(name=name, paused=paused, at=self._clock.now(), note=note)) is Verdict.MISSING:
+        if await self._commit(SteerTrigger(name=name, paused=paused, at=at or self._clock.now(), note=note)) is Verdict.MISSING:
             raise NotFound(f'no trigger "{name}" is known', code="trigger.not_found")
 
     async def move_cursor(self, name: str, expected: datetime | None, cursor: datetime) -> bool:

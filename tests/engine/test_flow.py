@@ -15,7 +15,7 @@ from hub.core import codec
 from hub.core.delivery import ReceiptStatus, TriggerEvent
 from hub.core.errors import Conflict, Overloaded, RateLimited
 from hub.core.flow import Overlap
-from hub.core.model import Instance, InstanceQuery, Status
+from hub.core.model import Instance, InstanceQuery, Schedule, Status
 from hub.core.ports import CreateRequest
 from hub.core.writes import Verb
 from hub.engine.binding import WorkflowBinding
@@ -157,6 +157,24 @@ async def test_overlaps_of_a_trigger_are_decided_by_its_own_instances(hub: Hub) 
     await hub.create(params={"n": 7, "s": 10})
     await all_ended(hub)
     assert [(n, round(at)) for n, at in log.runs] == [(1, 0), (5, 0), (7, 0), (3, 10), (6, 20)]
+
+
+@pytest.mark.parametrize(
+    ("flow", "statuses"),
+    [
+        ({}, ["created", "filtered"]),
+        ({"singleton": (singleton("queue_one"), None)}, ["created", "created"]),
+        ({"batch": (batch(size=2), None)}, ["created", "delivered"]),
+    ],
+    ids=["skip", "as the singleton says", "collected"],
+)
+async def test_a_schedule_that_says_nothing_skips_what_overlaps_unless_the_flow_says_something(
+    hub: Hub, flow: dict[str, Any], statuses: list[str]
+) -> None:
+    await started(hub, **flow)
+    slot = TriggerEvent(payload={"n": 1, "s": 10}, schedule=Schedule(cron="@hourly", scheduled_at=hub.clock.now()))
+    assert [(await hub.engine.emit("nightly", "program", slot)).status.value for _ in range(2)] == statuses
+    await all_ended(hub)
 
 
 async def test_cancel_running_rolls_back_before_the_new_one_starts(hub: Hub) -> None:

@@ -191,10 +191,11 @@ def test_operators_see_the_settings_without_secrets(load: Load) -> None:
 
 def test_only_a_schedule_has_a_digest_and_only_its_own_keys_change_it(load: Load) -> None:
     cron = CRON + 'workflow = "order"\n'
-    (hook,), (tick,), (filtered,), (other,) = (
-        load(text) for text in (HTTP, cron, cron + 'filter = "payload"\n', cron.replace("0 * * * *", "1 * * * *"))
+    (hook,), (tick,), (filtered,), (other,), (off,) = (
+        load(text)
+        for text in (HTTP, cron, cron + 'filter = "payload"\n', cron.replace("0 * * * *", "1 * * * *"), cron + "enabled = false\n")
     )
 
     assert hook.spec.digest == ""
-    assert len({tick.spec.digest, filtered.spec.digest, other.spec.digest}) == 2
+    assert len({tick.spec.digest, filtered.spec.digest, other.spec.digest, off.spec.digest}) == 3
     assert tick.spec.digest == filtered.spec.digest

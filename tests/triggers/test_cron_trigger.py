@@ -21,6 +21,7 @@ from hub.core.model import InstanceQuery, Schedule, Source
 from hub.core.ports import Scheduled
 from hub.core.scheduled import ScheduledController
 from hub.engine.context import TriggerSpec
+from hub.engine.hosting import Hosting
 from tests.triggers.hosted import Hosted, settle
 from triggers import _ticker
 from triggers.cron import CronConfig, CronTrigger
@@ -91,7 +92,6 @@ async def test_a_slot_is_emitted_at_its_time_with_its_nominal_time_as_key(hosted
             schedule=Schedule(cron="*/5 * * * *", scheduled_at=nominal),
             source=Source.CRON,
             cursor=nominal,
-            overlap=Overlap.SKIP,
         )
     ]
 
@@ -372,6 +372,131 @@ async def test_an_unexpected_error_neither_kills_the_timer_nor_loses_the_slot(ho
     assert minutes(hosted) == ["12:01"]
 
 
+# ---- overlaps
+
+
+LONG = "slow"  # the workflow sleeps for a day
+
+
+async def statuses(hosted: Hosted) -> dict[str, str]:
+    """Return the status of each instance by the time of its slot."""
+    page = await hosted.engine.find(InstanceQuery(ascending=True))
+    return {f"{head.schedule.scheduled_at:%H:%M}": head.status.value for head in page.items if head.schedule is not None}
+
+
+@pytest.mark.parametrize(
+    ("overlap", "instances", "skipped"),
+    [
+        (None, {"12:01": "waiting"}, ["12:02", "12:03"]),
+        ("skip", {"12:01": "waiting"}, ["12:02", "12:03"]),
+        ("allow", {"12:01": "waiting", "12:02": "waiting", "12:03": "waiting"}, []),
+        ("queue_one", {"12:01": "waiting", "12:02": "queued"}, ["12:03"]),
+        ("queue_all", {"12:01": "waiting", "12:02": "queued", "12:03": "queued"}, []),
+        ("cancel_running", {"12:01": "terminated", "12:02": "terminated", "12:03": "waiting"}, []),
+        ("terminate_running", {"12:01": "terminated", "12:02": "terminated", "12:03": "waiting"}, []),
+    ],
+)
+async def test_what_overlaps_is_decided_from_the_instances_and_what_is_skipped_is_told(
+    hosted: Hosted, overlap: str | None, instances: dict[str, str], skipped: list[str]
+) -> None:
+    await hosted.host(tick=cron(payload=LONG, overlap=overlap))
+    await hosted.clock.advance(3 * MINUTE)
+    assert await statuses(hosted) == instances
+    assert await told(hosted) == [(minute, "skipped", "overlap.skip") for minute in skipped]
+    assert (await hosted.engine.ledger.record("tick")).cursor == datetime(2026, 3, 1, 12, 3, tzinfo=UTC)
+
+
+async def test_a_skipped_slot_names_the_instance_in_its_way(hosted: Hosted) -> None:
+    await hosted.host(tick=cron(payload=LONG))
+    await hosted.clock.advance(2 * MINUTE)
+    [row] = await rows(hosted)
+    assert row.instance_id == "* * * * *-1772366460000-tick"
+
+
+async def test_the_schedule_goes_on_when_the_instance_in_the_way_has_ended_or_is_gone(hosted: Hosted) -> None:
+    """What runs is asked of the instances: there is no lock that somebody could forget to give back."""
+    await hosted.host(tick=cron(payload=LONG))
+    await hosted.clock.advance(2 * MINUTE)
+    await hosted.engine.delete("orders", "* * * * *-1772366460000-tick")
+    await restart(hosted, MINUTE, tick=cron(payload=LONG))
+    assert list(await statuses(hosted)) == ["12:03"]
+
+
+async def test_two_schedules_of_one_workflow_do_not_stand_in_each_others_way(hosted: Hosted) -> None:
+    await hosted.host(one=cron(payload=LONG), other=cron(payload=LONG))
+    await hosted.clock.advance(MINUTE)
+    assert len((await hosted.engine.find(InstanceQuery())).items) == 2
+
+
+async def test_a_fired_run_stands_in_the_way_of_the_next_slot_and_none_in_its_own(hosted: Hosted) -> None:
+    trigger = cron(payload=LONG)
+    await hosted.host(tick=trigger)
+    assert [(await trigger.fire()).status, (await trigger.fire()).status] == [ReceiptStatus.CREATED, ReceiptStatus.CREATED]
+    assert (await trigger.fire(overlap=None)).status is ReceiptStatus.FILTERED
+    await hosted.clock.advance(MINUTE)
+    assert [code for _, status, code in await told(hosted) if status == "skipped"] == ["overlap.skip", "overlap.skip"]
+
+
+async def test_a_backfill_runs_one_after_another(hosted: Hosted) -> None:
+    trigger = cron("0 * * * *", payload=LONG)
+    await hosted.host(tick=trigger)
+    start = datetime(2026, 3, 1, 6, tzinfo=UTC)
+    await trigger.backfill(start, start + 3 * HOUR, overlap=None, limit=10)
+    await hosted.clock.advance(timedelta(seconds=10))
+    assert list((await statuses(hosted)).values()) == ["waiting", "queued", "queued"]
+    assert await rows(hosted) == []
+
+
+# ---- two nodes
+
+
+class OtherNode:
+    """A second hosting on the same engine, as another node would have one."""
+
+    def __init__(self, hosted: Hosted, **triggers: CronTrigger) -> None:
+        specs = [TriggerSpec(name, "orders", trigger, kind="test") for name, trigger in triggers.items()]
+        self.hosting = Hosting(specs, hosted.engine.services("local"))
+
+    async def __aenter__(self) -> Hosting:
+        await self.hosting.start()
+        return self.hosting
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.hosting.stop()
+
+
+@pytest.mark.parametrize("payload", [{}, LONG], ids=["all run", "some are skipped"])
+async def test_two_nodes_decide_every_slot_once(hosted: Hosted, payload: Any) -> None:
+    await hosted.host(tick=cron(payload=payload))
+    async with OtherNode(hosted, tick=cron(payload=payload)):
+        await hosted.clock.advance(5 * MINUTE)
+    created = list(await statuses(hosted))
+    skipped = [minute for minute, _, _ in await told(hosted)]
+    assert sorted(created + skipped) == ["12:01", "12:02", "12:03", "12:04", "12:05"]
+    assert len(created) == (1 if payload == LONG else 5)
+
+
+async def test_the_other_node_goes_on_alone(hosted: Hosted) -> None:
+    await hosted.host(tick=cron())
+    async with OtherNode(hosted, tick=cron()):
+        await hosted.clock.advance(MINUTE)
+        await hosted.hosting.stop()
+        await hosted.clock.advance(2 * MINUTE)
+        assert list(await statuses(hosted)) == ["12:01", "12:02", "12:03"]
+        assert await rows(hosted) == []
+
+
+async def test_a_handler_is_called_on_one_node_a_slot(hosted: Hosted) -> None:
+    calls = Calls(hosted)
+    await calls.host()
+    spec = TriggerSpec("tick", None, cron(), handler=calls)
+    other = Hosting([spec], hosted.engine.services("local"))
+    await other.start()
+    await hosted.clock.advance(5 * MINUTE)
+    await other.stop()
+    assert [f"{call.scheduled_at:%H:%M}" for call in calls.begun] == ["12:01", "12:02", "12:03", "12:04", "12:05"]
+
+
 # ---- pause
 
 
@@ -443,7 +568,7 @@ async def test_fire_runs_now_beside_the_calendar_and_what_runs_already(hosted: H
     assert hosted.events[0].metadata["fired"] is True
     assert hosted.events[0].schedule == Schedule(cron="0 0 1 1 *", scheduled_at=hosted.clock.now())
     await trigger.fire(None, overlap=None)
-    assert hosted.events[2].overlap is Overlap.SKIP
+    assert hosted.events[2].overlap is None
     await trigger.fire(None, overlap=Overlap.QUEUE_ONE)
     assert hosted.events[3].overlap is Overlap.QUEUE_ONE
 
