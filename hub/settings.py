@@ -184,7 +184,7 @@ def _with_schedules(settings: Settings) -> Settings:
         for cron in workflow.schedules:
             name = next(name for name in _numbered(f"cron-{workflow.name}"[:60]) if name not in taken)
             taken.add(name)
-            options = {"cron": cron, "overlap": "allow"}  # as in the original, where nothing is skipped
+            options = {"cron": cron} if workflow.flow.singleton is not None else {"cron": cron, "overlap": "allow"}  # as in the original
             added.append(TriggerSettings(kind="cron", name=name, workflow=workflow.name, options=options))
     return replace(settings, triggers=(*settings.triggers, *added))
 
