@@ -104,7 +104,8 @@ class _Consumer:
 
     async def _connected(self) -> None:
         """Consume over one link until it is lost, or nobody wants it any more. Raises: LinkLost, Refused."""
-        self._report(Phase.CONNECTING, "connecting")
+        if not self._failures:  # else the state says why the last try failed
+            self._report(Phase.CONNECTING, "connecting")
         link = await _open(self._config, self._ctx.name)
         self._links += 1
         try:

@@ -121,7 +121,7 @@ async def test_a_message_that_nobody_would_get_is_refused_and_the_next_one_is_se
         await connector.publish("orders.new", {"n": 1}, exchange="no-such-exchange")
     await connector.send({"n": 2})
 
-    assert broker.ready(queue) == 1
+    assert broker.left(queue) == 1
 
 
 async def test_of_a_batch_the_others_are_sent_when_one_is_refused(broker: Broker, connect: Connect) -> None:
@@ -130,7 +130,7 @@ async def test_of_a_batch_the_others_are_sent_when_one_is_refused(broker: Broker
     with pytest.raises(AmqpRefused, match="cannot be written"):
         await connect(queue=queue).send_batch([{"body": 1}, {"body": object()}, {"body": 3}])
 
-    assert broker.ready(queue) == 2
+    assert broker.left(queue) == 2
 
 
 async def test_a_full_queue_is_worth_another_try(broker: Broker, connect: Connect) -> None:
@@ -184,7 +184,7 @@ async def test_a_broker_that_is_away_is_worth_another_try(broker: Broker, throug
     await proxy.accept()
     await connector.send({"n": 2})
 
-    assert broker.ready(queue) == 2
+    assert broker.left(queue) == 2
 
 
 async def test_a_half_open_link_is_left_at_the_deadline(broker: Broker, through: tuple[Proxy, str, AmqpConnector]) -> None:
@@ -196,7 +196,7 @@ async def test_a_half_open_link_is_left_at_the_deadline(broker: Broker, through:
     await proxy.accept()
     await connector.send({"n": 2})
 
-    assert broker.ready(queue) == 2
+    assert broker.left(queue) == 2
 
 
 @pytest.mark.parametrize(("old", "new"), [("guest:guest@", "guest:wrong@"), ("guest:guest@", "nobody:guest@")])

@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 from aiohttp import web
 
+from hub import WorkflowEntrypoint, WorkflowEvent, WorkflowStep
+from hub.testing import Workflows
 from tests.examples.test_examples import Running, running
 
 README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
@@ -81,3 +83,18 @@ async def test_an_empty_order_ends_at_once(orders: Running, shop: Shop) -> None:
     assert (described["status"], described["error"]["message"]) == ("errored", "nothing was ordered")
     assert [len(step["attempts"]) for step in described["steps"]] == [1]
     assert shop.asked == []
+
+
+def test_the_queue_handler_starts_an_instance_for_each_message_and_leaves_some_for_later() -> None:
+    class Shipping(WorkflowEntrypoint):
+        async def run(self, event: WorkflowEvent, step: WorkflowStep) -> Any:
+            return event.payload
+
+    (code,) = [block for block in blocks("python") if "async def queue(" in block]
+    written: dict[str, Any] = {}
+    exec(code, written)
+    with Workflows(Shipping, written["Default"]) as hub:
+        decisions = hub.queue([{"order": 7}, {"order": 8, "later": True}])
+
+        assert [decision.retry for decision in decisions] == [False, True]
+        assert [run.output() for run in hub.instances()] == [{"order": 7}]

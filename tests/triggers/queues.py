@@ -65,6 +65,11 @@ class Consuming(Hosted):
     def health(self) -> TriggerHealth:
         return self.hosting.hosted["queue"].health
 
+    async def pause(self, paused: bool) -> None:
+        """Pause the trigger, or resume it, as an operator does."""
+        await self.engine.ledger.steer("queue", paused=paused)
+        await self.hosting.refresh()
+
     async def phase(self, *phases: Phase, within_s: float = DEADLINE_S) -> TriggerHealth:
         """Return how the trigger is once it is in one of these phases."""
         await until(lambda: self.health.phase in phases, f"{phases}", within_s)
