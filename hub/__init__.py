@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from hub.core.errors import NonRetryableError, NotFound, StepFailed, StepTimeout, WaitTimeout
     from hub.core.queue import Message, MessageBatch
+    from hub.core.scheduled import ScheduledController
     from hub.core.web import Request, Response
     from hub.core.workflow import Env, WorkerEntrypoint, WorkflowEntrypoint, WorkflowEvent, WorkflowStep
 
@@ -20,6 +21,7 @@ __all__ = [
     "NotFound",
     "Request",
     "Response",
+    "ScheduledController",
     "StepFailed",
     "StepTimeout",
     "WaitTimeout",
@@ -37,6 +39,7 @@ _HOMES = {
     "NotFound": "hub.core.errors",
     "Request": "hub.core.web",
     "Response": "hub.core.web",
+    "ScheduledController": "hub.core.scheduled",
     "StepFailed": "hub.core.errors",
     "StepTimeout": "hub.core.errors",
     "WaitTimeout": "hub.core.errors",

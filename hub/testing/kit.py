@@ -24,6 +24,7 @@ from hub.core.errors import ErrorInfo, HubError, NotFound, Rejected, rebuild
 from hub.core.model import FINAL, Entry, HttpReply, HttpRequest, Instance, InstanceQuery, Kind, Snapshot, State, Status
 from hub.core.ports import CreateRequest
 from hub.core.queue import Decision, Message, MessageBatch
+from hub.core.scheduled import ScheduledController
 from hub.core.workflow import Duration, Env
 from hub.engine.binding import WorkflowBinding, WorkflowInstance
 from hub.engine.embedded import EmbeddedEngine
@@ -164,17 +165,24 @@ class AsyncWorkflows(Modifier):
         Each message is a body, or a `hub.Message` with attempts, id and metadata of your own. Raises: what the handler raises; the hub
         would let the undecided messages come again then.
         """
-        from hub.triggering import handler_of  # only tests of handlers wait for what knows triggers
-
-        worker = self._subject.worker
-        if worker is None or not callable(getattr(worker, "queue", None)):
-            raise ValueError("there is no WorkerEntrypoint with a `queue` handler among what is tested")
         made = [
             each if isinstance(each, Message) else Message(id=f"message-{number}", timestamp=self.now, body=each)
             for number, each in enumerate(messages, 1)
         ]
-        await handler_of(worker, "queue", lambda: self._env, self._engine.threads.run)(MessageBatch(queue, made))
+        await self._handle("queue", MessageBatch(queue, made))
         return [message.decision(failed=False) for message in made]
+
+    async def scheduled(self, cron: str = "* * * * *", at: datetime | None = None) -> None:
+        """Call the `scheduled` handler for an occurrence of an expression, at a nominal time or now. Raises: what the handler raises."""
+        await self._handle("scheduled", ScheduledController(cron, int((at or self.now).timestamp() * 1000)))
+
+    async def _handle(self, method: str, argument: Any) -> None:
+        from hub.triggering import handler_of  # only tests of handlers wait for what knows triggers
+
+        worker = self._subject.worker
+        if worker is None or not callable(getattr(worker, method, None)):
+            raise ValueError(f"there is no WorkerEntrypoint with a `{method}` handler among what is tested")
+        await handler_of(worker, method, lambda: self._env, self._engine.threads.run)(argument)
 
     async def sleep(self, duration: Duration) -> None:
         """Let virtual time pass."""

@@ -85,6 +85,10 @@ class Workflows(Modifier):
         """Call the `queue` handler with a batch; see `AsyncWorkflows.queue`."""
         return self._run(self._inner.queue(messages, queue=queue))
 
+    def scheduled(self, cron: str = "* * * * *", at: datetime | None = None) -> None:
+        """Call the `scheduled` handler; see `AsyncWorkflows.scheduled`."""
+        self._run(self._inner.scheduled(cron, at))
+
     def sleep(self, duration: Duration) -> None:
         """Let virtual time pass."""
         self._run(self._inner.sleep(duration))

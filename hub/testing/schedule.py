@@ -19,6 +19,8 @@ async def occur(spec: TriggerSpec, at: datetime | None, now: datetime, engine: E
     schedule = spec.trigger
     if not isinstance(schedule, Scheduled):
         raise ValueError(f'the trigger "{spec.name}" is no schedule; only schedules have occurrences')
+    if spec.workflow is None:
+        raise ValueError(f'the schedule "{spec.name}" calls the handler; test that with `scheduled(cron, at)`')
     nominal = _nominal(schedule, spec.name, at, now)
     receipt = await engine.emit(spec.name, spec.workflow, replace(schedule.event(spec.name, nominal), cursor=None))
     if receipt.status is ReceiptStatus.FILTERED:

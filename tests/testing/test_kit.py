@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import sys
 import time
 from collections.abc import Iterator
@@ -13,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from hub import Message, MessageBatch, WorkerEntrypoint, WorkflowEntrypoint, WorkflowEvent, WorkflowStep
+from hub import Message, MessageBatch, ScheduledController, WorkerEntrypoint, WorkflowEntrypoint, WorkflowEvent, WorkflowStep
 from hub.core.errors import ConfigError, Conflict, Rejected
 from hub.core.model import Kind, State
 from hub.testing import AsyncWorkflows, Workflows
@@ -258,6 +259,23 @@ def test_the_queue_handler_gets_messages_and_decides() -> None:
         assert third.decision(failed=True).retry
 
 
+class Nightly(WorkerEntrypoint):
+    """Starts an order for each occurrence."""
+
+    async def scheduled(self, controller: ScheduledController) -> None:
+        await self.env.ORDER.create(id=f"nightly-{controller.scheduled_time}", params={"item": controller.cron})
+
+
+def test_the_scheduled_handler_gets_an_occurrence() -> None:
+    with Workflows(Order, Nightly, env={"calls": [], "REGION": "eu"}) as workflows:
+        workflows.scheduled("0 3 * * *", datetime(2031, 7, 4, 3, tzinfo=UTC))
+        assert workflows.instance("nightly-1940900400000").wait_for_step_result("reserve") == "reserved"
+        workflows.scheduled()
+        assert len(workflows.instances()) == 2
+    with Workflows(Order) as workflows, pytest.raises(ValueError, match="no WorkerEntrypoint with a `scheduled` handler"):
+        workflows.scheduled()
+
+
 def test_an_id_is_taken_once(orders: Workflows) -> None:
     orders.create(id="a", workflow="order")
     with pytest.raises(Conflict, match='"a" of workflow "order" exists already'):
@@ -385,6 +403,24 @@ def test_a_time_that_is_none_of_the_schedule_is_told_with_the_next_one(shop: Pat
         with pytest.raises(ConfigError, match='no trigger "nights" in .*; there are: hook, mornings'):
             workflows.run_schedule("nights")
         assert workflows.instances() == []
+
+
+def test_an_occurrence_that_the_overlap_policy_leaves_out_is_told(shop: Path) -> None:
+    with Workflows(project=shop) as workflows:
+        workflows.mock_step_result("ask the shop", None)
+        first = workflows.run_schedule("mornings")
+        with pytest.raises(ValueError, match=rf'skips its occurrence at .* \(overlap.skip\): "{re.escape(first.id)}" has not ended'):
+            workflows.run_schedule("mornings", datetime(2030, 7, 5, 5, 30, tzinfo=UTC))
+
+
+def test_a_schedule_that_calls_the_handler_has_no_instances(shop: Path) -> None:
+    (shop / "hub.toml").write_text(PROJECT.replace('name = "mornings"\nworkflow = "buy"', 'name = "mornings"'))
+    handler = "\nfrom hub import WorkerEntrypoint\nclass Default(WorkerEntrypoint):\n    def scheduled(self, controller): ...\n"
+    (shop / "shop_flows.py").write_text(CODE + handler)
+    with Workflows(project=shop) as workflows:
+        with pytest.raises(ValueError, match="calls the handler; test that with `scheduled"):
+            workflows.run_schedule("mornings")
+        workflows.scheduled("30 7 * * MON-FRI")
 
 
 def test_classes_alone_have_no_schedules(orders: Workflows) -> None:
