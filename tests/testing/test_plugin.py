@@ -33,7 +33,7 @@ def with_word(found: list[str], word: str) -> str:
 def test_the_tests_in_the_readme_pass(tmp_path: Path) -> None:
     python = blocks("python")
     files = {
-        "hub.toml": with_word(blocks("toml"), "class_name"),
+        "hub.toml": with_word(blocks("toml"), "https://shop.example"),
         "workflows.py": with_word(python, "class Order("),
         "test_workflows.py": with_word(python, "(workflows)"),
         "conftest.py": with_word(python, "VirtualLoop"),
