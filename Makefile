@@ -33,6 +33,7 @@ soak: $(VENV)/.installed-dev
 	$(BIN)/python -m tests.programs
 	$(BIN)/python -m tests.triggers.cron_oracle
 	$(BIN)/python -m tests.crash.slot_soak
+	$(BIN)/python -m tests.crash.flow_soak
 	$(BIN)/python -m tests.crash.queue_soak
 
 clean:

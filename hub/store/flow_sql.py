@@ -50,7 +50,7 @@ WHERE w.name = ? AND i.status = 'queued' AND i.token = 0 LIMIT ?)
     HOLDER = f"SELECT g.instance {_LIVE} AND g.held IS NOT NULL ORDER BY g.instance LIMIT 1"
     LIVE = f"SELECT g.instance, i.id, g.held IS NOT NULL, i.token > 0 {_LIVE} ORDER BY g.instance LIMIT ?"
     WAITER = f"SELECT g.instance, i.id, 0, i.token > 0 {_LIVE} AND g.held IS NULL ORDER BY g.instance LIMIT 1"
-    WAITING = f"SELECT count(*) FROM (SELECT 1 {_LIVE} AND g.held IS NULL LIMIT ?)"
+    WAITING = "SELECT count(*) FROM (SELECT 1 FROM gate WHERE rule = ? AND key = ? AND place IS NOT NULL LIMIT ?)"
     CANCELLED = f"SELECT g.instance {_LIVE} ORDER BY g.instance"
 
     # ---- concurrency
@@ -103,6 +103,15 @@ ON CONFLICT (instance) DO UPDATE SET newest_at = excluded.newest_at, number = ex
     FREE_PLACES = """
 UPDATE gate SET held = NULL WHERE rule = 'slot' AND held IS NOT NULL AND EXISTS
 (SELECT 1 FROM instance i WHERE i.key = gate.instance AND i.node IS NULL AND (i.wake_at IS NULL OR i.wake_at > ?))
+"""
+    TAKE_PLACES = """
+UPDATE gate SET held = 1 WHERE rule = 'slot' AND held IS NULL AND EXISTS
+(SELECT 1 FROM instance i WHERE i.key = gate.instance AND i.node IS NOT NULL)
+"""
+    WAKE_LOST = """
+UPDATE instance SET wake_at = ? WHERE status = 'queued' AND ended_at IS NULL AND node IS NULL AND wake_at IS NULL
+AND key IN (SELECT instance FROM gate WHERE rule IN ('singleton', 'throttle', 'slot')) AND NOT EXISTS
+(SELECT 1 FROM gate WHERE gate.instance = instance.key AND place IS NOT NULL AND rule <> 'deadline')
 """
     SLOTS = "SELECT DISTINCT slot FROM lane"
     LINES = "SELECT DISTINCT rule, key FROM gate WHERE place IS NOT NULL AND rule IN ('singleton', 'throttle')"

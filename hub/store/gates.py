@@ -157,6 +157,8 @@ class Gates:
         """Look at every line after a node has died: free what nobody holds, let in whoever can go on. A safety net that finds nothing."""
         yield Ask.DROP_DEAD, ()
         yield Ask.FREE_PLACES, (self._now,)
+        yield Ask.TAKE_PLACES, ()
+        yield Ask.WAKE_LOST, (self._now,)
         for rule, key in (yield Ask.LINES, ()):
             yield from (self._serve_singleton(key) if rule == Rule.SINGLETON else self._serve_throttle(key))
         slots = yield Ask.SLOTS, ()

@@ -62,12 +62,13 @@ def claim(db: sqlite3.Connection, node: int, limit: int, now: datetime, revs: Re
         flows.run(flows.gates.end_late())
         looked_at = 0
         while len(keys) < limit and looked_at < LOOKED_AT:
-            found = db.execute(sql.DUE, (at, limit - len(keys))).fetchall()
-            ready = [key for key, *due in found if _is_let_in(flows, key, *due)]
+            found = _due(db, at, limit - len(keys))
+            at_gates = {key: due for key, *due in db.execute(sql.AT_GATES, (json.dumps(found),))}
+            ready = [key for key in found if key not in at_gates or _is_let_in(flows, key, *at_gates[key])]
             _claim(db, node, at, ready, revs)
             keys += ready
             looked_at += len(found)
-            if all(flow is None for _, _, _, flow, _ in found):  # nobody else can have become due by that
+            if not at_gates:  # otherwise somebody else may have become due by that
                 break
         whole = {snapshot.instance.key: snapshot for snapshot in snapshots(db, keys)} if keys else {}
     return [whole[key] for key in keys], flows.touched
@@ -92,8 +93,21 @@ def _take_over(db: sqlite3.Connection, node: int, limit: int, flows: Flows, revs
     return keys
 
 
-def _is_let_in(flows: Flows, key: int, wake_at: int, ahead: int | None, flow: str | None, token: int) -> bool:
-    return flow is None or flows.run(flows.gates.enter(Due(key, wake_at, flow_of(flow), ahead or 0, fresh=token == 0)))
+def _due(db: sqlite3.Connection, at: int, limit: int) -> list[int]:
+    """Return the most urgent of what is due, in order: by the time since when it is, and a head start counts like such a time.
+
+    Whoever is among the first has a place either among the first by time, or among the first of those with a head start.
+    """
+    found = db.execute(sql.DUE, (at, limit)).fetchall()
+    ahead = db.execute(sql.DUE_AHEAD, (at, limit)).fetchall()
+    if not ahead:
+        return [key for key, _ in found]
+    since = dict((*found, *ahead))
+    return sorted(since, key=lambda key: (since[key], key))[:limit]
+
+
+def _is_let_in(flows: Flows, key: int, wake_at: int, flow: str, ahead: int | None, token: int) -> bool:
+    return flows.run(flows.gates.enter(Due(key, wake_at, flow_of(flow), ahead or 0, fresh=token == 0)))
 
 
 def _claim(db: sqlite3.Connection, node: int, at: int, keys: list[int], revs: Revisions) -> None:

@@ -147,12 +147,13 @@ UPDATE instance SET status = 'paused', paused_at = ?1, modified_at = ?1, node = 
 WHERE key = ?2
 """
 ORPHANS = f"SELECT key FROM instance WHERE ended_at IS NULL AND node {IN_KEYS} ORDER BY key LIMIT ?"
-_DUE = "SELECT key, wake_at, ahead, flow, token FROM instance WHERE ended_at IS NULL AND node IS NULL AND wake_at <= ?1"
-DUE = f"""
-SELECT key, wake_at, ahead, flow, token FROM (SELECT * FROM ({_DUE} ORDER BY wake_at, key LIMIT ?2)
-UNION SELECT * FROM ({_DUE} AND ahead IS NOT NULL ORDER BY wake_at - ahead, key LIMIT ?2))
-ORDER BY wake_at - coalesce(ahead, 0), key LIMIT ?2
+_WAITS = "ended_at IS NULL AND node IS NULL"
+DUE = f"SELECT key, wake_at FROM instance WHERE {_WAITS} AND wake_at <= ? ORDER BY wake_at, key LIMIT ?"
+DUE_AHEAD = f"""
+SELECT key, wake_at - ahead FROM instance INDEXED BY instance_ahead WHERE {_WAITS} AND ahead IS NOT NULL AND wake_at <= ?
+ORDER BY wake_at - ahead, key LIMIT ?
 """
+AT_GATES = f"SELECT key, wake_at, flow, ahead, token FROM instance WHERE key {IN_KEYS} AND flow IS NOT NULL"
 CLAIMED_HISTORY = """
 INSERT INTO history (instance, rev, kind, at) SELECT i.key, json_extract(j.value, '$[1]'), 'running', ?1
 FROM json_each(?2) j JOIN instance i ON i.key = json_extract(j.value, '$[0]') WHERE i.started_at IS NOT NULL AND i.status <> 'rollingBack'
