@@ -129,7 +129,7 @@ async def backfill(
         str, typer.Option("--end", metavar="DATE", help="Last moment (ISO 8601); it is not part of the span.", show_default=False)
     ],
     overlap: Annotated[
-        OverlapChoice | None, typer.Option("--overlap", help="Overlap policy of this backfill; else the trigger's.", show_default=False)
+        OverlapChoice | None, typer.Option("--overlap", help="Overlap policy of this backfill; else one after another.", show_default=False)
     ] = None,
     limit: Annotated[int, typer.Option("--limit", min=1, max=1000, help="At most so many occurrences.")] = 100,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say which occurrences these are.")] = False,

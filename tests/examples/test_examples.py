@@ -159,6 +159,7 @@ async def test_webhook_example_refuses_a_delivery_without_an_issue_at_once(tmp_p
         ("2030-07-05T05:29:30", ["2030-07-05 Berlin: 510 EUR"]),  # in summer the office opens an hour earlier by UTC
         ("2030-01-04T12:29:30", ["2030-01-04 New York: 510 USD"]),
         ("2030-01-05T06:29:30", []),  # a Saturday
+        ("2030-06-28T15:59:30", ["2030-06-28 all offices: 510 EUR"]),  # a Friday; the 30th is a Sunday
     ],
 )
 async def test_cron_example_reports_in_the_morning_of_each_office(tmp_path: Path, moment: str, reports: list[str]) -> None:
@@ -166,3 +167,11 @@ async def test_cron_example_reports_in_the_morning_of_each_office(tmp_path: Path
         await example.clock.sleep(60)
         created = await example.instances("report")
         assert [(await example.ended("report", instance["id"]))["output"]["report"] for instance in created] == reports
+
+
+async def test_cron_example_reports_on_the_week_by_its_handler(tmp_path: Path) -> None:
+    async with running("cron", tmp_path, datetime(2030, 1, 6, 3, 59, 30, tzinfo=UTC)) as example:  # a Sunday
+        assert await example.instances("report") == []
+        await example.clock.sleep(20 * 60)
+        described = await example.ended("report", "2030-W01")
+    assert described["output"]["report"] == "2030-01-06 week 2030-W01: 510 EUR"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from aiohttp import web
 from hub import WorkflowEntrypoint, WorkflowEvent, WorkflowStep
 from hub.testing import Workflows
 from tests.examples.test_examples import Running, running
+from triggers.cron import CronConfig, CronTrigger
 
 README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
 SHOP = "https://shop.example"
@@ -98,3 +100,24 @@ def test_the_queue_handler_starts_an_instance_for_each_message_and_leaves_some_f
 
         assert [decision.retry for decision in decisions] == [False, True]
         assert [run.output() for run in hub.instances()] == [{"order": 7}]
+
+
+def test_the_scheduled_handler_starts_an_instance_for_each_occurrence() -> None:
+    class Report(WorkflowEntrypoint):
+        async def run(self, event: WorkflowEvent, step: WorkflowStep) -> Any:
+            return event.payload
+
+    (code,) = [block for block in blocks("python") if "async def scheduled(" in block]
+    written: dict[str, Any] = {}
+    exec(code, written)
+    with Workflows(Report, written["Default"]) as hub:
+        hub.scheduled("0 3 * * *")
+
+        assert [run.output() for run in hub.instances()] == [{"cron": "0 3 * * *"}]
+
+
+def test_the_schedule_that_is_shown_is_one() -> None:
+    (shown,) = [block for block in blocks("toml") if 'kind = "cron"' in block and "nightly" in block and SHOP not in block]
+    (table,) = tomllib.loads(shown)["triggers"]
+    options = {key: value for key, value in table.items() if key not in ("kind", "name", "workflow")}
+    assert CronTrigger(CronConfig(**options)).sentence() == "At 02:30 from Monday to Friday, Europe/Berlin time"
