@@ -7,7 +7,6 @@ execution are `Execution`'s part.
 from __future__ import annotations
 
 import asyncio
-import inspect
 import random
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
@@ -45,7 +44,7 @@ LONGEST_WAIT = timedelta(days=365)
 DELAY_FUNCTION_S = 5.0  # how long an author's delay function may take
 _NO_CHILD = {Verdict.CONFLICT: "Conflict", Verdict.MISSING: "NotFound"}  # why a child was not started, as the parent's program catches it
 
-Delay = Callable[[Entry, StepConfig, Exception], Any]  # gives the base delay, or an awaitable of it
+Delay = Callable[[Entry, StepConfig, Exception], Awaitable[Any]]  # gives the base delay
 
 
 @dataclass(slots=True, kw_only=True)
@@ -310,9 +309,7 @@ async def _delay(config: StepConfig, entry: Entry, error: BaseException, functio
     """Return how long to back off. Raises: NonRetryableError when the author's delay function is broken."""
     if function is not None:
         try:
-            base = function(entry, config, error if isinstance(error, Exception) else Exception(str(error)))
-            if inspect.isawaitable(base):
-                base = await _in_time(base)
+            base = await _in_time(function(entry, config, error if isinstance(error, Exception) else Exception(str(error))))
             config = replace(config, delay=parse_duration(base, what="the delay function's result"))
         except Exception as broken:
             reason = str(broken) if isinstance(broken, _TooSlow) else f"{type(broken).__name__}: {broken}"

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
@@ -249,7 +249,16 @@ class Step:
             raise ValueError(f"{what}{error}") from None
         if function is not None:
             wanted = replace(wanted, dynamic=True)
-        return None if wanted == _DOCUMENTED else wanted, function and _delay_of(function)
+        return None if wanted == _DOCUMENTED else wanted, function and self._delay_of(function)
+
+    def _delay_of(self, function: Callable[..., Any]) -> Delay:
+        """Return an author's `delay(ctx, error)` as the operations call it; a synchronous one, too, holds up nothing else."""
+
+        def delay(entry: Entry, config: StepConfig, error: Exception) -> Awaitable[Any]:
+            arguments = {"ctx": _context(entry, config), "error": error}
+            return self._call(function, {name: value for name, value in arguments.items() if _wants(function, name)})
+
+        return delay
 
     def dependencies(self, step: DecoratedStep) -> dict[str, DecoratedStep]:
         """Return which steps a decorated step needs, by parameter. Raises: TypeError for a parameter that names no step."""
@@ -364,16 +373,6 @@ def _without_delay_function(
             plain = {**holder, "retries": {key: value for key, value in retries.items() if key != "delay"}}  # type: ignore[dict-item]
             return (plain, keywords, retries["delay"]) if holder is config else (config, plain, retries["delay"])
     return config, keywords, None
-
-
-def _delay_of(function: Callable[..., Any]) -> Delay:
-    """Return an author's `delay(ctx, error)` as the operations call it."""
-
-    def delay(entry: Entry, config: StepConfig, error: Exception) -> Any:
-        arguments = {"ctx": _context(entry, config), "error": error}
-        return function(**{name: value for name, value in arguments.items() if _wants(function, name)})
-
-    return delay
 
 
 def _context(entry: Entry, policy: StepConfig) -> StepContext:

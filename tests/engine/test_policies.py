@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import threading
 from datetime import timedelta
 from typing import Any
 
@@ -54,6 +55,27 @@ async def test_a_delay_function_gives_the_base_which_the_back_off_multiplies(hub
     (entry,) = (await hub.engine.describe("program", instance.id)).entries
     assert entry.config is not None
     assert entry.config.dynamic
+
+
+async def test_a_synchronous_delay_function_holds_up_nothing_else(hub: Hub) -> None:
+    asked_in: list[str] = []
+
+    async def program(event: WorkflowEvent, step: WorkflowStep) -> Any:
+        def delay() -> int:
+            asked_in.append(threading.current_thread().name)
+            return 1000
+
+        def flaky(ctx: Any) -> int:
+            if ctx.attempt < 2:
+                raise ValueError("busy")
+            return 0
+
+        await step.do("flaky", flaky, retries={"limit": 1, "delay": delay})
+
+    await hub.start(program=program)
+    instance = await hub.run()
+    assert instance.status is Status.COMPLETE
+    assert [name.startswith("step-") for name in asked_in] == [True]
 
 
 async def never_ending() -> int:
