@@ -321,7 +321,7 @@ class Verdict(StrEnum):
     FULL = "full"  # the backlog is full: try again at `retry_at`
     DUPLICATE = "duplicate"  # the event's key was seen before; `instance` and `id` name what it created then
     FENCED = "fenced"  # the claim is lost: drop the execution
-    MISSING = "missing"  # no such instance, or no such entry to restart from
+    MISSING = "missing"  # no such instance, or no such entry to restart from: then `id` names the instance
     CONFLICT = "conflict"  # the status does not allow it, or the id is taken
     POISON = "poison"  # the database can never keep this write; `reason` says why, the other writes of its group are not affected
 

@@ -96,7 +96,7 @@ class Control:
     async def restart(self, workflow: str, id: str, origin: RestartPoint | None = None) -> Status:
         """Run an instance again, from the start or from a step. Raises: NotFound, Conflict (no such step in its history)."""
         head = await self.instance(workflow, id, heads=True)
-        outcome = await self._commit(head, Restart(instance=head.key, at=self._clock.now(), origin=origin), missing_ok=origin is not None)
+        outcome = await self._commit(head, Restart(instance=head.key, at=self._clock.now(), origin=origin), entry_missing_ok=True)
         if outcome.verdict is Verdict.MISSING and origin is not None:
             raise Conflict(
                 f'Step "{origin.name}" (number {origin.count}) not found in execution history of instance "{head.id}"',
@@ -129,9 +129,9 @@ class Control:
         await self.workflow(name, counts=False)
         await self._committer.submit(DeleteWorkflow(name=name), patient=False)
 
-    async def _commit(self, head: Instance, write: Write, *, missing_ok: bool = False) -> Outcome:
+    async def _commit(self, head: Instance, write: Write, *, entry_missing_ok: bool = False) -> Outcome:
         outcome = await self._committer.submit(write, patient=False)
-        if outcome.verdict is Verdict.MISSING and not missing_ok:
+        if outcome.verdict is Verdict.MISSING and (outcome.id is None or not entry_missing_ok):
             raise NotFound(f'instance "{head.id}" of workflow "{head.workflow}" not found', code="instance.not_found")
         await self._runner.refresh(head.key)
         return outcome

@@ -389,6 +389,16 @@ async def test_restart_from_an_unknown_entry_is_missing_and_changes_nothing(worl
     assert await world.snapshot(key) == before
 
 
+@pytest.mark.parametrize("origin", [None, RestartPoint(name="charge")])
+async def test_restart_of_an_instance_that_is_gone_names_none(world: World, origin: RestartPoint | None) -> None:
+    key = await world.ended()
+    restart = Restart(instance=key, at=at(20), origin=origin)
+
+    outcomes = await world.store.apply([DeleteInstance(instance=key), restart])
+
+    assert outcomes[1] == Outcome(verdict=Verdict.MISSING, instance=key)
+
+
 async def test_restart_takes_the_claim_away_and_the_next_one_has_a_higher_token(world: World) -> None:
     key = await world.born()
     await world.do(Restart(instance=key, at=at(20)))
