@@ -27,7 +27,7 @@ _NODES_DIFFER = timedelta(hours=1)  # clocks of nodes differ by seconds; a curso
 _FIRST_RETRY_S, _LAST_RETRY_S = 1.0, 30.0
 
 
-class Desk(Protocol):
+class Owner(Protocol):
     """What the ticker asks of its trigger."""
 
     async def run(self, slot: Occurrence, cursor: datetime) -> bool:
@@ -40,12 +40,12 @@ class Desk(Protocol):
 
 
 class Ticker:
-    """Watches the clock for one trigger, from its making to `stop`."""
+    """Watches the clock for one trigger, from `start` to `stop`."""
 
-    def __init__(self, ctx: TriggerContext, slots: Slots, desk: Desk) -> None:
+    def __init__(self, ctx: TriggerContext, slots: Slots, owner: Owner) -> None:
         self._ctx = ctx
         self._slots = slots
-        self._desk = desk
+        self._owner = owner
         self._ring = asyncio.Event()
         self._deciding = asyncio.Lock()
         self._stopped = False
@@ -54,15 +54,20 @@ class Ticker:
         self._ahead: _Ahead | None = None
         self._tried: datetime | None = None
         self._last: tuple[datetime, timedelta] | None = None  # the last slot that ran, and how late it was
+        self._timer: AsyncIOScheduler | None = None
+
+    def start(self) -> None:
+        """Begin to watch."""
         self._timer = _start_timer(self.look)
-        ctx.supervise(self._watch, label="watch")
-        ctx.supervise(self._listen, label="listen")
+        self._ctx.supervise(self._watch, label="watch")
+        self._ctx.supervise(self._listen, label="listen")
 
     async def stop(self) -> None:
         """Return when the decision that is being made is on disk; none follows."""
         self._stopped = True
-        self._timer.shutdown(wait=False)
-        await asyncio.sleep(0)  # the scheduler shuts itself down in the loop's next round
+        if self._timer is not None:
+            self._timer.shutdown(wait=False)
+            await asyncio.sleep(0)  # the scheduler shuts itself down in the loop's next round
         async with self._deciding:
             pass
 
@@ -135,7 +140,7 @@ class Ticker:
     async def _run(self, slot: Occurrence) -> bool:
         self._tried = slot.nominal
         cursor = self._cursor or slot.nominal
-        if not await self._decide(partial(self._desk.run, slot, cursor)):
+        if not await self._decide(partial(self._owner.run, slot, cursor)):
             self._stale = True
             return False
         self._cursor = slot.nominal
@@ -143,7 +148,7 @@ class Ticker:
         return True
 
     async def _keep(self, passed: Passed, status: DeliveryStatus) -> None:
-        event, message = self._desk.tell(passed)
+        event, message = self._owner.tell(passed)
         await self._decide(partial(self._ctx.keep, event, status, code=passed.code, message=message, advance=True))
 
     async def _decide(self, decision: Callable[[], Awaitable[T]]) -> T:

@@ -83,6 +83,7 @@ class CronTrigger:
             )
         self._ctx = ctx
         self._ticker = Ticker(ctx, Slots(self._calendar, ctx.name, self._policy), self)
+        self._ticker.start()
 
     async def stop(self) -> None:
         """Return when the slot that is being decided is on disk, and running handlers have ended or used up their grace."""

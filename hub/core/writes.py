@@ -23,9 +23,10 @@ class CreateInstance:
     """Create an instance, if its flow allows. With `node` it is born claimed by that node, with token 1, unless the flow makes it wait.
 
     `cursor` becomes the cursor of the trigger, and the stored delivery `replays` becomes REPLAYED, in the same transaction: both only when
-    the verdict is APPLIED, JOINED or DUPLICATE. Where the trigger's cursor is there already, or later, the slot has been decided on: the
-    verdict is DUPLICATE, without an instance when it has none. A delivery that has been replayed already is answered with CONFLICT and the
-    reason `REPLAYED`, `id` = what it created; one that is gone with MISSING and the reason `NO_DELIVERY`.
+    the verdict is APPLIED, JOINED or DUPLICATE. With a `cursor` the write is of a slot. Where the trigger's cursor is there already, or
+    later, the slot has been decided on: DUPLICATE, without an instance when it has none. So it is, and no CONFLICT, when its id is taken.
+    A delivery that has been replayed already is answered with CONFLICT and the reason `REPLAYED`, `id` = what it created; one that is gone
+    with MISSING and the reason `NO_DELIVERY`.
     """
 
     new: NewInstance

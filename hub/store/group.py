@@ -210,7 +210,8 @@ class Group:
         if new.workflow not in known.workflows:
             return Outcome(verdict=Verdict.MISSING)
         place = (new.workflow, new.id)
-        return self._collides(Verdict.CONFLICT, known.taken[place]) if place in known.taken else None
+        taken = Verdict.CONFLICT if write.cursor is None else Verdict.DUPLICATE  # the id of a slot is made of the slot: it has its instance
+        return self._collides(taken, known.taken[place]) if place in known.taken else None
 
     def _decided(self, write: CreateInstance) -> bool:
         """Whether another node has decided on the slot already: for an instance that is gone, or for none."""

@@ -416,11 +416,21 @@ async def test_the_cursor_stays_when_nothing_was_created(world: World) -> None:
     await world.do(register())
     await world.create("one")
 
-    taken = CreateInstance(new=new("one", trigger="hook"), cursor=at(60))
     unknown = CreateInstance(new=new("two", trigger="hook", workflow="gone"), cursor=at(60))
 
-    assert await world.verdicts(taken, unknown) == [Verdict.CONFLICT, Verdict.MISSING]
+    assert await world.verdicts(unknown) == [Verdict.MISSING]
     assert (await record(world)).cursor == at(0)
+
+
+async def test_a_slot_whose_id_is_taken_has_its_instance(world: World) -> None:
+    """Another schedule of the workflow has the same expression."""
+    await world.do(register())
+    key = await world.create("one")
+
+    outcome = await world.do(slot("one", 60))
+
+    assert (outcome.verdict, outcome.instance, outcome.id) == (Verdict.DUPLICATE, key, "one")
+    assert (await record(world)).cursor == at(60)
 
 
 @pytest.mark.parametrize("again", [False, True], ids=["first", "repeated"])

@@ -123,6 +123,14 @@ async def test_a_schedule_with_a_payload_or_a_zone_gets_ids_of_its_own(hosted: H
     assert {"region": "north"} in [event.payload for event in hosted.events]
 
 
+async def test_two_schedules_that_are_alike_in_all_share_their_instances(hosted: Hosted) -> None:
+    await hosted.host(one=cron(), other=cron())
+    await hosted.clock.advance(2 * MINUTE)
+    assert len((await hosted.engine.find(InstanceQuery())).items) == 2
+    assert {(await hosted.engine.ledger.record(name)).cursor for name in ("one", "other")} == {datetime(2026, 3, 1, 12, 2, tzinfo=UTC)}
+    assert await rows(hosted) == []
+
+
 async def test_slots_with_seconds_and_intervals_tick(hosted: Hosted) -> None:
     await hosted.host(
         fast=cron("*/20 * * * * *", seconds=True), even=cron("@every 30s"), odd=cron("@every 1m", phase="45 seconds", payload=1)
@@ -188,9 +196,9 @@ async def test_a_first_start_makes_nothing_up(hosted: Hosted) -> None:
 async def test_after_a_restart_the_policy_says_what_is_made_up_and_the_rest_is_told(
     hosted: Hosted, catch_up: str, run: list[str], missed: list[str]
 ) -> None:
-    await hosted.host(tick=cron(catch_up=catch_up))
+    await hosted.host(tick=cron(catch_up=catch_up, overlap="allow"))
     await hosted.clock.advance(MINUTE)
-    await restart(hosted, timedelta(minutes=3), tick=cron(catch_up=catch_up))
+    await restart(hosted, timedelta(minutes=3), tick=cron(catch_up=catch_up, overlap="allow"))
     assert minutes(hosted) == ["12:01", *run]
     assert await told(hosted) == [(minute, "missed", f"catch_up.{catch_up}") for minute in missed]
     await hosted.clock.advance(MINUTE)
@@ -345,7 +353,7 @@ async def test_slots_of_an_outage_are_made_up_as_those_of_a_stop_are(hosted: Hos
         raise Unavailable("disk is full")
 
     hosted.answer = away
-    await hosted.host(tick=cron(catch_up=catch_up))
+    await hosted.host(tick=cron(catch_up=catch_up, overlap="allow"))
     await hosted.clock.advance(timedelta(minutes=3))
     assert hosted.events == []
     hosted.answer = hosted.accept
@@ -533,6 +541,16 @@ async def test_a_pause_over_a_restart_makes_nothing_up(hosted: Hosted) -> None:
     await settle()
     assert hosted.events == []
     assert [nominal for nominal, _, _ in await told(hosted)] == ["12:01", "12:02", "12:03"]
+
+
+async def test_what_is_fired_in_a_pause_runs_when_it_is_over(hosted: Hosted) -> None:
+    trigger = cron("0 0 1 1 *")
+    await hosted.host(tick=trigger)
+    await pause(hosted)
+    assert (await trigger.fire()).status is ReceiptStatus.HELD
+    await resume(hosted, trigger)
+    await hosted.clock.advance(MINUTE)
+    assert len((await hosted.engine.find(InstanceQuery())).items) == 1
 
 
 # ---- the operator's side
