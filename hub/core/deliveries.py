@@ -108,7 +108,7 @@ def encode_provenance(origin: Provenance) -> bytes | None:
     if not kept:
         return None
     try:
-        data = codec.encode(kept)
+        data = codec.encode(kept) if "metadata" in kept else codec.dump_plain(kept)  # all else is text
     except (TypeError, ValueError):
         data = None
     if data is not None and len(data) <= MAX_HEADER_BYTES:  # neither of the two can be too large
@@ -135,15 +135,20 @@ def provenance_of(instance: Instance) -> Provenance | None:
 
 
 def _kept(origin: Provenance, headers: Mapping[str, str], metadata: Mapping[str, Any]) -> dict[str, Any]:
-    form = {
-        "key": origin.key,
-        "subject": origin.subject,
-        "headers": headers,
-        "metadata": dict(metadata),
-        "occurred_at": _text(origin.occurred_at),
-        "delivery": origin.delivery,
-    }
-    return {name: value for name, value in form.items() if value is not None and value != {}}
+    form: dict[str, Any] = {}  # one by one: this is on the path of every event
+    if origin.key is not None:
+        form["key"] = origin.key
+    if origin.subject is not None:
+        form["subject"] = origin.subject
+    if headers:
+        form["headers"] = headers
+    if metadata:
+        form["metadata"] = dict(metadata)
+    if origin.occurred_at is not None:
+        form["occurred_at"] = origin.occurred_at.isoformat()
+    if origin.delivery is not None:
+        form["delivery"] = origin.delivery
+    return form
 
 
 def _fitting(values: Mapping[str, Any], room: int) -> tuple[dict[str, Any], list[str]]:

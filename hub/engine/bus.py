@@ -99,13 +99,12 @@ class Bus:
             reason=reason,
         )
 
-    async def cancel(self, trigger: str, event: TriggerEvent) -> int | None:
-        """Terminate the instances that an event cancels; return how many, None = events of this trigger cancel nothing.
+    def cancels(self, trigger: str) -> bool:
+        """Whether events of a trigger cancel instances."""
+        return self._intake.flows.cancels(trigger)
 
-        Raises: Rejected (a key cannot be evaluated), Unavailable.
-        """
-        if not self._intake.flows.cancels(trigger):
-            return None
+    async def cancel(self, trigger: str, event: TriggerEvent) -> int:
+        """Terminate the instances that an event cancels; return how many. Raises: Rejected (a key cannot be evaluated), Unavailable."""
         now = self._intake.now()
         found = self._intake.flows.cancelled(trigger, event)
         ends = [CancelInstances(key=key, at=now, reason=reason) for key, reason in found]

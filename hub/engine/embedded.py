@@ -137,8 +137,8 @@ class EmbeddedEngine:
     def services(self, account: str) -> Services:
         """Return what hosted triggers work with."""
         return Services(
-            emit=self.emit,
-            again=self.again,
+            emit=self._pipeline.emit,
+            again=self._pipeline.again,
             instance=self.instance,
             ledger=self.ledger,
             telemetry=self.telemetry,

@@ -43,10 +43,6 @@ class Pipeline:
         self._log = log
         self._rules = rules
 
-    async def emit(self, trigger: str, workflow: str | None, event: TriggerEvent) -> Receipt:
-        """Do what an event asks for; on disk when it returns. Raises: Rejected (stored as a delivery), Unavailable (nothing is stored)."""
-        return await self._emit(trigger, workflow, event, None)
-
     async def again(self, stored: Delivery, workflow: str | None) -> Receipt:
         """Emit a stored delivery: a held one under its own key, any other under a fresh one. The row says what became of it.
 
@@ -57,14 +53,21 @@ class Pipeline:
         except ValueError as error:
             await self._ledger.change(stored.id, Finding(DeliveryStatus.DEAD, "delivery.unreadable", str(error)))
             raise Rejected(str(error), code="delivery.unreadable") from error
-        return await self._emit(stored.trigger, workflow or stored.workflow, event, stored)
+        return await self.emit(stored.trigger, workflow or stored.workflow, event, stored)
 
-    async def _emit(self, trigger: str, workflow: str | None, event: TriggerEvent, stored: Delivery | None) -> Receipt:
+    async def emit(self, trigger: str, workflow: str | None, event: TriggerEvent, stored: Delivery | None = None) -> Receipt:
+        """Do what an event asks for; on disk when it returns. `stored` is the delivery that it comes from, if it was one.
+
+        Raises: Rejected (stored as a delivery), Unavailable (nothing is stored).
+        """
         bound = event.workflow or workflow
         try:
-            ruled = self._rules.get(trigger, NO_RULES).apply(trigger, event, partial(self._fault, trigger))
+            rules = self._rules.get(trigger, NO_RULES)
+            ruled = event if rules is NO_RULES else rules.apply(trigger, event, partial(self._fault, trigger))
             if ruled is None:
                 receipt = Receipt(status=ReceiptStatus.FILTERED, workflow=bound, reason="filter")
+            elif bound is not None and not self._bus.cancels(trigger):  # nearly every event
+                receipt = await self._bus.emit(trigger, bound, ruled, stored)
             else:
                 receipt = await self._act(trigger, bound, ruled, stored)
         except Rejected as error:
@@ -81,11 +84,11 @@ class Pipeline:
 
     async def _act(self, trigger: str, workflow: str | None, event: TriggerEvent, stored: Delivery | None) -> Receipt:
         """Cancel what the event cancels, then create what it creates."""
+        if workflow is None and not self._bus.cancels(trigger):
+            raise Rejected(_NO_WORKFLOW, code="trigger.no_workflow")
         cancelled = await self._bus.cancel(trigger, event)
         if workflow is not None:
             return await self._bus.emit(trigger, workflow, event, stored)
-        if cancelled is None:
-            raise Rejected(_NO_WORKFLOW, code="trigger.no_workflow")
         told = f"cancelled {cancelled} instance{'s' * (cancelled != 1)}"
         if stored is not None:
             await self._ledger.change(stored.id, Finding(DeliveryStatus.REPLAYED, "cancelled", told))
