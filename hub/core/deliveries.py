@@ -25,6 +25,7 @@ LEFT_OUT = "left_out"  # in the metadata of an instance: the names of what was t
 _SECRET = re.compile(r"authorization|cookie|token|secret|password|api[-_]?key|signature|hmac", re.IGNORECASE)
 _SHOWN_CHARS = 1000  # of a value that cannot be stored
 _SHOWN_NAMES = 50
+_TAG = f'"{codec.TAG}"'.encode()  # which a plain value must not hold
 
 
 @lru_cache(maxsize=1024)  # the same few names come with every event
@@ -108,10 +109,12 @@ def encode_provenance(origin: Provenance) -> bytes | None:
     if not kept:
         return None
     try:
-        data = codec.encode(kept) if "metadata" in kept else codec.dump_plain(kept)  # all else is text
+        data = codec.dump_plain(kept)  # JSON as it is, and several times faster than looking at every value of it
+        if _TAG in data:
+            data = codec.encode(kept)
     except (TypeError, ValueError):
-        data = None
-    if data is not None and len(data) <= MAX_HEADER_BYTES:  # neither of the two can be too large
+        data = b""
+    if 0 < len(data) <= MAX_HEADER_BYTES:  # neither of the two can be too large
         return data
     headers, _ = _fitting(without_secrets(origin.headers), MAX_HEADER_BYTES)
     metadata, left_out = _fitting(origin.metadata, MAX_METADATA_BYTES)
