@@ -52,6 +52,12 @@ def declared_triggers(settings: Settings, worker: type[WorkerEntrypoint] | None)
     return [_declared(settings, each, place, worker) for place, each in places]
 
 
+def rules_of(settings: Settings) -> dict[str, Rules]:
+    """Return the rules of all triggers that start a workflow, by name, without loading their kinds. Raises: ConfigError."""
+    places = zip(settings.trigger_places, settings.triggers, strict=True)
+    return {each.name: _rules(settings, each, place, calls_handler=False) for place, each in places if each.workflow is not None}
+
+
 def hosted_triggers(
     declared: Sequence[Declared], worker: type[WorkerEntrypoint] | None, env: Callable[[], Env], in_thread: InThread
 ) -> list[TriggerSpec]:

@@ -210,7 +210,7 @@ class AsyncWorkflows(Modifier):
         self._store = Observed(await stack.enter_async_context(temporary_store()))
         definitions = subject.definitions(lambda: self._env)
         options = subject.quiet_options
-        engine = EmbeddedEngine(self._store.port, self._clock, self._log, definitions, options, self._prescriptions)
+        engine = EmbeddedEngine(self._store.port, self._clock, self._log, definitions, options, self._prescriptions, subject.rules)
         workflows = {binding: WorkflowBinding(engine, workflow) for binding, workflow in subject.bindings.items()}
         self._env = Env({**workflows, **subject.values})
         for connector in subject.connectors:

@@ -19,6 +19,7 @@ from hub.core.ports import Connector
 from hub.core.workflow import Env, WorkerEntrypoint, WorkflowEntrypoint
 from hub.engine.context import TriggerSpec
 from hub.engine.embedded import Definition
+from hub.engine.rules import Rules
 from hub.engine.runner import RunnerOptions
 
 QUIET = timedelta(days=10_000)  # no lease, poll or pruning in between
@@ -38,6 +39,7 @@ class Subject:
     connectors: tuple[Connector, ...] = ()
     trigger: Callable[[str], TriggerSpec] | None = None  # by name; None = no settings, hence no triggers
     options: RunnerOptions = field(default_factory=RunnerOptions)
+    rules: Mapping[str, Rules] = field(default_factory=dict)  # by trigger
 
     @property
     def quiet_options(self) -> RunnerOptions:
@@ -87,6 +89,7 @@ def of_project(folder: Path, env: Mapping[str, Any]) -> Iterator[Subject]:
     from hub.plugins import connector_class, trigger_class
     from hub.project import borrowed, load_project
     from hub.settings import load_settings
+    from hub.triggering import rules_of
 
     settings = load_settings(folder, overrides={"server": {"host": "127.0.0.1"}})
     connectors: dict[str, Connector] = {
@@ -113,4 +116,5 @@ def of_project(folder: Path, env: Mapping[str, Any]) -> Iterator[Subject]:
             connectors=tuple(connectors.values()),
             trigger=trigger,
             options=runner_options(settings),
+            rules=rules_of(settings),
         )

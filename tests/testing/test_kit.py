@@ -405,6 +405,13 @@ def test_a_time_that_is_none_of_the_schedule_is_told_with_the_next_one(shop: Pat
         assert workflows.instances() == []
 
 
+def test_the_rules_of_a_schedule_apply_to_its_occurrences(shop: Path) -> None:
+    rules = """name = "mornings"\nmap = "{from: payload.office, by: trigger}"\n"""
+    (shop / "hub.toml").write_text(PROJECT.replace('name = "mornings"\n', rules))
+    with Workflows(project=shop) as workflows:
+        assert workflows.run_schedule("mornings").output()[0] == {"from": "Berlin", "by": "mornings"}
+
+
 def test_an_occurrence_that_the_overlap_policy_leaves_out_is_told(shop: Path) -> None:
     with Workflows(project=shop) as workflows:
         workflows.mock_step_result("ask the shop", None)
