@@ -33,10 +33,11 @@ class Pass(NamedTuple):
 def next_pass(rate: Rate, arrival: datetime | None, now: datetime) -> Pass:
     """Apply the generic cell rate algorithm; `arrival` is the theoretical arrival time that is kept, None or past = nobody passed lately.
 
-    The interval is rounded up to whole microseconds: rounded down, one more than `limit` would fit into a period.
+    The interval is rounded up to whole microseconds: rounded down, one more than `limit` would fit into a period. An arrival time that no
+    passes can have led to is cut: the clock was put back, or the rate was another one.
     """
     interval = -(-rate.period // rate.limit)
-    arrival = now if arrival is None else arrival
+    arrival = now if arrival is None else min(arrival, now + interval * rate.burst)
     at = max(now, arrival - interval * (rate.burst - 1))
     return Pass(at, max(arrival, at) + interval)
 

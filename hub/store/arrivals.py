@@ -99,7 +99,8 @@ def _burst(new: NewInstance, flow: Flow, arrival: Arrival) -> Steps[None]:
     if rule is None or rule.mode is not DebounceMode.LEADING:
         return
     found = yield Ask.BUCKET, (Bucket.BURST, rule.key)
-    if not found or found[0][0] <= micros(new.created_at):
+    now = micros(new.created_at)
+    if not found or not now < found[0][0] <= micros(new.created_at + rule.max_delay):  # over, or of a clock that was put back
         return
     ((until, since, first),) = found
     ends = admit.burst_ends(rule, moment(since), new.created_at)

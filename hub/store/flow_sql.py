@@ -19,6 +19,10 @@ _LIVE = "FROM gate g JOIN instance i ON i.key = g.instance WHERE g.rule = ? AND 
 _CLAIMABLE = "i.ended_at IS NULL AND i.node IS NULL AND i.status <> 'paused'"
 _OF_WORKFLOW = "IN (SELECT key FROM instance WHERE workflow = ? AND ended_at IS NULL)"
 _HELD = "SELECT count(*) FROM gate h WHERE h.rule = 'slot' AND h.key = {} AND h.held IS NOT NULL"
+_NEXT_LANE = f"""
+SELECT l.lane FROM lane l WHERE l.slot = ?1 AND l.places {{}} ?2 AND NOT EXISTS
+(SELECT 1 FROM lane o WHERE o.lane = l.lane AND o.slot <> ?1 AND ({_HELD.format("o.slot")}) >= o.places) ORDER BY l.turn LIMIT 1
+"""
 
 
 class Ask(Enum):
@@ -56,11 +60,9 @@ WHERE w.name = ? AND i.status = 'queued' AND i.token = 0 LIMIT ?)
     # ---- concurrency
     HELD = _HELD.format("?")
     OPEN_LANE = "INSERT INTO lane (lane, slot, places, turn) VALUES (?, ?, ?, ?) ON CONFLICT (lane, slot) DO NOTHING"
-    SET_PLACES = "UPDATE lane SET places = ? WHERE lane = ? AND slot = ?"
-    NEXT_LANE = f"""
-SELECT l.lane, l.places FROM lane l WHERE l.slot = ?1 AND l.places > ?2 AND NOT EXISTS
-(SELECT 1 FROM lane o WHERE o.lane = l.lane AND o.slot <> ?1 AND ({_HELD.format("o.slot")}) >= o.places) ORDER BY l.turn LIMIT 1
-"""
+    SET_PLACES = "UPDATE lane SET places = ?1 WHERE lane = ?2 AND slot = ?3 AND places <> ?1 RETURNING slot"
+    NEXT_LANE = _NEXT_LANE.format("=")
+    ANY_LANE = _NEXT_LANE.format(">=")
     TURN = "UPDATE lane SET turn = ? WHERE lane = ?"
     CLOSE_LANE = """
 DELETE FROM lane WHERE lane = ?1 AND NOT EXISTS (SELECT 1 FROM gate WHERE rule = 'lane' AND key = ?1 AND place IS NOT NULL)

@@ -118,7 +118,8 @@ class Gates:
                 yield from self._serve_throttle(key)
             elif rule == Rule.SINGLETON:
                 yield from self._serve_singleton(key)
-        yield from self._serve_slots(key for rule, key in gates if rule == Rule.SLOT)
+        for key in [key for rule, key in gates if rule == Rule.SLOT]:
+            yield from self._serve_slot(key, Ask.ANY_LANE)
 
     def rest(self, instance: int, *, paused: bool) -> Steps[None]:
         """Free the places of an instance that does not execute any more. A paused one also leaves the lines that it stands in."""
@@ -161,8 +162,8 @@ class Gates:
         yield Ask.WAKE_LOST, (self._now,)
         for rule, key in (yield Ask.LINES, ()):
             yield from (self._serve_singleton(key) if rule == Rule.SINGLETON else self._serve_throttle(key))
-        slots = yield Ask.SLOTS, ()
-        yield from self._serve_slots(slot for (slot,) in slots)
+        for (slot,) in (yield Ask.SLOTS, ()):
+            yield from self._serve_slot(slot, Ask.ANY_LANE)
 
     # ---- singleton
 
@@ -231,11 +232,11 @@ class Gates:
             return True
         if not standing:
             yield Ask.ADD, (due.instance, Rule.LANE, lane, None, due.since - due.ahead)
+        yield Ask.SLEEP, (due.instance,)
         for rule in rules:
             yield Ask.OPEN_LANE, (lane, rule.key, rule.limit, next(self._revs))
-            if due.fresh:  # the newest instance knows the limit of today
-                yield Ask.SET_PLACES, (rule.limit, lane, rule.key)
-        yield Ask.SLEEP, (due.instance,)
+            if due.fresh and (yield Ask.SET_PLACES, (rule.limit, lane, rule.key)):  # the newest instance knows the limit of today
+                yield from self._serve_slot(rule.key, Ask.ANY_LANE)
         return False
 
     def _take(self, instance: int, lane: str, *, standing: bool) -> Steps[None]:
@@ -257,25 +258,28 @@ class Gates:
             yield Steer(instance=each, verb=Verb.TERMINATE, at=self.at, error=admit.replaced_by(id))
 
     def _serve_slots(self, slots: Iterable[str]) -> Steps[None]:
+        """Give on the place that an instance has freed of each of these keys."""
         for slot in slots:
-            yield from self._serve_slot(slot)
+            yield from self._serve_slot(slot, Ask.NEXT_LANE)
 
-    def _serve_slot(self, slot: str) -> Steps[None]:
-        """Give the free places of a key to the lanes that need it and nothing else that is full, in turns."""
+    def _serve_slot(self, slot: str, next_lane: Ask) -> Steps[None]:
+        """Give the free places of a key to the lanes that need it and nothing else that is full, in turns.
+
+        NEXT_LANE finds those for which the last free place is the first one: before it came, the key was full for them. A lane for which
+        there was room already waits for another key, and that need not be found out once for every place.
+        """
         while True:
             ((held,),) = yield Ask.HELD, (slot,)
-            lanes = yield Ask.NEXT_LANE, (slot, held)
+            lanes = yield next_lane, (slot, held + 1)
             if not lanes:
                 return
-            ((lane, places),) = lanes
+            ((lane,),) = lanes
             first = yield Ask.FIRST, (Rule.LANE, lane)
-            if not first:  # nobody stands there who could go on
+            if first:
+                yield from self._take(first[0][0], lane, standing=True)
+                yield from self._wake(first[0][0], self._now)
+            else:  # nobody stands there who could go on
                 yield Ask.DROP_LANE, (lane,)
-                continue
-            yield from self._take(first[0][0], lane, standing=True)
-            yield from self._wake(first[0][0], self._now)
-            if held + 1 >= places:
-                return
 
     def _wake(self, instance: int, at: int) -> Steps[None]:
         yield Ask.WAKE, (at, instance)

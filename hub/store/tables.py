@@ -318,7 +318,7 @@ class LaneTable(SQLModel, table=True):
 
     __tablename__ = "lane"
     __table_args__: ClassVar[Any] = (
-        Index("lane_turn", "slot", "turn", "places", "lane"),
+        Index("lane_turn", "slot", "places", "turn", "lane"),
         {"sqlite_with_rowid": False},
     )
 

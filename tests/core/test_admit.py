@@ -140,6 +140,13 @@ def test_what_was_known_long_ago_counts_no_more() -> None:
     assert next_pass(rate, None, at(0)) == Pass(at(0), at(60))
 
 
+def test_a_clock_that_is_put_back_or_a_smaller_rate_shuts_nobody_out_for_longer_than_a_burst_takes() -> None:
+    rate = Rate(key="k", limit=2, period=MINUTE, burst=3)
+
+    assert next_pass(rate, at(86_400), at(0)).at == at(30)
+    assert next_pass(rate, at(90), at(0)) == Pass(at(30), at(120))
+
+
 # ---- batch and debounce
 
 BATCH = Batch(key="k", max_size=3, max_wait=timedelta(seconds=10), max_bytes=100)

@@ -307,6 +307,14 @@ async def test_a_leading_burst_is_over_when_nothing_came_for_its_period_and_surv
     assert (await emit(world, "d", flow, 14.8)).verdict is Verdict.APPLIED
 
 
+async def test_a_leading_burst_of_the_future_is_none(world: World) -> None:
+    """The clock was put back."""
+    flow = Flow(debounce=debounce("leading", period=5, longest=12))
+    await created(world, "a", flow, 86_400)
+
+    assert (await emit(world, "b", flow, 0)).verdict is Verdict.APPLIED
+
+
 async def test_every_member_of_a_burst_is_known_by_its_key(world: World) -> None:
     flow = Flow(debounce=debounce(period=5, longest=60))
     for n in range(3):

@@ -543,9 +543,21 @@ async def test_a_raised_limit_counts_as_soon_as_an_instance_is_created_with_it(w
         await created(world, id, Flow(concurrency=(limit(1),)))
     await created(world, "e", Flow(concurrency=(limit(3),)))
 
-    await end(world, running, 5)
+    assert await claimed(world, 5) == ["b", "c"]
+    await end(world, running, 6)
+    assert await claimed(world, 6) == ["d"]
 
-    assert await claimed(world, 5) == ["b", "c", "d"]
+
+async def test_a_lowered_limit_lets_nobody_in_until_fewer_execute(world: World) -> None:
+    keys = [await created(world, id, Flow(concurrency=(limit(3),)), node=world.node) for id in "abc"]
+    await created(world, "d", Flow(concurrency=(limit(3),)))
+    await created(world, "e", Flow(concurrency=(limit(1),)))
+
+    for n, key in enumerate(keys):
+        assert await claimed(world, 5 + n) == []
+        await end(world, key, 5 + n)
+
+    assert await claimed(world, 9) == ["d"]
 
 
 async def test_a_limit_never_counts_beyond_its_key_and_an_instance_without_one_is_free(world: World) -> None:

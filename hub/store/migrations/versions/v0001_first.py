@@ -249,7 +249,7 @@ def _flow() -> None:
         sa.Column("turn", sa.BigInteger, nullable=False),
         sqlite_with_rowid=False,
     )
-    op.create_index("lane_turn", "lane", ["slot", "turn", "places", "lane"])
+    op.create_index("lane_turn", "lane", ["slot", "places", "turn", "lane"])
     op.create_table(
         "bucket",
         sa.Column("rule", sa.Text, primary_key=True, nullable=False),
