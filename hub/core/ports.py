@@ -94,6 +94,8 @@ class TriggerContext(Protocol):
     async def emit(self, event: TriggerEvent) -> Receipt:
         """Do what the event asks for: filter, map, validate, admit, create the instance; durable when it returns.
 
+        What is dropped or refused on the way is stored, a schedule's slot as SKIPPED; `event.cursor` moves with it, as with an instance.
+
         Raises: Rejected (dead-letter it or answer 4xx: it can never succeed; it is kept as a delivery already) or Unavailable (leave it
         with the sender, answer 503; `retry_after` where it is known; Overloaded = the backlog is full).
         """

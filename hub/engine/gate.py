@@ -1,9 +1,10 @@
 """The gate of one trigger: whether its events go straight on or are held, and the release of those that were held.
 
 Order: held events are released in the order in which they were stored, and an event that comes in before the last of them has been released
-is held behind them. So one node keeps the order of its events over a pause; two nodes that receive events of one trigger at the same time
-promise nothing about the order between them, as they do not without a pause. Nothing is lost or doubled by a crash: a held row is settled
-in the transaction that creates its instance, and rows that a dead process left behind are released by whoever sees them next.
+is held behind them. So one node keeps the order of its events over a pause. Two nodes that receive events of one trigger at the same time
+promise nothing about the order between them, as they do not without a pause; and where the store fails or a backlog is full in the middle
+of a release, those that are released together may overtake each other. Nothing is lost or doubled by a crash: a held row is settled in the
+transaction that creates its instance, and rows that a dead process left behind are released by whoever sees them next.
 """
 
 from __future__ import annotations

@@ -107,8 +107,8 @@ class Hosting:
     async def start(self) -> None:
         """Start every trigger that is enabled, in order. Raises: ConfigError, Unavailable; those already started are stopped then."""
         ledger = self._services.ledger
-        for spec in (hosted.spec for hosted in self.hosted.values()):
-            await ledger.register(spec.name, spec.kind, spec.workflow, spec.digest)
+        specs = [hosted.spec for hosted in self.hosted.values()]
+        await asyncio.gather(*(ledger.register(spec.name, spec.kind, spec.workflow, spec.digest) for spec in specs))
         records, held = await ledger.records(), await self._holding()
         try:
             for name, hosted in self.hosted.items():
