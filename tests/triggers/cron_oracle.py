@@ -9,11 +9,11 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from itertools import takewhile
 from zoneinfo import ZoneInfo
 
 from cronsim import CronSim
@@ -73,12 +73,14 @@ ZONES = (
     "Pacific/Auckland",
     "Pacific/Chatham",
 )
-STAR, SECONDS, WHOLE_HOURS = "star", "seconds", "whole hours"
+STAR, SECONDS, WHOLE_HOURS, CIRCLE = "star", "seconds", "whole hours", "circle"
 RULES = {
     STAR: "Debian's cron wants both days to fit where one begins with a star (`*/2`); here either is enough unless both are asked for",
     SECONDS: "cronsim lets every expression with seconds follow elapsed time; here a fixed time stays one when it has seconds",
-    WHOLE_HOURS: "cronsim goes from hour to hour in elapsed time: after a midnight that was left out, or half an hour, it steps too far",
+    WHOLE_HOURS: "cronsim goes from hour to hour in elapsed time: after a change at midnight, within an hour or by half of one it skips times",
+    CIRCLE: "in elapsed time cronsim never gets beyond a midnight that comes twice; it is asked again three hours later",
 }
+_AWAY = timedelta(hours=3)
 _SHOWN = 5
 
 
@@ -97,8 +99,11 @@ def compare(cron: str, zone: str, start: datetime, end: datetime, report: Report
     times = parse(cron, seconds=len(fields) == 6)
     assert isinstance(times, Pattern)
     calendar = Calendar(times, ZoneInfo(zone))
-    ours, theirs = set(calendar.between(start, end)), set(cronsim(cron, zone, start, end))
+    ours, (theirs, lost) = set(calendar.between(start, end)), cronsim(cron, zone, start, end)
     report.compared += len(ours | theirs)
+    untold = {moment for moment in ours for since, until in lost if since < moment <= until}
+    report.explained[CIRCLE] += len(untold)
+    ours -= untold
     for rule, reading in _readings(calendar, fields):
         if ours != theirs:
             other = set(reading.between(start, end))
@@ -112,10 +117,25 @@ def compare(cron: str, zone: str, start: datetime, end: datetime, report: Report
             report.unexplained.append(f"{cron} in {zone}: {moment.isoformat()} only {side}")
 
 
-def cronsim(cron: str, zone: str, start: datetime, end: datetime) -> Iterator[datetime]:
-    """Iterate over the occurrences that cronsim finds."""
-    found = (moment.astimezone(UTC) for moment in CronSim(cron, start.astimezone(ZoneInfo(zone))))
-    return takewhile(lambda moment: moment <= end, found)
+def cronsim(cron: str, zone: str, start: datetime, end: datetime) -> tuple[set[datetime], list[tuple[datetime, datetime]]]:
+    """Return the occurrences that cronsim finds, and the spans of which it tells nothing, because it goes in circles."""
+    found: set[datetime] = set()
+    lost: list[tuple[datetime, datetime]] = []
+    while start < end:
+        last = start
+        for each in CronSim(cron, start.astimezone(ZoneInfo(zone))):
+            moment = each.astimezone(UTC)
+            if moment > end:
+                return found, lost
+            if moment <= last:
+                break
+            found.add(moment)
+            last = moment
+        else:
+            return found, lost
+        start = last + _AWAY
+        lost.append((last, start))
+    return found, lost
 
 
 def _readings(calendar: Calendar, fields: list[str]) -> Iterator[tuple[str, Calendar]]:
@@ -130,15 +150,21 @@ def _readings(calendar: Calendar, fields: list[str]) -> Iterator[tuple[str, Cale
 
 
 def _stepped_over(zone: ZoneInfo, moment: datetime) -> bool:
-    """Whether the clock was changed not long before: by a part of an hour, or so that there was no midnight."""
-    now, before = (at.astimezone(zone).utcoffset() for at in (moment, moment - timedelta(hours=3)))
-    midnight = moment.astimezone(zone).replace(hour=0, minute=0, second=0)
-    early, late = midnight.replace(fold=0).utcoffset(), midnight.replace(fold=1).utcoffset()
-    assert now is not None
-    assert before is not None
-    assert early is not None
-    assert late is not None
-    return now != before and (bool((now - before) % timedelta(hours=1)) or early < late)
+    """Whether the clock was changed not long before: by a part of an hour, at midnight, or at a time that is no full hour."""
+    seconds = range(int(_AWAY.total_seconds()))
+    after = bisect_left(
+        seconds, True, key=lambda second: _offset(zone, moment - _AWAY + timedelta(seconds=second)) == _offset(zone, moment)
+    )
+    change = moment - _AWAY + timedelta(seconds=after)
+    if after == 0:
+        return False
+    before = _offset(zone, change - timedelta(seconds=1))
+    wall = change + before
+    return bool((_offset(zone, moment) - before) % timedelta(hours=1)) or wall.hour == 0 or wall.minute > 0
+
+
+def _offset(zone: ZoneInfo, moment: datetime) -> timedelta:
+    return moment.astimezone(zone).utcoffset() or timedelta(0)
 
 
 def main() -> int:

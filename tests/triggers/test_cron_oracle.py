@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from tests.triggers.cron_oracle import EXPRESSIONS, FIRST, RULES, STAR, WHOLE_HOURS, ZONES, Report, compare
+from tests.triggers.cron_oracle import CIRCLE, EXPRESSIONS, FIRST, RULES, STAR, WHOLE_HOURS, ZONES, Report, compare
 from triggers._calendar import Calendar
 from triggers._expression import parse
 
@@ -48,6 +48,8 @@ def changes_of_clock(zone: str, start: datetime, end: datetime) -> list[datetime
     ("rule", "cron", "zone", "here"),
     [
         (STAR, "20 1 */2 * 1", "UTC", "2026-03-02T01:20:00+00:00"),  # a Monday with an even number
+        (WHOLE_HOURS, "0 */2 * * *", "America/St_Johns", "2000-04-02T04:30:00+00:00"),  # 2:00, after 0:01 had become 1:01
+        (CIRCLE, "0 */2 * * *", "America/St_Johns", "2000-10-29T03:30:00+00:00"),  # the second midnight, after 0:01 had become 23:01
         (WHOLE_HOURS, "0 */2 * * *", "Australia/Lord_Howe", "2026-04-04T15:30:00+00:00"),  # 2:00, half an hour after the second 1:30
         (WHOLE_HOURS, "*/15 1 * * SUN", "America/Havana", "2026-03-08T05:00:00+00:00"),  # 1:00, after the midnight that there was not
     ],
@@ -57,4 +59,4 @@ def test_a_rule_explains_what_only_this_calendar_has(rule: str, cron: str, zone:
     report = Report()
     compare(cron, zone, at - timedelta(days=1), at, report)
     assert Calendar(parse(cron), ZoneInfo(zone)).next_after(at - timedelta(seconds=1)) == at
-    assert (list(report.explained), report.unexplained) == ([rule], []), RULES[rule]
+    assert (list(+report.explained), report.unexplained) == ([rule], []), RULES[rule]
