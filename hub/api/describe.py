@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, cast
 
 from hub.api.envelope import timestamp
 from hub.api.results import (
@@ -28,7 +28,8 @@ from hub.api.results import (
     TriggerItem,
     WaitItem,
 )
-from hub.core.codec import dump_plain, plain
+from hub.core.codec import dump_plain, encode, plain
+from hub.core.deliveries import provenance_of
 from hub.core.errors import ErrorInfo, NotFound
 from hub.core.model import (
     FINAL,
@@ -60,7 +61,7 @@ def describe_instance(
         id=instance.id,
         status=instance.status.value,
         params=plain(instance.params),
-        trigger=TriggerItem(source=instance.source.value),
+        trigger=_trigger(instance),
         versionId=instance.version,
         version_last_run_id=instance.version_ran or instance.version,
         queued=timestamp(instance.created_at),
@@ -146,6 +147,22 @@ _STEP_STATUS: dict[tuple[Kind, State], Any] = {
         State.FAILED: "errored",
     }.items()
 }
+
+
+def _trigger(instance: Instance) -> TriggerItem:
+    item, origin = TriggerItem(source=instance.source.value), provenance_of(instance)
+    if origin is None:
+        return item
+    told = {
+        "name": origin.name,
+        "key": origin.key,
+        "subject": origin.subject,
+        "headers": dict(origin.headers),
+        "metadata": plain(encode(origin.metadata)),  # whatever a plug-in has put there
+        "occurred_on": timestamp(origin.occurred_at),
+        "delivery_id": origin.delivery,
+    }
+    return cast(TriggerItem, item | {name: value for name, value in told.items() if value is not None and value != {}})
 
 
 def _success(instance: Instance) -> bool | None:

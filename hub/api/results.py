@@ -121,9 +121,16 @@ class WaitItem(TypedDict):
 
 
 class TriggerItem(TypedDict):
-    """Which door something came through."""
+    """Which door something came through; of an instance that a trigger has created also its name, and what the source told of the event."""
 
     source: str
+    name: NotRequired[str]
+    key: NotRequired[str]
+    subject: NotRequired[str]
+    headers: NotRequired[dict[str, str]]
+    metadata: NotRequired[dict[str, Any]]
+    occurred_on: NotRequired[str | None]
+    delivery_id: NotRequired[str]
 
 
 class TerminationItem(TypedDict):

@@ -11,6 +11,8 @@ import pytest
 
 from hub.api.describe import describe_instance, describe_step, describe_steps
 from hub.core.codec import encode
+from hub.core.deliveries import encode_provenance
+from hub.core.delivery import Provenance
 from hub.core.errors import ErrorInfo, NotFound
 from hub.core.model import (
     Attempt,
@@ -115,6 +117,25 @@ def test_a_cron_instance_tells_its_occurrence_in_milliseconds() -> None:
     shown = describe_instance(Snapshot(instance=head))
     assert shown["schedule"] == {"cron": "* * * * *", "scheduledTime": int(T0.timestamp() * 1000)}
     assert shown["trigger"] == {"source": "cron"}
+
+
+def test_an_instance_of_a_trigger_tells_where_it_comes_from() -> None:
+    origin = Provenance(name="hook", key="k", headers={"x-a": "b"}, metadata={"at": T0}, occurred_at=T0, delivery="d-1")
+    shown = describe_instance(Snapshot(instance=instance(source=Source.EVENT, trigger="hook", provenance=encode_provenance(origin))))
+    assert shown["trigger"] == {
+        "source": "event",
+        "name": "hook",
+        "key": "k",
+        "headers": {"x-a": "b"},
+        "metadata": {"at": "2026-01-02T03:04:05+00:00"},
+        "occurred_on": shown["queued"],
+        "delivery_id": "d-1",
+    }
+
+
+def test_an_instance_whose_event_told_nothing_tells_the_name_of_its_trigger() -> None:
+    shown = describe_instance(Snapshot(instance=instance(source=Source.EVENT, trigger="hook")))
+    assert shown["trigger"] == {"source": "event", "name": "hook"}
 
 
 def test_simple_leaves_the_steps_out_and_keeps_their_count() -> None:

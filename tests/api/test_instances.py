@@ -275,7 +275,7 @@ async def test_an_id_that_a_schedule_made_is_reached_by_its_quoted_form(node: No
     shown = (await node.get("/approve/instances/" + quote(id, safe=""))).result
     assert shown["id"] == id
     assert shown["schedule"] == {"cron": "*/30 * * * *", "scheduledTime": 1786001400000}
-    assert shown["trigger"] == {"source": "cron"}
+    assert shown["trigger"] == {"source": "cron", "name": "cron", "key": id}
 
 
 # ---- status
