@@ -69,7 +69,16 @@ OWNERS = {
     "prometheus_client": ["hub.engine"],
     "structlog": ["hub.app", "hub.api", "hub.cli"],
     "pydantic": [
-        *("hub.values", "hub.flow_schema", "hub.schema", "hub.json_schema", "hub.settings", "hub.plugins", "hub.mistakes", "hub.triggering"),
+        *(
+            "hub.values",
+            "hub.flow_schema",
+            "hub.schema",
+            "hub.json_schema",
+            "hub.settings",
+            "hub.plugins",
+            "hub.mistakes",
+            "hub.triggering",
+        ),
         *("hub.api", "hub.engine", "triggers", "connectors"),
     ],
     "pydantic_core": ["hub.mistakes"],
