@@ -77,7 +77,7 @@ STAR, SECONDS, WHOLE_HOURS, CIRCLE = "star", "seconds", "whole hours", "circle"
 RULES = {
     STAR: "Debian's cron wants both days to fit where one begins with a star (`*/2`); here either is enough unless both are asked for",
     SECONDS: "cronsim lets every expression with seconds follow elapsed time; here a fixed time stays one when it has seconds",
-    WHOLE_HOURS: "cronsim goes from hour to hour in elapsed time: after a change at midnight, within an hour or by half of one it skips times",
+    WHOLE_HOURS: "in elapsed time cronsim goes by whole hours: after a change at midnight, within an hour or by half of it, some are lost",
     CIRCLE: "in elapsed time cronsim never gets beyond a midnight that comes twice; it is asked again three hours later",
 }
 _AWAY = timedelta(hours=3)
