@@ -122,7 +122,7 @@ class Bus:
 
     def _wanted(self, request: CreateRequest) -> tuple[NewInstance, CreateInstance]:
         new = self._intake.admit(request, check_id)
-        return new, CreateInstance(new=new, flow=self._intake.flows.of_params(request.workflow, request.params))
+        return new, CreateInstance(new=new, flow=self._intake.flows.of_params(new.workflow, new.params))
 
     async def create_batch(self, requests: Sequence[CreateRequest]) -> BatchCreated:
         """Create 1 to 100 instances in one commit; all are validated before any is created."""

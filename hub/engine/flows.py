@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any
 
+from hub.core import codec
 from hub.core.delivery import TriggerEvent
 from hub.core.errors import Rejected
 from hub.core.flow import NONE, Flow, Overlap, Singleton
@@ -119,15 +120,17 @@ class Flows:
         overlap = event.overlap
         if overlap is None and event.schedule is not None and not (flow.singleton or flow.batch or flow.debounce):
             overlap = Overlap.SKIP  # what a schedule does when nobody says anything about it
-        if overlap is not None:
-            flow = replace(flow, singleton=Singleton(key=Key(f"trigger/{trigger}").of({}), overlap=overlap))
+        if overlap is not None:  # it is about the instances that the flow counts, if it does, else about those of the trigger
+            counted = flow.singleton.key if flow.singleton is not None else Key(f"trigger/{trigger}").of({})
+            flow = replace(flow, singleton=Singleton(key=counted, overlap=overlap))
         return flow
 
-    def of_params(self, workflow: str, params: Any) -> Flow:
-        """Return the flow for an instance that no trigger creates. Raises: Rejected."""
+    def of_params(self, workflow: str, encoded: bytes) -> Flow:
+        """Return the flow for an instance that no trigger creates, by its encoded params. Raises: Rejected."""
         rules = self._workflows.get(workflow, NO_FLOW)
         if rules is NO_FLOW and workflow not in self._of_workflow:
             return NONE
+        params = codec.decode(encoded)  # as the instance will see them, whatever object the caller has given
         seen = {"payload": params, "headers": {}, "key": None, "subject": None, "metadata": {}, "trigger": None}
         return self._flow(rules, workflow, seen, params)
 

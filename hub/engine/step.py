@@ -167,7 +167,7 @@ class Step:
             parent = Parent(key=execution.key, inbox_type=entry.event_type or "")
             try:
                 admitted = self._intake.admit(request, check_id, parent)
-                flow = self._intake.flows.of_params(workflow, request.params)
+                flow = self._intake.flows.of_params(workflow, admitted.params)
             except HubError as error:
                 raise NonRetryableError(f'workflow "{name}": {error.message}') from error
             return replace(admitted, id=child_id), flow

@@ -12,13 +12,14 @@ import pytest
 
 from hub import WorkflowEvent, WorkflowStep
 from hub.core import codec
-from hub.core.delivery import ReceiptStatus, TriggerEvent
+from hub.core.delivery import DeliveryStatus, ReceiptStatus, TriggerEvent
 from hub.core.errors import Conflict, Overloaded, RateLimited
 from hub.core.flow import Overlap
 from hub.core.model import Instance, InstanceQuery, Schedule, Status
 from hub.core.ports import CreateRequest
 from hub.core.writes import Verb
 from hub.engine.binding import WorkflowBinding
+from hub.engine.ledger import Finding
 from hub.engine.rules import Rules
 
 from .conftest import Hub
@@ -416,6 +417,21 @@ async def test_an_event_cancels_earlier_instances_and_may_create_a_later_one(hub
     assert hub.clock.monotonic() < 50  # the bodies were stopped
 
 
+async def test_a_held_event_that_cancels_is_settled_when_it_is_released(hub: Hub) -> None:
+    log = Log(hub)
+    hub.defined["program"] = {"cancel_on": (cancel_rule("stops", "payload", "n"),)}
+    await hub.start(program=log.program)
+    first = await hub.create(params={"n": 1, "s": 100})
+    finding = Finding(DeliveryStatus.HELD, "trigger.paused", "")
+    held = await hub.engine.ledger.keep("stops", TriggerEvent(payload=1), finding)
+
+    receipt = await hub.engine.again(await hub.engine.ledger.delivery(held), None)
+
+    assert (receipt.status, receipt.reason) == (ReceiptStatus.DELIVERED, "cancelled 1 instance")
+    assert (await hub.engine.ledger.delivery(held)).status is DeliveryStatus.REPLAYED
+    assert (await hub.ended(first)).status is Status.TERMINATED
+
+
 async def test_a_batch_of_creations_tells_which_of_them_the_flow_refuses(hub: Hub) -> None:
     await started(hub, singleton=(singleton("skip"), "payload.user"))
 
@@ -469,14 +485,18 @@ async def test_a_workflow_without_rules_pays_nothing_for_those_of_others(hub: Hu
 
 async def test_limits_of_many_keys_hold_for_a_thousand_instances_in_every_sample(hub: Hub) -> None:
     running: Counter[str] = Counter()
-    samples: list[int] = []
+    in_bodies: list[int] = []  # how many keys were over their limit, at the beginning of each body
+    in_store: list[int] = []  # the same, by what the store says
+
+    def over(executing: Counter[str]) -> int:
+        return (executing["all"] > 20) + sum(executing[user] > 3 for user in users)
 
     async def program(event: WorkflowEvent, step: WorkflowStep) -> None:
         keys = ("all", event.payload["user"])
 
         async def body() -> None:
             running.update(keys)
-            samples.append((running["all"] > 20) + sum(running[user] > 3 for user in users))
+            in_bodies.append(over(running))
             await hub.clock.sleep(event.payload["s"])
             running.subtract(keys)
 
@@ -484,13 +504,25 @@ async def test_limits_of_many_keys_hold_for_a_thousand_instances_in_every_sample
         await step.sleep("rest", 20)
         await step.do("two", body)
 
+    async def sample() -> None:
+        while True:
+            await hub.clock.sleep(0.25)
+            page = await hub.engine.find(InstanceQuery(limit=1000))
+            held = [user_of[head.id] for head in page.items if head.node is not None and head.id in user_of]
+            in_store.append(over(Counter({**Counter(held), "all": len(held)})))
+
     users = [f"user {n}" for n in range(10)]
+    user_of: dict[str, str] = {}
     hub.defined["program"] = {"flow": rules(concurrency=[(limit(20), None), (limit(3), "payload.user")])}
     await hub.start(program=program)
+    sampling = asyncio.create_task(sample())
     for n in range(1000):
-        await hub.create(params={"user": users[n % 10], "s": (n % 7) / 10})
+        user_of[await hub.create(params={"user": users[n % 10], "s": (n % 7) / 10})] = users[n % 10]
 
     ended = await all_ended(hub)
 
+    sampling.cancel()
+    await asyncio.gather(sampling, return_exceptions=True)
     assert Counter(instance.status for instance in ended) == {Status.COMPLETE: 1000}
-    assert (len(samples), sum(samples)) == (2000, 0)
+    assert (len(in_bodies), sum(in_bodies)) == (2000, 0)
+    assert (len(in_store) > 50, sum(in_store)) == (True, 0)

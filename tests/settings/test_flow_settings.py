@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Callable
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from hub.core.codec import encode
 from hub.core.delivery import TriggerEvent
 from hub.core.errors import ConfigError, Rejected
 from hub.core.flow import NONE, Batch, Concurrency, Debounce, DebounceMode, Flow, OnLimit, Overlap, Rate, Singleton
@@ -85,7 +86,7 @@ def test_every_rule_becomes_what_the_store_decides_by(load: Load) -> None:
         """,
     )
 
-    flow = flows_of(settings).of_params("order", {"user": "kim", "id": [1, {"b": 2, "a": None}]})
+    flow = flows_of(settings).of_params("order", encode({"user": "kim", "id": [1, {"b": 2, "a": None}]}))
 
     user = 'workflow/order payload.user\n"kim"'
     assert flow == Flow(
@@ -110,7 +111,7 @@ def test_a_debounce_a_delay_and_a_single_limit(load: Load) -> None:
         'debounce = { period = "5 seconds", max_delay = "1 minute", mode = "leading" }\ndelay = "1 minute"\nconcurrency = { limit = 3 }',
     )
 
-    flow = flows_of(settings).of_params("order", {})
+    flow = flows_of(settings).of_params("order", encode({}))
 
     scope = "workflow/order\nnull"
     assert flow.debounce == Debounce(
@@ -122,7 +123,7 @@ def test_a_debounce_a_delay_and_a_single_limit(load: Load) -> None:
 def test_without_rules_there_is_nothing_to_ask(load: Load) -> None:
     flows = flows_of(load(WORKFLOW + TRIGGER))
 
-    assert flows.of_params("order", {}) is NONE
+    assert flows.of_params("order", encode({})) is NONE
     assert flows.of_event("hook", "order", TriggerEvent(payload={}, key="k")) is NONE
 
 
@@ -134,7 +135,7 @@ def test_the_rules_of_a_trigger_stand_over_those_of_its_workflow_one_by_one(load
     flows = flows_of(settings)
 
     event = flows.of_event("hook", "order", TriggerEvent(payload={"p": 100}))
-    other = flows.of_params("order", {"p": 100})
+    other = flows.of_params("order", encode({"p": 100}))
 
     assert event == Flow(concurrency=(Concurrency(key="trigger/hook\nnull", limit=7),), backlog=9, priority=timedelta(seconds=5))
     assert other == Flow(concurrency=(Concurrency(key="workflow/order\nnull", limit=1),), backlog=9, priority=timedelta(seconds=100))
@@ -146,7 +147,7 @@ def test_the_rules_of_a_trigger_stand_over_those_of_its_workflow_one_by_one(load
 def test_a_head_start_of_an_expression_is_kept_within_its_range(load: Load, value: Any, seconds: float) -> None:
     flows = flows_of(of_workflow(load, 'priority = "payload"'))
 
-    assert flows.of_params("order", value).priority == timedelta(seconds=seconds)
+    assert flows.of_params("order", encode(value)).priority == timedelta(seconds=seconds)
 
 
 def test_keys_see_what_a_trigger_tells_and_long_ones_become_their_hash(load: Load) -> None:
@@ -170,6 +171,26 @@ def test_an_overlap_that_the_event_brings_counts_the_instances_of_its_trigger(lo
     assert flow == Flow(singleton=Singleton(key="trigger/nightly\nnull", overlap=Overlap.SKIP))
 
 
+def test_an_overlap_that_the_event_brings_is_about_the_instances_that_the_flow_counts_where_it_does(load: Load) -> None:
+    flows = flows_of(of_workflow(load, 'singleton = { overlap = "queue_one", key = "payload.id" }'))
+
+    flow = flows.of_event("nightly", "order", TriggerEvent(payload={"id": 7}, overlap=Overlap.SKIP))
+
+    assert flow == Flow(singleton=Singleton(key="workflow/order payload.id\n7", overlap=Overlap.SKIP))
+
+
+def test_keys_see_params_as_the_instance_will(load: Load) -> None:
+    @dataclass
+    class Order:
+        id: int
+
+    flows = flows_of(of_workflow(load, 'singleton = { overlap = "skip", key = "payload.id" }'))
+
+    singleton = flows.of_params("order", encode(Order(7))).singleton
+    assert singleton is not None
+    assert singleton.key == "workflow/order payload.id\n7"
+
+
 def test_cancel_keys_of_event_and_payload_meet_only_for_the_same_value_and_rule(load: Load) -> None:
     settings = load(
         WORKFLOW
@@ -179,12 +200,12 @@ def test_cancel_keys_of_event_and_payload_meet_only_for_the_same_value_and_rule(
     )
     flows = flows_of(settings)
 
-    of_order = flows.of_params("order", {"id": 7, "user": "7"}).cancels
+    of_order = flows.of_params("order", encode({"id": 7, "user": "7"})).cancels
     of_event = [key for key, _ in flows.cancelled("hook", TriggerEvent(payload={"order": 7, "user": 7}))]
 
     assert len(set(of_order)) == len(set(of_event)) == 2
     assert set(of_order) & set(of_event) == {of_order[0]}
-    assert flows.of_params("order", {"id": None}) is NONE
+    assert flows.of_params("order", encode({"id": None})) is NONE
     assert flows.cancelled("hook", TriggerEvent(payload={})) == []
     assert (flows.cancels("hook"), flows.cancels("other")) == (True, False)
 
@@ -193,7 +214,7 @@ def test_a_key_that_cannot_be_evaluated_refuses_the_event_and_names_its_rule(loa
     flows = flows_of(of_workflow(load, 'throttle = { limit = 1, period = "1 second", key = "length(payload.n)" }'))
 
     with pytest.raises(Rejected, match="the flow's throttle fails") as refused:
-        flows.of_params("order", {"n": 5})
+        flows.of_params("order", encode({"n": 5}))
 
     assert refused.value.code == "flow.invalid"
 
