@@ -506,7 +506,7 @@ async def test_limits_of_many_keys_hold_for_a_thousand_instances_in_every_sample
 
     async def sample() -> None:
         while True:
-            await hub.clock.sleep(0.25)
+            await hub.clock.sleep(1)
             page = await hub.engine.find(InstanceQuery(limit=1000))
             held = [user_of[head.id] for head in page.items if head.node is not None and head.id in user_of]
             in_store.append(over(Counter({**Counter(held), "all": len(held)})))
@@ -525,4 +525,4 @@ async def test_limits_of_many_keys_hold_for_a_thousand_instances_in_every_sample
     await asyncio.gather(sampling, return_exceptions=True)
     assert Counter(instance.status for instance in ended) == {Status.COMPLETE: 1000}
     assert (len(in_bodies), sum(in_bodies)) == (2000, 0)
-    assert (len(in_store) > 50, sum(in_store)) == (True, 0)
+    assert (len(in_store) > 10, sum(in_store)) == (True, 0)
