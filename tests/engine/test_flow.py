@@ -516,8 +516,10 @@ async def test_limits_of_many_keys_hold_for_a_thousand_instances_in_every_sample
     hub.defined["program"] = {"flow": rules(concurrency=[(limit(20), None), (limit(3), "payload.user")])}
     await hub.start(program=program)
     sampling = asyncio.create_task(sample())
-    for n in range(1000):
-        user_of[await hub.create(params={"user": users[n % 10], "s": (n % 7) / 10})] = users[n % 10]
+    wanted = [CreateRequest(workflow="program", id=f"i{n}", params={"user": users[n % 10], "s": (n % 7) / 10}) for n in range(1000)]
+    user_of.update({f"i{n}": users[n % 10] for n in range(1000)})
+    for n in range(0, 1000, 100):
+        assert len((await hub.engine.create_batch(wanted[n : n + 100])).created) == 100
 
     ended = await all_ended(hub)
 
