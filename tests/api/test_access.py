@@ -33,7 +33,7 @@ async def test_every_row_of_the_table_is_closed_unless_it_is_declared_open(locke
     closed = [row for row in locked.server.operations if row.scope is not Scope.OPEN]
     assert len(closed) >= 16
     for row in closed:
-        path = row.path.format(account="local", workflow="greet", instance="a", version="v", type="go")
+        path = row.path.format(account="local", workflow="greet", instance="a", version="v", type="go", trigger="greetings", delivery="d")
         reply = await locked.call(row.method, path)
         assert reply.failure[:2] == (401, 10000), row.name
         assert reply.headers["www-authenticate"] == "Bearer"
