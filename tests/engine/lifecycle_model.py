@@ -35,6 +35,7 @@ class Run:
     at: int = 0
     begun: int = 0
     held: bool = False
+    ending: bool = False  # what tells its end is on its way to the store, and overtaken by nothing but a termination
     fails: int = 0
     due: float | None = None
     paused_at: float | None = None
@@ -82,11 +83,15 @@ def _move(run: Run, now: float) -> Run | None:
         return _to(run, Status.RUNNING, claimed=True, called=False) if woken else None
     if not run.claimed:
         return _to(run, Status.RUNNING if run.status is Status.QUEUED else run.status, claimed=True)
-    return _undo(run) if run.status is Status.ROLLING_BACK else _command(run, now)
+    if run.status is Status.ROLLING_BACK:
+        return _end_after_all(run) if run.ending else _undo(run)
+    return _command(run, now)
 
 
 def _command(run: Run, now: float) -> Run:
     pausing, done = run.status is Status.WAITING_FOR_PAUSE, replace(run, at=run.at + 1, begun=run.at + 1, due=None, fails=0)
+    if run.word in ("return", "fail") and not run.ending:
+        return replace(run, ending=True)
     if run.word == "return":
         return _end(run, Status.COMPLETE)
     if run.word == "fail":
@@ -117,11 +122,18 @@ def _fail(run: Run, error: str) -> Run:
     undo = _handlers(run)
     if not undo:
         return _end(replace(run, error=error), Status.ERRORED)
-    return _to(run, Status.ROLLING_BACK, ends_as=Status.ERRORED, error=error, undo=undo)
+    return _to(run, Status.ROLLING_BACK, ending=False, ends_as=Status.ERRORED, error=error, undo=undo)
 
 
 def _handlers(run: Run) -> tuple[int, ...]:
     return tuple(number for number in reversed(range(run.begun)) if run.script[number] in UNDONE)
+
+
+def _end_after_all(run: Run) -> Run:
+    """Return a run that was over before it was told to roll back."""
+    if run.word == "return":
+        return _end(run, Status.COMPLETE)
+    return _fail(run, "ValueError")
 
 
 def _undo(run: Run) -> Run:
@@ -136,7 +148,7 @@ def _undo(run: Run) -> Run:
 
 def _end(run: Run, status: Status) -> Run:
     error = run.error if status is Status.ERRORED else None
-    return _to(run, status, claimed=False, held=False, due=None, paused_at=None, undo=(), ends_as=None, error=error)
+    return _to(run, status, claimed=False, held=False, ending=False, due=None, paused_at=None, undo=(), ends_as=None, error=error)
 
 
 def _to(run: Run, status: Status, **changes: object) -> Run:
@@ -212,7 +224,7 @@ def release(run: Run) -> Run:
 
 def lose_node(run: Run, now: float) -> Iterator[Run]:
     """Return what may be left of it when its node is gone: whether the start of a body was written is not known."""
-    lost = replace(run, claimed=False, held=False)
+    lost = replace(run, claimed=False, held=False, ending=False)
     if run.claimed and run.status is Status.WAITING_FOR_PAUSE:
         lost = _to(lost, Status.PAUSED, paused_at=now)
     yield lost
