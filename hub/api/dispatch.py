@@ -1,6 +1,6 @@
 """From a matched route to its operation: access, account, query, body, call, envelope, errors.
 
-Access is decided here, per matched row of the table, and denied by default: only rows of scope `open` are answered without the token. No
+Access is decided here, per matched row of the table, and denied by default: only rows without a scope are answered without the token. No
 exception leaves through here.
 """
 
@@ -15,8 +15,9 @@ from pydantic import TypeAdapter
 
 from hub.api import body, responses
 from hub.api.live import LiveStreams
-from hub.api.operation import Call, Live, Operation, Scope
+from hub.api.operation import Call, Live, Operation
 from hub.api.responses import WebHandler, guarded
+from hub.core.access import ANYBODY, Caller, Scope
 from hub.core.errors import NotFound, Rejected
 from hub.core.ports import Log
 
@@ -38,12 +39,13 @@ class Dispatcher:
         shape: TypeAdapter[Any] | None = None if operation.body is None else TypeAdapter(operation.body)
 
         async def handle(request: web.Request) -> web.StreamResponse:
-            self._admit(request, operation.scope)
+            caller = self._admit(request, operation.scope, changes=operation.changes)
             query = None if operation.query is None else body.parse_query(request, operation.query)
             content = None
             if shape is not None:
                 content = body.parse(request, await body.read(request, self._max_body_bytes), shape)
-            call = Call(path=request.match_info, query=query, body=content, last_event=request.headers.get("last-event-id"))
+            last_event = request.headers.get("last-event-id")
+            call = Call(path=request.match_info, query=query, body=content, last_event=last_event, caller=caller)
             answer = await operation.handler(call)
             return await self._streams.send(request, answer) if isinstance(answer, Live) else responses.of_answer(answer)
 
@@ -59,30 +61,30 @@ class Dispatcher:
 
         return guarded(admitted, self._log)
 
-    def refuse(self, scope: Scope, allowed: frozenset[str] | None = None) -> WebHandler:
+    def refuse(self, scope: Scope | None, allowed: frozenset[str] | None = None) -> WebHandler:
         """Return a handler for what the table does not have: another method of a known path, or an unknown path below the API."""
 
         async def handle(request: web.Request) -> web.Response:
-            self._admit(request, scope)
+            self._admit(request, scope, changes=False)
             if allowed is not None:
                 return responses.method_not_allowed(request, allowed)
             raise NotFound(f"there is nothing at {request.method} {request.path}; /openapi.json lists every address", code="route.unknown")
 
         return guarded(handle, self._log)
 
-    def _admit(self, request: web.Request, scope: Scope) -> None:
+    def _admit(self, request: web.Request, scope: Scope | None, *, changes: bool) -> Caller:
         """Let a request pass or raise. The token comes first: without it nothing is told, not even which accounts exist."""
-        if scope is Scope.OPEN:
-            return
+        if scope is None:
+            return ANYBODY
         if self._credential is not None and not self._has_token(request):
             raise Rejected("this hub wants its token: send `Authorization: Bearer <token>`", code="unauthorized")
-        if scope is Scope.WRITE:
+        if changes:
             _check_origin(request)
         account = request.match_info.get("account", self._account)
         if account != self._account:
             message = f'there is no account "{account}" here; this hub\'s account is "{self._account}"'
             raise NotFound(message, code="account.not_found")
-
+        return ANYBODY
 
     def _has_token(self, request: web.Request) -> bool:
         given = request.headers.get("authorization", "").encode("utf-8", "surrogateescape")

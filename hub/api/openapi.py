@@ -11,7 +11,7 @@ from pydantic import TypeAdapter
 
 from hub.api import problems
 from hub.api.envelope import Note, ResultInfo
-from hub.api.operation import Operation, Scope
+from hub.api.operation import Operation
 from hub.api.shapes import MAX_ADDRESSABLE_ID
 
 _REF = "#/components/schemas/{model}"
@@ -52,8 +52,8 @@ def _operation(operation: Operation, schemas: Schemas) -> dict[str, Any]:
     written: dict[str, Any] = {
         "operationId": operation.name,
         "summary": operation.summary,
-        "security": [] if operation.scope is Scope.OPEN else [{"token": []}],
-        "x-scope": operation.scope.value,
+        "security": [] if operation.scope is None else [{"token": []}],
+        "x-scope": "open" if operation.scope is None else operation.scope.value,
         "parameters": [*_path_parameters(operation.path), *_query_parameters(operation, schemas)],
         "responses": _responses(operation, schemas),
     }
@@ -89,7 +89,7 @@ def _responses(operation: Operation, schemas: Schemas) -> dict[str, Any]:
     for word in _error_words(operation):
         by_status[problems.status(word)].append(f"{problems.number(word)} {word}")
     for status, told in sorted(by_status.items()):
-        failure = shown if status == 503 and operation.scope is Scope.OPEN else {"$ref": _REF.format(model="Failure")}
+        failure = shown if status == 503 and operation.scope is None else {"$ref": _REF.format(model="Failure")}
         content = {"application/json": {"schema": failure}}
         responses[str(status)] = {"description": "; ".join(told), "content": content}
     return responses
@@ -103,9 +103,9 @@ def _error_words(operation: Operation) -> list[str]:
         words.append("query")
     if operation.body is not None:
         words += _WITH_BODY
-    if operation.scope is not Scope.OPEN:
+    if operation.scope is not None:
         words += _WITH_TOKEN
-    if operation.scope is Scope.WRITE:
+    if operation.changes:
         words.append("origin.forbidden")
     return words
 

@@ -7,24 +7,16 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Any, Generic, TypeVar
 
 from pydantic import BaseModel
 
 from hub.api.envelope import Note, ResultInfo
+from hub.core.access import ANYBODY, Caller, Scope
 from hub.core.stream import InstanceEvent
 
 Q = TypeVar("Q")
 B = TypeVar("B")
-
-
-class Scope(StrEnum):
-    """What a caller must be allowed to do. Only `OPEN` needs no token."""
-
-    OPEN = "open"
-    READ = "read"
-    WRITE = "write"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +27,7 @@ class Call(Generic[Q, B]):
     query: Q
     body: B
     last_event: str | None = None  # what a stream that was cut off had told last
+    caller: Caller = ANYBODY
 
     @property
     def workflow(self) -> str:
@@ -84,7 +77,7 @@ class Operation:
     path: str  # with {parameters}
     handler: Handler
     summary: str
-    scope: Scope
+    scope: Scope | None  # what the caller needs; None = open to everybody, without a token
     query: type[BaseModel] | None = None
     body: Any = None  # the type of the JSON body; None = a body is not read
     result: Any = None  # the type of `result`, or of the whole body when it is not enveloped
@@ -92,3 +85,8 @@ class Operation:
     enveloped: bool = True
     content_type: str = "application/json"
     errors: tuple[str, ...] = ()  # code words beside those that any operation may answer
+
+    @property
+    def changes(self) -> bool:
+        """Whether it changes anything."""
+        return self.method != "GET"

@@ -10,9 +10,10 @@ from typing import Any
 from hub.api import results, shapes, trigger_shapes
 from hub.api.health import METRICS_TYPE, Vitals
 from hub.api.instances import Instances
-from hub.api.operation import Operation, Scope
+from hub.api.operation import Operation
 from hub.api.triggers import Triggers
 from hub.api.workflows import Workflows
+from hub.core.access import Scope
 
 API_ROOT = "/client/v4"
 
@@ -52,7 +53,7 @@ def _workflow_rows(workflows: Workflows) -> tuple[Operation, ...]:
             query=shapes.WorkflowListQuery, result=list[results.WorkflowItem], listing=True,
         ),
         _read("getWorkflow", _WORKFLOW, workflows.get, "Read one workflow.", result=results.WorkflowItem, errors=_NO_WORKFLOW),
-        _write(
+        _steer(
             "deleteWorkflow", "DELETE", _WORKFLOW, workflows.delete, "Forget a workflow with its versions and instances.",
             result=results.Done, errors=_NO_WORKFLOW,
         ),
@@ -74,22 +75,22 @@ def _collection_rows(instances: Instances) -> tuple[Operation, ...]:
     return (
         _read("listInstances", _INSTANCES, instances.list, "List the instances of a workflow, newest first.", **listing),
         _read("listInstancesSlash", _INSTANCES + "/", instances.list, "The same list; official clients ask with a slash.", **listing),
-        _write(
+        _start(
             "createInstance", "POST", _INSTANCES, instances.create, "Create an instance; it is on disk when this answers.",
             body=shapes.CreateBody, result=results.CreatedItem,
             errors=(*_NO_WORKFLOW, "instance.invalid_id", "instance.invalid_retention", "instance.already_exists"),
         ),
-        _write(
+        _start(
             "createInstances", "POST", _INSTANCES + "/batch", instances.create_batch,
             "Create 1 to 100 instances; one bad item fails all, a taken id is told in `messages`.",
             body=shapes.CreateBatchBody, result=list[results.CreatedItem],
             errors=(*_NO_WORKFLOW, "instance.invalid_id", "instance.invalid_retention"),
         ),
-        _write(
+        _steer(
             "deleteInstances", "POST", _INSTANCES + "/batch/delete", instances.delete_batch, "Forget 1 to 100 instances.",
             body=shapes.DeleteBatchBody, result=results.DeletedBatch, errors=_NO_WORKFLOW,
         ),
-        _write(
+        _steer(
             "terminateInstances", "PUT", _INSTANCES + "/terminate", instances.terminate_all,
             "Start terminating all instances, or those of a status, in the background.",
             query=shapes.TerminateAllQuery, result=results.JobState, errors=_NO_WORKFLOW,
@@ -104,7 +105,7 @@ def _instance_rows(instances: Instances) -> tuple[Operation, ...]:
             "getInstance", _INSTANCE, instances.describe, "Read an instance with its steps; the id may be `latest`.",
             query=shapes.DescribeQuery, result=results.InstanceDetail, errors=_NO_INSTANCE,
         ),
-        _write(
+        _steer(
             "deleteInstance", "DELETE", _INSTANCE, instances.delete, "Forget an instance; a running one stops.",
             result=results.Done, errors=_NO_INSTANCE,
         ),
@@ -118,11 +119,11 @@ def _instance_rows(instances: Instances) -> tuple[Operation, ...]:
             query=shapes.SubscribeQuery, result=results.EventItem, enveloped=False, content_type="text/event-stream",
             errors=(*_NO_INSTANCE, "subscription.invalid_options", "unavailable"),
         ),
-        _write(
+        _steer(
             "editInstanceStatus", "PATCH", _INSTANCE + "/status", instances.edit_status, "Pause, resume, terminate or restart an instance.",
             body=shapes.StatusBody, result=results.StatusChange, errors=(*_NO_INSTANCE, *cannot),
         ),
-        _write(
+        _start(
             "sendEvent", "POST", _INSTANCE + "/events/{type}", instances.send_event, "Send an event; the body is its payload.",
             body=Any, result=results.EventSent,
             errors=(*_NO_INSTANCE, "workflow.invalid_event_type", "instance.cannot_send_event"),
@@ -137,12 +138,12 @@ def _trigger_rows(triggers: Triggers) -> tuple[Operation, ...]:
             result=list[trigger_shapes.TriggerState], listing=True,
         ),
         _read("getTrigger", _TRIGGER, triggers.get, "Read one trigger.", result=trigger_shapes.TriggerState, errors=_NO_TRIGGER),
-        _write(
+        _steer(
             "editTriggerStatus", "PATCH", _TRIGGER + "/status", triggers.edit_status,
             "Pause a trigger (webhooks hold, queues stop consuming, schedules skip) or resume it.",
             body=trigger_shapes.TriggerStatusBody, result=trigger_shapes.TriggerState, errors=_NO_TRIGGER,
         ),
-        _write(
+        _start(
             "fireTrigger", "POST", _TRIGGER + "/fire", triggers.fire, "Emit an event in the trigger's name; a schedule runs now.",
             body=trigger_shapes.FireBody, result=trigger_shapes.ReceiptItem, errors=(*_NO_TRIGGER, *_REFUSED, "trigger.cannot_fire"),
         ),
@@ -150,7 +151,7 @@ def _trigger_rows(triggers: Triggers) -> tuple[Operation, ...]:
             "previewTrigger", _TRIGGER + "/preview", triggers.preview, "A schedule in words, and its next occurrences.",
             query=trigger_shapes.PreviewQuery, result=trigger_shapes.PreviewItem, errors=_NO_SCHEDULE,
         ),
-        _write(
+        _start(
             "backfillTrigger", "POST", _TRIGGER + "/backfill", triggers.backfill,
             "Emit the occurrences of a span of time that lies behind.",
             body=trigger_shapes.BackfillBody, result=list[trigger_shapes.BackfillItem], errors=(*_NO_SCHEDULE, *_REFUSED),
@@ -168,7 +169,7 @@ def _delivery_rows(triggers: Triggers) -> tuple[Operation, ...]:
             "getDelivery", _DELIVERY, triggers.delivery, "Read a stored delivery with its event.",
             result=trigger_shapes.DeliveryDetail, errors=_NO_DELIVERY,
         ),
-        _write(
+        _start(
             "replayDelivery", "POST", _DELIVERY + "/replay", triggers.replay, "Emit a stored delivery again, under a fresh key.",
             result=trigger_shapes.ReceiptItem, errors=(*_NO_DELIVERY, "delivery.replayed", *_REFUSED),
         ),
@@ -189,11 +190,15 @@ def _read(name: str, path: str, handler: Any, summary: str, **more: Any) -> Oper
     return Operation(name=name, method="GET", path=path, handler=handler, summary=summary, scope=Scope.READ, **more)
 
 
-def _write(name: str, method: str, path: str, handler: Any, summary: str, **more: Any) -> Operation:
-    return Operation(name=name, method=method, path=path, handler=handler, summary=summary, scope=Scope.WRITE, **more)
+def _start(name: str, method: str, path: str, handler: Any, summary: str, **more: Any) -> Operation:
+    return Operation(name=name, method=method, path=path, handler=handler, summary=summary, scope=Scope.TRIGGER, **more)
+
+
+def _steer(name: str, method: str, path: str, handler: Any, summary: str, **more: Any) -> Operation:
+    return Operation(name=name, method=method, path=path, handler=handler, summary=summary, scope=Scope.CONTROL, **more)
 
 
 def _open(name: str, path: str, handler: Any, summary: str, **more: Any) -> Operation:
     return Operation(
-        name=name, method="GET", path=path, handler=handler, summary=summary, scope=Scope.OPEN, enveloped=False, **more
+        name=name, method="GET", path=path, handler=handler, summary=summary, scope=None, enveloped=False, **more
     )  # fmt: skip

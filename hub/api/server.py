@@ -24,11 +24,12 @@ from hub.api.instances import Instances
 from hub.api.listen import cannot_listen, reachable, take_port
 from hub.api.live import HEARTBEAT_S, LiveStreams
 from hub.api.openapi import document
-from hub.api.operation import Operation, Scope
+from hub.api.operation import Operation
 from hub.api.responses import guarded
 from hub.api.routes import API_ROOT, operations
 from hub.api.triggers import Triggers
 from hub.api.workflows import Directory, Workflows
+from hub.core.access import Scope
 from hub.core.clock import Clock, SystemClock
 from hub.core.codec import dump_plain
 from hub.core.desk import Desk
@@ -165,6 +166,6 @@ def _add_operations(router: web.UrlDispatcher, dispatcher: Dispatcher, table: It
             if row.method == "GET":
                 resource.add_route("HEAD", handler)
                 allowed.add("HEAD")
-        scope = Scope.OPEN if all(row.scope is Scope.OPEN for row in rows) else Scope.READ
+        scope = None if all(row.scope is None for row in rows) else Scope.READ
         resource.add_route("*", dispatcher.refuse(scope, frozenset(allowed)))
 
