@@ -1,6 +1,6 @@
 # Everything a contributor needs. Python >= 3.11 and make are enough: each target builds .venv when it is missing or out of date.
 #   make run      start the hub with the example project           make bench   measure (QUICK=1 for a minute's worth)
-#   make test     run the tests (ARGS="-k name")                   make soak    the long runs: thousands of kills and programs, 30 years of cron, 100,000 messages
+#   make test     run the tests on all cores (ARGS="-k name")      make soak    the long runs: thousands of kills and programs, 30 years of cron, 100,000 messages
 #   make lint     ruff, mypy --strict, repository rules            make clean   remove .venv and everything generated
 # PYTHON=/path/to/python chooses the interpreter that .venv is built from.
 
@@ -18,7 +18,7 @@ run: $(VENV)/.installed
 	@$(BIN)/hub dev $(PROJECT)
 
 test: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n auto --dist worksteal $(ARGS)
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
