@@ -13,7 +13,7 @@ from copy import copy
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import aio_pika
 from aio_pika.abc import AbstractChannel
@@ -23,6 +23,7 @@ from aiormq.abc import DeliveredMessage
 from aiormq.connection import TCPTransportFactory, TLSTransportFactory, TransportFactory
 from yarl import URL
 
+from triggers._amqp_frames import WITHOUT_PROPERTIES, FrameReader
 from triggers._amqp_messages import COUNTS, Properties, Received
 
 T = TypeVar("T")
@@ -99,7 +100,6 @@ class Link:
 
     def __init__(self, connection: _Connection, deadline: timedelta) -> None:
         self.lost: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-        self.unreadable = False  # a frame came that the library cannot read: some message breaks every connection
         self._connection = connection
         self._deadline = deadline
         self._control: AbstractChannel | None = None
@@ -196,7 +196,6 @@ class Link:
 
     def end(self, error: BaseException | None, otherwise: str) -> None:
         """Take note that the connection is closed."""
-        self.unreadable = self.unreadable or isinstance(error, amqp.InvalidFrameError)
         self.lose(_reason(error, otherwise))
 
     def lose(self, reason: str) -> None:
@@ -257,7 +256,7 @@ class Link:
 
 
 class _Transports(TransportFactory):
-    """Makes the socket and keeps it at hand: a half-open link can only be left by dropping it."""
+    """Makes the socket, mends what comes over it, and keeps it at hand: a half-open link can only be left by dropping it."""
 
     def __init__(self, tls: bool) -> None:
         self._factory = TLSTransportFactory() if tls else TCPTransportFactory()
@@ -265,7 +264,7 @@ class _Transports(TransportFactory):
 
     async def create(self, url: URL, **kwargs: Any) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         reader, self._writer = await self._factory.create(url, **kwargs)
-        return reader, self._writer
+        return cast(asyncio.StreamReader, FrameReader(reader)), self._writer  # which has what the library calls
 
     def abort(self) -> None:
         if self._writer is not None:
@@ -308,6 +307,7 @@ def _received(message: DeliveredMessage, queue: str) -> Received:
         routing_key=message.routing_key or "",
         redelivered=bool(message.redelivered),
         consumer_tag=message.consumer_tag or "",
+        complete=message.header.weight != WITHOUT_PROPERTIES,
         properties=Properties(
             content_type=properties.content_type or None,
             content_encoding=properties.content_encoding or None,

@@ -66,6 +66,7 @@ class Received:
     routing_key: str = ""
     redelivered: bool = False
     consumer_tag: str = ""
+    complete: bool = True  # else its properties and headers could not be read, and none are here
 
     @property
     def returns(self) -> int:
@@ -171,6 +172,8 @@ def _text(body: bytes, charset: str) -> str:
 
 
 def _expanded(received: Received, max_bytes: int) -> bytes:
+    if not received.complete:
+        raise Rejected("its properties or headers cannot be read: their bytes are not what the protocol says", code="payload.properties")
     encoding = (received.properties.content_encoding or "").strip().lower()
     if encoding in _GZIP:
         return _gunzip(received.body, max_bytes)

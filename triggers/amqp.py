@@ -79,7 +79,6 @@ class _Consumer:
         self._consuming = False
         self._switch = asyncio.Lock()
         self._idle_probes = 0
-        self._careful = False  # one message at a time, so that the one that breaks the connection takes no others along
         handler = ctx.handler
         self.hands = Hands(ctx, config, self._outlet) if handler is None else Batches(ctx, config, self._outlet, handler)
 
@@ -117,7 +116,6 @@ class _Consumer:
             await self.hands.finish(self._config.grace)
         finally:
             self._consuming = False
-            self._careful = link.unreadable
             await self.hands.forget()
             await link.close()
 
@@ -144,7 +142,7 @@ class _Consumer:
                 return
             self.hands.note_beginning()
             self._idle_probes = 0
-            await link.consume(self._config.queue, 1 if self._careful else self._config.prefetch, self._take)
+            await link.consume(self._config.queue, self._config.prefetch, self._take)
             self._consuming = True
         self._report(Phase.CONSUMING)
 
@@ -180,10 +178,6 @@ class _Consumer:
             if self._consuming:
                 self._failures = 0
                 self._check()
-                if self._careful:  # what broke the last connection is gone
-                    self._careful = False
-                    await self._cease(link)
-                    await self._begin(link)
                 self._report(Phase.CONSUMING)
 
     def _check(self) -> None:

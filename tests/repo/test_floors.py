@@ -55,6 +55,7 @@ OWNERS = {
     "asyncpg": ["hub.store", "connectors.sql"],
     "aio_pika": ["triggers._amqp_link", "connectors.amqp"],
     "aiormq": ["triggers._amqp_link", "connectors.amqp"],
+    "pamqp": ["triggers._amqp_frames"],
     "apscheduler": ["triggers._ticker"],
     "cryptography": ["triggers._signatures"],
     "jmespath": ["hub.engine.expressions"],
@@ -86,7 +87,7 @@ OWNERS = {
     "pytest": ["hub.testing"],
     "pytest_asyncio": ["hub.testing"],
 }
-BROUGHT_ALONG = {"aiormq", "multidict", "pydantic-core", "referencing", "sqlalchemy", "typing-extensions", "yarl"}  # by those
+BROUGHT_ALONG = {"aiormq", "multidict", "pamqp", "pydantic-core", "referencing", "sqlalchemy", "typing-extensions", "yarl"}  # by those
 EVERY = [pytest.param(module, id=name) for name, module in modules().items()]
 
 

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+from binascii import b2a_base64
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from hub.core.delivery import Phase, Receipt, TriggerEvent
+from hub.core.delivery import DeliveryStatus, Phase, Receipt, TriggerEvent
 from hub.core.errors import Overloaded
 from tests.triggers.broker import Broker
 from tests.triggers.proxy import Proxy, proxied
-from tests.triggers.queues import Consuming, clock, numbers, until
+from tests.triggers.queues import Consuming, clock, numbers, payload_of, until
 from triggers.amqp import AmqpTrigger
 
 
@@ -197,15 +198,24 @@ async def test_a_broker_that_is_away_at_the_start_is_waited_for(broker: Broker, 
     assert await consuming.payloads(1) == [{"n": 1}]
 
 
-async def test_a_message_that_breaks_every_connection_ends_in_the_dead_letters(broker: Broker, consuming: Consuming) -> None:
-    queue = broker.name()
-    await consuming.consume(queue, topology="declare", delivery_limit=2)
-    broker.publish(queue, {"n": 1}, timestamp=1_700_000_000_000_000_000)  # nanoseconds: a year that Python does not have
-    broker.publish(queue, {"n": 2})
+@pytest.mark.parametrize("kind", ["classic", "quorum"])
+@pytest.mark.parametrize("properties", [{"timestamp": 1_700_000_000_000_000_000}, {"timestamp": 2**63}], ids=["far away", "out of range"])
+async def test_a_message_that_the_client_library_cannot_read_is_kept_and_holds_up_no_other(
+    broker: Broker, consuming: Consuming, kind: str, properties: dict[str, Any]
+) -> None:
+    queue, dead = broker.name(), broker.queue()
+    to_the_dead = {"x-dead-letter-exchange": "", "x-dead-letter-routing-key": dead}
+    broker.queue(queue, **{"x-queue-type": kind, **to_the_dead})
+    broker.publish(queue, {"n": 1}, message_id="odd", **properties)  # moments that Python does not have
+    broker.publish_all(queue, numbers(3))
+    await consuming.consume(queue, dead_letters="broker")
 
-    assert await consuming.payloads(1) == [{"n": 2}]
-    await until(lambda: broker.ready(f"{queue}.dead") == 1, "the dead letter")
-    await consuming.phase(Phase.CONSUMING)
+    assert await consuming.payloads(3) == list(numbers(3))
+    (kept,) = await consuming.deliveries(1)
+    assert (kept.status, kept.code) == (DeliveryStatus.REJECTED, "payload.properties")
+    assert payload_of(kept)["base64"] == b2a_base64(b'{"n": 1}', newline=False).decode()
+    await until(lambda: broker.ready(dead) == 1, "the dead letter, with all that it had")
+    assert consuming.health.facts["connections"] == 1
 
 
 async def test_a_deleted_queue_is_told_and_consumed_again_when_it_is_back(broker: Broker, consuming: Consuming) -> None:
