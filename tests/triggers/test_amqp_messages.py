@@ -40,7 +40,11 @@ def message(body: bytes = b"", headers: dict[str, Any] | None = None, **properti
         (b"\xff\xfe", {}, b"\xff\xfe"),
         (b"", {"content_type": "application/json"}, None),
         (gzip.compress(b'{"n": 1}'), {"content_type": "application/json", "content_encoding": "gzip"}, {"n": 1}),
-        (gzip.compress(b"[1,", mtime=0) + gzip.compress(b"2]", mtime=0), {"content_type": "application/json", "content_encoding": "x-gzip"}, [1, 2]),
+        (
+            gzip.compress(b"[1,", mtime=0) + gzip.compress(b"2]", mtime=0),
+            {"content_type": "application/json", "content_encoding": "x-gzip"},
+            [1, 2],
+        ),
     ],
 )
 def test_a_body_is_read_by_its_content_type(body: bytes, properties: dict[str, Any], expected: Any) -> None:
