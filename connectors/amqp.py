@@ -22,6 +22,7 @@ from yarl import URL
 
 from hub.core import codec
 from hub.core.current import next_id
+from hub.core.dialing import Undialled, undialled
 from hub.core.duration import format_duration, parse_duration
 from hub.core.errors import NonRetryableError
 
@@ -173,6 +174,8 @@ class AmqpConnector:
             raise AmqpRefused(f"{what}: no queue takes it; create the queue, or bind one to the exchange") from None
         except amqp.DeliveryError:
             raise AmqpError(f"{what}: the broker does not take it now; is the queue full?") from None
+        except Undialled as error:
+            raise (AmqpRefused if error.hopeless else AmqpError)(f"{what}: {error}") from None
         except _REFUSALS as error:
             raise AmqpRefused(f"{what}: {_said(error)}") from None
         except Exception as error:
@@ -205,7 +208,10 @@ class _Transports(TransportFactory):
         self._writer: asyncio.StreamWriter | None = None
 
     async def create(self, url: URL, **kwargs: Any) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        reader, self._writer = await self._factory.create(url, **kwargs)
+        try:
+            reader, self._writer = await self._factory.create(url, **kwargs)
+        except OSError as error:
+            raise undialled(error, url.host, url.port) from error
         return reader, self._writer
 
     def abort(self) -> None:

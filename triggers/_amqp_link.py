@@ -23,6 +23,7 @@ from aiormq.abc import DeliveredMessage
 from aiormq.connection import TCPTransportFactory, TLSTransportFactory, TransportFactory
 from yarl import URL
 
+from hub.core.dialing import Undialled, undialled
 from triggers._amqp_frames import WITHOUT_PROPERTIES, FrameReader
 from triggers._amqp_messages import COUNTS, Properties, Received
 
@@ -115,6 +116,11 @@ class Link:
         link = Link(connection, deadline)
         try:
             await link.io(connection.connect())
+        except LinkLost as lost:
+            await link.close()
+            if not connection.dialled:
+                raise
+            raise LinkLost(f"{connection.dialled} does not answer as a broker does: {lost}; if that stays, check scheme and port") from None
         except BaseException:
             await link.close()
             raise
@@ -261,9 +267,14 @@ class _Transports(TransportFactory):
     def __init__(self, tls: bool) -> None:
         self._factory = TLSTransportFactory() if tls else TCPTransportFactory()
         self._writer: asyncio.StreamWriter | None = None
+        self.dialled = ""  # the address that there is a connection to
 
     async def create(self, url: URL, **kwargs: Any) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        reader, self._writer = await self._factory.create(url, **kwargs)
+        try:
+            reader, self._writer = await self._factory.create(url, **kwargs)
+        except OSError as error:
+            raise undialled(error, url.host, url.port) from error
+        self.dialled = f"{url.host}:{url.port}"
         return cast(asyncio.StreamReader, FrameReader(reader)), self._writer  # which has what the library calls
 
     def abort(self) -> None:
@@ -278,6 +289,11 @@ class _Connection(aio_pika.Connection):
         super().__init__(url)
         self._transports = _Transports(url.scheme == "amqps")
         self.kwargs["transport_factory"] = self._transports
+
+    @property
+    def dialled(self) -> str:
+        """The address that there is, or was, a connection to."""
+        return self._transports.dialled
 
     def abort(self) -> None:
         """Drop the socket."""
@@ -339,6 +355,10 @@ _REMEDIES: tuple[tuple[type[Exception], str], ...] = (
 
 def _refusal(error: Exception, what: str) -> str | None:
     """Return what the broker refused and what to do about it; None = the error is about the link."""
+    if isinstance(error, Undialled):
+        return str(error) if error.hopeless else None
+    if isinstance(error, amqp.ChannelNotFoundEntity) and "no exchange" in str(error):
+        return f"{what}: {_reason(error, '')}; create it, or leave it out of `bindings`"
     remedy = next((remedy for kind, remedy in _REMEDIES if isinstance(error, kind)), None)
     if isinstance(error, amqp.InvalidFrameError) and "Connection.OpenOk" in str(error):  # it got the reason instead, and drops it
         return "the broker refuses the virtual host; check that it exists, that the user may use it, and how many connections it allows"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+import ssl
 import struct
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -14,10 +15,11 @@ _RESET = struct.pack("ii", 1, 0)  # linger for no time: close sends RST
 
 
 class Proxy:
-    """Forwards to one address. Use it as an asynchronous context manager."""
+    """Forwards to one address, with `tls` what clients say under it. Use it as an asynchronous context manager."""
 
-    def __init__(self, host: str, port: int) -> None:
+    def __init__(self, host: str, port: int, tls: ssl.SSLContext | None = None) -> None:
         self._target = (host, port)
+        self._tls = tls
         self._server: asyncio.Server | None = None
         self._links: set[_Link] = set()
         self._stall_after: int | None = None
@@ -39,7 +41,7 @@ class Proxy:
         """Listen, at the same port as before."""
         self._stall_after = None
         if self._server is None:
-            self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
+            self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port, ssl=self._tls)
             self.port = self._server.sockets[0].getsockname()[1]
 
     async def cut(self) -> None:
@@ -128,12 +130,12 @@ class _Link:
 
 
 @asynccontextmanager
-async def proxied(url: str) -> AsyncIterator[tuple[Proxy, str]]:
+async def proxied(url: str, tls: ssl.SSLContext | None = None) -> AsyncIterator[tuple[Proxy, str]]:
     """Yield a proxy to the server of a URL, and the URL that leads through it."""
     from urllib.parse import urlsplit
 
     parts = urlsplit(url)
-    async with Proxy(parts.hostname or "127.0.0.1", parts.port or 5672) as proxy:
+    async with Proxy(parts.hostname or "127.0.0.1", parts.port or 5672, tls) as proxy:
         credentials = parts.netloc.rpartition("@")[0]
         netloc = f"{credentials}@127.0.0.1:{proxy.port}" if credentials else f"127.0.0.1:{proxy.port}"
-        yield proxy, parts._replace(netloc=netloc).geturl()
+        yield proxy, parts._replace(scheme="amqps" if tls else parts.scheme, netloc=netloc).geturl()
