@@ -35,6 +35,7 @@ class _Entry:
     task: asyncio.Task[Any] | None
     since_s: float
     decided: asyncio.Future[Decision | None]
+    failure: str = ""  # of the handler, where it raised
 
 
 class Batches(Hands):
@@ -107,6 +108,7 @@ class Batches(Hands):
         """Call the handler, and tell each message what was decided."""
         batch = MessageBatch(self.config.queue, [entry.message for entry in entries])
         failed = counts = True
+        text = ""
         try:
             await self._handler(batch)
             failed = False
@@ -121,6 +123,7 @@ class Batches(Hands):
         finally:
             for entry in entries:
                 if not entry.decided.done():
+                    entry.failure = text
                     decision = entry.message.decision(failed=failed)
                     entry.decided.set_result(decision if counts or decision != Decision(retry=True) else None)
 
@@ -141,7 +144,8 @@ class Batches(Hands):
         metadata = read_metadata(received)
         while True:
             message = Message(id=id, timestamp=timestamp, body=body, attempts=attempt, metadata=metadata)
-            decision = await self._decision(message)
+            entry = await self._decided(message)
+            decision = entry.decided.result()
             if decision is None:
                 await self.may_pass()
                 continue
@@ -149,7 +153,8 @@ class Batches(Hands):
                 await delivery.ack()
                 return
             if attempt > self.config.max_retries:
-                text = f"it was tried {attempt} times; max_retries is {self.config.max_retries}"
+                last = f", at last with {entry.failure}" if entry.failure else ""
+                text = f"it was tried {attempt} time{'s' * (attempt > 1)}{last}; max_retries is {self.config.max_retries}"
                 event = event_of(received, as_json(received, body), received.properties.message_id)
                 await self.bury(delivery, event, DeliveryStatus.DEAD, "queue.max_retries", text)
                 return
@@ -157,14 +162,15 @@ class Batches(Hands):
                 return
             attempt += 1
 
-    async def _decision(self, message: Message) -> Decision | None:
-        """Put a message into the next batch and return what its handler decides."""
+    async def _decided(self, message: Message) -> _Entry:
+        """Put a message into the next batch and return when it is decided."""
         now_s, decided = self.ctx.clock.monotonic(), asyncio.get_running_loop().create_future()
-        self._waiting.append(_Entry(message, asyncio.current_task(), now_s, decided))
+        entry = _Entry(message, asyncio.current_task(), now_s, decided)
+        self._waiting.append(entry)
         self._news.set()
         with self.waiting():  # until its batch begins
-            decision: Decision | None = await decided
-        return decision
+            await decided
+        return entry
 
     def _ended(self, call: asyncio.Task[None]) -> None:
         self._calls.discard(call)

@@ -140,7 +140,7 @@ async def test_a_delayed_retry_of_a_declared_queue_waits_in_the_broker_and_survi
 async def test_a_message_that_fails_too_often_goes_to_the_dead_letters(broker: Broker, consuming: Consuming) -> None:
     class Fails(Handler):
         async def act(self, batch: MessageBatch) -> None:
-            raise ZeroDivisionError
+            raise ZeroDivisionError("no page")
 
     queue, handler = broker.name(), Fails()
     await consuming.consume(queue, handler, topology="declare", max_batch_timeout="0 seconds", max_retries=2)
@@ -151,6 +151,7 @@ async def test_a_message_that_fails_too_often_goes_to_the_dead_letters(broker: B
 
     assert [message.attempts for message in handler.messages] == [1, 2, 3]
     assert (delivery.status, delivery.code, delivery.key) == (DeliveryStatus.DEAD, "queue.max_retries", "m1")
+    assert delivery.message == "it was tried 3 times, at last with ZeroDivisionError: no page; max_retries is 2"
     assert payload_of(delivery) == {"n": 1}
     dead = broker.get(f"{queue}.dead")
     assert dead is not None
