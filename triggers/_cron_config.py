@@ -55,7 +55,8 @@ class CronConfig(BaseModel):
     catch_up_max: int = Field(default=100, ge=1, le=10_000, description="At most so many are made up; more that are missed share one row.")
     overlap: Overlap | None = Field(
         default=None,
-        description="While an earlier instance of the trigger has not ended; default as its flow says, else skip; of a handler allow.",
+        description="While an earlier instance of the trigger has not ended; default as its flow says, else skip, or queue_all where "
+        "`catch_up` is all; of a handler allow.",
     )
     payload: JsonValue = Field(default_factory=dict, description="The payload of every instance.")
 

@@ -23,7 +23,7 @@ from hub.core.model import Schedule, Source
 from hub.core.ports import Handler, TriggerContext
 from hub.core.scheduled import ScheduledController
 from triggers._calendar import Calendar, check_timezone
-from triggers._catch_up import Passed, Policy, Slots
+from triggers._catch_up import CatchUp, Passed, Policy, Slots
 from triggers._cron_config import CronConfig
 from triggers._expression import parse
 from triggers._ticker import Ticker
@@ -210,6 +210,8 @@ class CronTrigger:
             source=Source.CRON,
             cursor=nominal,
             overlap=config.overlap,
+            # All that are made up come at once: what skips would leave one of them.
+            overlap_default=Overlap.QUEUE_ALL if config.catch_up is CatchUp.ALL else Overlap.SKIP,
         )
 
     def _slot(self, nominal: datetime) -> Occurrence:

@@ -31,7 +31,8 @@ class TriggerEvent:
     schedule: Schedule | None = None
     source: Source = Source.EVENT
     cursor: datetime | None = None  # what the trigger's cursor becomes in the transaction that creates the instance
-    overlap: Overlap | None = None  # while an earlier instance of the trigger runs; None = as the flow says, else a schedule skips
+    overlap: Overlap | None = None  # while an earlier instance of the trigger runs; None = as the flow says
+    overlap_default: Overlap = Overlap.SKIP  # of a schedule, where neither the event nor the flow says anything; of this emit only
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,7 +15,7 @@ from typing import Any
 from hub.core import codec
 from hub.core.delivery import TriggerEvent
 from hub.core.errors import Rejected
-from hub.core.flow import NONE, Flow, Overlap, Singleton
+from hub.core.flow import NONE, Flow, Singleton
 from hub.engine.expressions import Expression, ExpressionError, document, text_of
 
 MAX_KEY_CHARS = 300  # of the text of a key's value; a longer one becomes its hash: every key is indexed
@@ -119,7 +119,7 @@ class Flows:
             flow = replace(flow, occurred_at=event.occurred_at)
         overlap = event.overlap
         if overlap is None and event.schedule is not None and not (flow.singleton or flow.batch or flow.debounce):
-            overlap = Overlap.SKIP  # what a schedule does when nobody says anything about it
+            overlap = event.overlap_default
         if overlap is not None:  # it is about the instances that the flow counts, if it does, else about those of the trigger
             counted = flow.singleton.key if flow.singleton is not None else Key(f"trigger/{trigger}").of({})
             flow = replace(flow, singleton=Singleton(key=counted, overlap=overlap))

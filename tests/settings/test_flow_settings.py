@@ -5,7 +5,7 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass, fields
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from hub.core.codec import encode
 from hub.core.delivery import TriggerEvent
 from hub.core.errors import ConfigError, Rejected
 from hub.core.flow import NONE, Batch, Concurrency, Debounce, DebounceMode, Flow, OnLimit, Overlap, Rate, Singleton
+from hub.core.model import Schedule
 from hub.engine.flows import Flows
 from hub.flow_schema import (
     CONFLICTS,
@@ -177,6 +178,16 @@ def test_an_overlap_that_the_event_brings_is_about_the_instances_that_the_flow_c
     flow = flows.of_event("nightly", "order", TriggerEvent(payload={"id": 7}, overlap=Overlap.SKIP))
 
     assert flow == Flow(singleton=Singleton(key="workflow/order payload.id\n7", overlap=Overlap.SKIP))
+
+
+@pytest.mark.parametrize("own", [Overlap.SKIP, Overlap.QUEUE_ALL])
+def test_what_a_schedule_does_by_itself_counts_where_nobody_says_anything_about_overlaps(load: Load, own: Overlap) -> None:
+    schedule = Schedule(cron="@daily", scheduled_at=datetime(2026, 3, 1, tzinfo=UTC))
+    slot = TriggerEvent(payload={}, schedule=schedule, overlap_default=own)
+    silent, outspoken = flows_of(load(WORKFLOW + TRIGGER)), flows_of(of_workflow(load, 'singleton = { overlap = "cancel_running" }'))
+
+    assert silent.of_event("nightly", "order", slot) == Flow(singleton=Singleton(key="trigger/nightly\nnull", overlap=own))
+    assert outspoken.of_event("nightly", "order", slot).singleton == Singleton(key="workflow/order\nnull", overlap=Overlap.CANCEL_RUNNING)
 
 
 def test_keys_see_params_as_the_instance_will(load: Load) -> None:

@@ -414,6 +414,23 @@ async def test_what_overlaps_is_decided_from_the_instances_and_what_is_skipped_i
     assert (await hosted.engine.ledger.record("tick")).cursor == datetime(2026, 3, 1, 12, 3, tzinfo=UTC)
 
 
+@pytest.mark.parametrize(
+    ("overlap", "instances", "skipped"),
+    [
+        (None, {"12:01": "waiting", "12:02": "queued", "12:03": "queued"}, []),
+        ("skip", {"12:01": "waiting"}, ["12:02", "12:03"]),
+    ],
+)
+async def test_of_a_schedule_that_makes_up_all_none_is_skipped_unless_it_says_so(
+    hosted: Hosted, overlap: str | None, instances: dict[str, str], skipped: list[str]
+) -> None:
+    """They come all at once, so what skips would leave one of them."""
+    await hosted.host(tick=cron(payload=LONG, catch_up="all", overlap=overlap))
+    await restart(hosted, 3 * MINUTE, tick=cron(payload=LONG, catch_up="all", overlap=overlap))
+    assert await statuses(hosted) == instances
+    assert await told(hosted) == [(minute, "skipped", "overlap.skip") for minute in skipped]
+
+
 async def test_a_skipped_slot_names_the_instance_in_its_way(hosted: Hosted) -> None:
     await hosted.host(tick=cron(payload=LONG))
     await hosted.clock.advance(2 * MINUTE)
