@@ -296,11 +296,11 @@ def _body_and_config(
     args: tuple[Any, ...], config: Mapping[str, Any] | None
 ) -> tuple[Callable[..., Any] | None, Mapping[str, Any] | None]:
     """Sort the positional arguments after the name: a body, or a config and a body."""
+    if len(args) == 1 and callable(args[0]):  # first: a look at the class of a mapping is dear
+        return args[0], config
     match args:
         case ():
             return None, config
-        case (body,) if callable(body):
-            return body, config
         case (Mapping() as given, body) if callable(body) and config is None:
             return body, given
         case _:
@@ -343,8 +343,8 @@ def _moment(until: object, name: str) -> datetime:
 def _check_parameters(name: str | None, body: Callable[..., Any]) -> None:
     """Refuse a body that nobody can call before it has failed in all its attempts. Raises: TypeError."""
     code = getattr(body, "__code__", None)
-    if code is None or code.co_argcount == 0:  # nothing to ask for, or nothing to learn
-        return
+    if code is None or (code.co_argcount <= len(getattr(body, "__defaults__", None) or ()) and code.co_kwonlyargcount == 0):
+        return  # there is nothing to learn, or nothing that it needs
     for parameter in inspect.signature(body).parameters.values():
         if parameter.name != "ctx" and parameter.default is parameter.empty and parameter.kind not in _SPREADING:
             raise TypeError(
