@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, get_type_hints
 import typer
 
 from hub.cli import screen
-from hub.cli.exits import Stop
+from hub.cli.exits import Exit, Stop
 from hub.cli.options import Account, Given, Json, Target, Token, Url, target
+from hub.cli.patience import WaitingCommand
 
 if TYPE_CHECKING:
     from hub.cli.client import Client
@@ -39,7 +40,8 @@ def command(group: typer.Typer, name: str) -> Callable[[Body[P]], Body[P]]:
     """Register a coroutine function as a command of a group; its parameters after the `Call` are the command's own."""
 
     def register(body: Body[P]) -> Body[P]:
-        group.command(name)(_runner(body))
+        waits = "wait" in inspect.signature(body).parameters
+        group.command(name, cls=WaitingCommand if waits else None)(_runner(body))
         return body
 
     return register
@@ -66,9 +68,11 @@ def _runner(body: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., Non
 
 
 def guarded(action: Callable[[], None]) -> None:
-    """Run something; turn a `Stop` into its message and exit code."""
+    """Run something; turn a `Stop`, or Ctrl-C, into its message and exit code."""
     try:
         action()
+    except KeyboardInterrupt:
+        raise typer.Exit(Exit.INTERRUPTED) from None
     except Stop as stop:
         screen.complain(stop.message)
         raise typer.Exit(stop.exit_code) from None

@@ -17,15 +17,23 @@ class Exit(IntEnum):
     DENIED = 3
     NOT_FOUND = 4
     CONFLICT = 5
+    ERRORED = 6
+    TERMINATED = 7
+    UNFINISHED = 8
+    INTERRUPTED = 130
 
 
 MEANINGS = {
     Exit.OK: "done",
-    Exit.FAILED: "the hub refused, failed, or cannot be reached",
+    Exit.FAILED: "the hub refused, failed, or cannot be reached; a check failed",
     Exit.USAGE: "wrong usage, or a wrong hub.toml",
     Exit.DENIED: "not allowed: the token is missing or wrong",
     Exit.NOT_FOUND: "no such workflow, instance, trigger or the like",
     Exit.CONFLICT: "the id is taken, or the instance as it stands does not allow it",
+    Exit.ERRORED: "the instance that was run or waited for has errored",
+    Exit.TERMINATED: "it was terminated",
+    Exit.UNFINISHED: "it has not ended: the time of --wait is over, or it is paused",
+    Exit.INTERRUPTED: "Ctrl-C; an instance of `hub run` is parked, and goes on later",
 }
 
 
@@ -36,6 +44,11 @@ class Stop(Exception):
         super().__init__(message)
         self.message = message
         self.exit_code = exit_code
+
+
+def of_outcome(status: str) -> Exit:
+    """Turn the status of an instance into an exit code."""
+    return {"complete": Exit.OK, "errored": Exit.ERRORED, "terminated": Exit.TERMINATED}.get(status, Exit.UNFINISHED)
 
 
 def of_status(status: int) -> Exit:

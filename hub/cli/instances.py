@@ -16,6 +16,7 @@ from hub.cli import screen
 from hub.cli.command import Call, command
 from hub.cli.exits import Exit, Stop
 from hub.cli.options import remember
+from hub.cli.patience import Wait, patience
 from hub.cli.workflows import Name, Page, PerPage, Yes, confirm
 
 _EXAMPLES = """\b
@@ -162,33 +163,48 @@ async def send_event(
     name: Name,
     id: Id,
     type: Annotated[str, typer.Option("--type", help="Type of the event, as the workflow waits for it.", show_default=False)],
-    payload: Annotated[str, typer.Option("--payload", metavar="JSON", help="What the event carries: a JSON text.")] = "{}",
+    payload: Annotated[
+        str | None, typer.Option("--payload", metavar="JSON", help="What the event carries: a JSON text; else {}.", show_default=False)
+    ] = None,
+    input: Annotated[
+        str | None, typer.Option("--input", metavar="@FILE|-", help="Read it from a file or from standard input.", show_default=False)
+    ] = None,
+    wait: Wait = None,
 ) -> None:
     """Send an event to an instance."""
     from hub.cli import payloads
     from hub.core.codec import parse_json
 
-    text = payloads.json_text(payload, "--payload")
+    text = payloads.one_json(payload, "--payload", input) or "{}"
+    if wait is not None:
+        patience(wait)
     instance_id = await _resolve(call, name, id)
     answer = await call.client.post(name, "instances", instance_id, "events", type, body=text)
-    if call.json:
-        screen.show_json(answer.result)
-        return
     value = parse_json(text)
     shown = "" if value == {} else f' and payload "{json.dumps(value, separators=(",", ":"), ensure_ascii=False)}"'
-    screen.show([screen.safe(f'📤 The event with type "{type}"{shown} was sent to the instance "{instance_id}" from {name}')])
+    told = f'📤 The event with type "{type}"{shown} was sent to the instance "{instance_id}" from {name}'
+    if wait is not None:
+        from hub.cli.waiting import to_the_end
+
+        screen.note(told)
+        await to_the_end(call, name, instance_id, wait)
+    elif call.json:
+        screen.show_json(answer.result)
+    else:
+        screen.show([screen.safe(told)])
 
 
 @command(app, "pause")
-async def pause(call: Call, name: Name, id: Id) -> None:
+async def pause(call: Call, name: Name, id: Id, wait: Wait = None) -> None:
     """Pause an instance; running steps finish first."""
-    await _change(call, name, id, {"status": "pause"}, "⏸️", "paused", "told to pause; it does when its running steps have ended")
+    later = "told to pause; it does when its running steps have ended"
+    await _change(call, name, id, {"status": "pause"}, "⏸️", "paused", later, wait=wait, wanted="paused")
 
 
 @command(app, "resume")
-async def resume(call: Call, name: Name, id: Id) -> None:
+async def resume(call: Call, name: Name, id: Id, wait: Wait = None) -> None:
     """Resume a paused instance."""
-    await _change(call, name, id, {"status": "resume"}, "🔄", "resumed")
+    await _change(call, name, id, {"status": "resume"}, "🔄", "resumed", wait=wait)
 
 
 @command(app, "terminate")
@@ -198,10 +214,12 @@ async def terminate(
     id: Id,
     rollback: Annotated[bool, typer.Option("--rollback", help="Run the rollback handlers of its steps first.")] = False,
     cascade: Annotated[bool, typer.Option("--cascade", help="Terminate the workflows that it has started too.")] = False,
+    wait: Wait = None,
 ) -> None:
     """Terminate an instance at once, or after its rollback."""
     wishes = {key: True for key, wanted in (("rollback", rollback), ("cascade", cascade)) if wanted}
-    await _change(call, name, id, {"status": "terminate", **wishes}, "🥷", "told to roll back and terminate" if rollback else "terminated")
+    done = "told to roll back and terminate" if rollback else "terminated"
+    await _change(call, name, id, {"status": "terminate", **wishes}, "🥷", done, wait=wait, wanted="terminated")
 
 
 @command(app, "restart")
@@ -219,6 +237,7 @@ async def restart(
         StepType | None,
         typer.Option("--from-step-type", help="Which kind of step; else whichever of that name began first.", show_default=False),
     ] = None,
+    wait: Wait = None,
 ) -> None:
     """Restart an instance from the beginning or from a step."""
     body: dict[str, Any] = {"status": "restart"}
@@ -230,7 +249,7 @@ async def restart(
             body["from"]["type"] = from_step_type.value
     elif from_step_count is not None or from_step_type is not None:
         raise Stop("--from-step-count and --from-step-type say more about a step; name it with --from-step-name", Exit.USAGE)
-    await _change(call, name, id, body, "🥷", "restarted")
+    await _change(call, name, id, body, "🥷", "restarted", wait=wait)
 
 
 @command(app, "delete")
@@ -265,15 +284,42 @@ def _worst(errors: list[dict[str, Any]]) -> Exit:
     return Exit.NOT_FOUND if all(error.get("code") == 10400 for error in errors) else Exit.FAILED
 
 
-async def _change(call: Call, name: str, id: str, body: dict[str, Any], sign: str, done: str, later: str | None = None) -> None:
-    """Change the status of an instance; `later` is told instead of `done` while it waits for its running steps."""
+async def _change(
+    call: Call,
+    name: str,
+    id: str,
+    body: dict[str, Any],
+    sign: str,
+    done: str,
+    later: str | None = None,
+    *,
+    wait: str | None = None,
+    wanted: str | None = None,
+) -> None:
+    """Change the status of an instance; `later` is told instead of `done` while it waits for its running steps.
+
+    With `wait` it ends when the instance has the status `wanted`; None = when it has ended, however that was.
+    """
+    if wait is not None:
+        patience(wait)  # a slip of the finger changes nothing
     instance_id = await _resolve(call, name, id)
     answer = await call.client.patch(name, "instances", instance_id, "status", body=json.dumps(body))
-    if call.json:
-        screen.show_json(answer.result)
-        return
     waits = later is not None and answer.result.get("status") == "waitingForPause"
-    screen.show([screen.safe(f'{sign} The instance "{instance_id}" from {name} was {later if waits else f"{done} successfully"}')])
+    told = f'{sign} The instance "{instance_id}" from {name} was {later if waits else f"{done} successfully"}'
+    if wait is None:
+        screen.show_json(answer.result) if call.json else screen.show([screen.safe(told)])
+        return
+    from hub.cli import waiting
+
+    screen.note(told)
+    if wanted is None:
+        await waiting.to_the_end(call, name, instance_id, wait)
+        return
+    found = await waiting.until(call, name, instance_id, wait, frozenset({wanted}))
+    if found["status"] != wanted:
+        waiting.show_end(name, found, json=call.json)
+        raise Stop(f'the instance "{instance_id}" had ended before that', Exit.CONFLICT)
+    screen.show_json(found) if call.json else screen.show([screen.safe(f"{name} {instance_id} is {wanted}")])
 
 
 async def _resolve(call: Call, name: str, id: str) -> str:

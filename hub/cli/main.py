@@ -24,7 +24,7 @@ def _markup() -> Literal["rich"] | None:
 
 def _epilog() -> str:
     start = "A first project:\n  hub init orders\n  hub dev orders"
-    codes = "Exit codes:\n" + "\n".join(f"  {code.value}  {meaning}" for code, meaning in MEANINGS.items())
+    codes = "Exit codes:\n" + "\n".join(f"  {code.value:<3}  {meaning}" for code, meaning in MEANINGS.items())
     return f"\b\n{start}\n\n\b\n{codes}"
 
 

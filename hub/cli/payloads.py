@@ -44,6 +44,15 @@ def json_input(source: str) -> str:
         raise Stop(f"--input: cannot read {path}: {error.strerror}", Exit.USAGE) from error
 
 
+def one_json(typed: str | None, what: str, source: str | None) -> str | None:
+    """Return the JSON text that was typed, or that `--input` names; None = neither. Raises: Stop (usage) for both."""
+    if typed is not None and source is not None:
+        raise Stop(f"{what} and --input are two ways to say one thing; keep one", Exit.USAGE)
+    if source is not None:
+        return json_input(source)
+    return None if typed is None else json_text(typed, what)
+
+
 def ids(typed: list[str], filename: str | None) -> list[str]:
     """Return the ids of instances that were typed, and those in a file."""
     wanted = typed if filename is None else [*typed, *_ids_of(Path(filename))]

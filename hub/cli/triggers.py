@@ -13,8 +13,9 @@ import typer
 
 from hub.cli import screen
 from hub.cli.command import Call, command
-from hub.cli.exits import Exit, Stop
+from hub.cli.exits import Stop
 from hub.cli.options import remember
+from hub.cli.patience import Wait, patience
 
 _EXAMPLES = """\b
 Examples:
@@ -104,18 +105,29 @@ async def fire(
     input: Annotated[
         str | None, typer.Option("--input", metavar="@FILE|-", help="Read PAYLOAD from a file or from standard input.", show_default=False)
     ] = None,
+    wait: Wait = None,
 ) -> None:
     """Emit an event in a trigger's name; a schedule runs now."""
     from hub.cli import payloads
 
-    if payload is not None and input is not None:
-        raise Stop("PAYLOAD and --input are two ways to say one thing; keep one", Exit.USAGE)
-    text = payloads.json_input(input) if input is not None else payload if payload is None else payloads.json_text(payload, "PAYLOAD")
+    text = payloads.one_json(payload, "PAYLOAD", input)
+    if wait is not None:
+        patience(wait)  # a slip of the finger emits nothing
     fields = [f'"key":{json.dumps(key)}'] if key is not None else []
     if text is not None:
         fields.append(f'"payload":{text}')
-    answer = await call.client.of("triggers").post(name, "fire", body=f"{{{','.join(fields)}}}")
-    show_receipt(call, answer.result)
+    receipt = (await call.client.of("triggers").post(name, "fire", body=f"{{{','.join(fields)}}}")).result
+    if wait is None:
+        show_receipt(call, receipt)
+    else:
+        from hub.cli import render_triggers
+        from hub.cli.waiting import to_the_end
+
+        told = render_triggers.receipt(receipt).plain
+        if receipt.get("instance_id") is None:
+            raise Stop(f"there is no instance to wait for: {told}")
+        screen.note(told)
+        await to_the_end(call, str(receipt["workflow_name"]), str(receipt["instance_id"]), wait)
 
 
 @command(app, "backfill")

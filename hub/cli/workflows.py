@@ -13,8 +13,9 @@ import typer
 
 from hub.cli import screen
 from hub.cli.command import Call, command
-from hub.cli.exits import Exit, Stop
+from hub.cli.exits import Stop
 from hub.cli.options import remember
+from hub.cli.patience import Wait, patience
 
 _EXAMPLES = """\b
 Examples:
@@ -87,21 +88,28 @@ async def trigger(
     input: Annotated[
         str | None, typer.Option("--input", metavar="@FILE|-", help="Read PARAMS from a file or from standard input.", show_default=False)
     ] = None,
+    wait: Wait = None,
 ) -> None:
     """Create an instance of a workflow."""
     from hub.cli import payloads
 
-    if params is not None and input is not None:
-        raise Stop("PARAMS and --input are two ways to say one thing; keep one", Exit.USAGE)
-    text = payloads.json_input(input) if input is not None else params if params is None else payloads.json_text(params, "PARAMS")
+    text = payloads.one_json(params, "PARAMS", input)
+    if wait is not None:
+        patience(wait)  # a slip of the finger creates nothing
     fields = [f'"instance_id":{json.dumps(id)}'] if id is not None else []
     if text is not None:
         fields.append(f'"params":{payloads.as_params(text)}')
     answer = await call.client.post(name, "instances", body=f"{{{','.join(fields)}}}")
-    if call.json:
+    told = f'🚀 Workflow instance "{answer.result["id"]}" has been queued successfully'
+    if wait is not None:
+        from hub.cli.waiting import to_the_end
+
+        screen.note(told)
+        await to_the_end(call, name, str(answer.result["id"]), wait)
+    elif call.json:
         screen.show_json(answer.result)
     else:
-        screen.show([f'🚀 Workflow instance "{screen.safe(str(answer.result["id"]))}" has been queued successfully'])
+        screen.show([screen.safe(told)])
 
 
 def confirm(question: str, yes: bool) -> None:
