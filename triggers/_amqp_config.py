@@ -11,7 +11,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from hub.core.duration import format_duration, parse_duration
 
 _MAX_NAME_BYTES = 255  # the protocol's limit
-_LONGEST_NAME_ADDED = len(".retry.43200")
+_LONGEST_NAME_ADDED = len(".retry.86400")
 
 
 def _read_duration(value: Any) -> timedelta:
@@ -87,7 +87,7 @@ class AmqpConfig(BaseModel):
     )
     max_concurrency: int = Field(default=5, ge=1, le=250, description="Without workflow: calls of queue(batch) at a time on one node.")
     max_retries: int = Field(default=3, ge=0, le=100, description="Tries after the first one; then the message goes to the dead letters.")
-    retry_delay: Annotated[timedelta, _Duration, _between(timedelta(0), timedelta(hours=12))] = Field(
+    retry_delay: Annotated[timedelta, _Duration, _between(timedelta(0), timedelta(hours=24))] = Field(
         default=timedelta(0), description="Wait before a message is tried again, unless retry() says otherwise."
     )
 

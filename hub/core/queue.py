@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-LONGEST_DELAY = timedelta(hours=12)
+LONGEST_DELAY = timedelta(hours=24)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,7 +40,7 @@ class Message:
     def retry(self, options: Mapping[str, Any] | None = None, /, **keywords: Any) -> None:
         """Let the message come again: `retry()`, `retry(delay_seconds=30)`, or the same in one dict. Without effect when it is decided.
 
-        Raises: ValueError for a delay below zero or above 12 hours, TypeError for any other option.
+        Raises: ValueError for a delay below zero or above 24 hours, TypeError for any other option.
         """
         self._decide(Decision(retry=True, delay=_delay(options, keywords)))
 
@@ -90,5 +90,5 @@ def _delay(options: Mapping[str, Any] | None, keywords: Mapping[str, Any]) -> ti
     if isinstance(delay, bool) or not isinstance(delay, int | float):
         raise TypeError(f"delay_seconds is a number of seconds, not {delay!r}")
     if not 0 <= delay <= LONGEST_DELAY.total_seconds():
-        raise ValueError(f"delay_seconds is {delay}; it goes from 0 to {LONGEST_DELAY.total_seconds():.0f}, which is 12 hours")
+        raise ValueError(f"delay_seconds is {delay}; it goes from 0 to {LONGEST_DELAY.total_seconds():.0f}, which is 24 hours")
     return timedelta(seconds=delay)

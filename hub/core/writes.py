@@ -14,6 +14,7 @@ from hub.core.delivery import Delivery, DeliveryStatus
 from hub.core.errors import ErrorInfo
 from hub.core.flow import NONE, Flow
 from hub.core.model import Attempt, Entry, Kind, NewInstance, Rollback, Status, Termination, Version, Wish
+from hub.core.queues import Fate, LeasedMessage, NewMessage
 
 REPLAYED, NO_DELIVERY = "replayed", "delivery"  # reasons why a stored delivery creates nothing
 
@@ -288,6 +289,7 @@ class DeleteWorkflow:
     name: str
 
 
+QueueWrite = RegisterQueue | DeleteQueue | PushMessages | LeaseMessages | SettleMessage | PurgeMessages
 Write = (
     CreateInstance
     | Begin
@@ -338,5 +340,13 @@ class Outcome:
     wish: Wish = Wish.NONE
     waits: bool = False  # of a new instance: its flow kept it from being born claimed
     retry_at: datetime | None = None  # for FULL, and SKIPPED by a rate limit
-    count: int = 0  # of CancelInstances
+    count: int = 0  # of CancelInstances and PurgeMessages
     reason: str | None = None  # for people: why POISON, why no child was started
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Leased(Outcome):
+    """The answer to LeaseMessages. `next_at` is when the next message is due that nobody holds; None = there is none."""
+
+    messages: tuple[LeasedMessage, ...] = ()
+    next_at: datetime | None = None

@@ -35,6 +35,7 @@ from hub.core.writes import (
     MoveCursor,
     Outcome,
     Park,
+    QueueWrite,
     RegisterTrigger,
     RegisterWorkflow,
     Restart,
@@ -55,7 +56,7 @@ SOMETHING_DUE = 0  # the signal that is no key: keys start at 1
 
 Planned = CreateInstance | Begin | SettleStep | FailAttempt | StartWait | StartChild | RollBack | Park | Finish | SendEvent | Steer
 Kept = KeepDelivery | ChangeDelivery | RegisterTrigger | SteerTrigger | MoveCursor
-Alone = Restart | DeleteInstance | RegisterWorkflow | DeleteWorkflow | CancelInstances | Kept
+Alone = Restart | DeleteInstance | RegisterWorkflow | DeleteWorkflow | CancelInstances | Kept | QueueWrite
 _ALONE = frozenset(get_args(Alone))
 _FLOWING = frozenset({CreateInstance, StartChild})  # alone, too, when they bring rules of flow control
 _RECEIVED = frozenset({Verdict.APPLIED, Verdict.JOINED, Verdict.DUPLICATE})

@@ -34,8 +34,9 @@ from hub.core.model import (
     WorkflowQuery,
     WorkflowRecord,
 )
+from hub.core.queues import QueueQuery, QueueRecord
 from hub.core.writes import Outcome, Write
-from hub.store import deliveries
+from hub.store import deliveries, messages
 from hub.store import sqlite_claim as claims
 from hub.store import sqlite_read as read
 from hub.store import sqlite_write as write
@@ -47,7 +48,7 @@ from hub.store.sqlite_transaction import FIRST_REVISION, is_failure_of_storage, 
 from hub.store.threads import ReaderThreads, WriterThread
 
 T = TypeVar("T")
-_Query = InstanceQuery | WorkflowQuery | VersionQuery | InboxQuery | HistoryQuery | DeliveryQuery | TriggerQuery
+_Query = InstanceQuery | WorkflowQuery | VersionQuery | InboxQuery | HistoryQuery | DeliveryQuery | TriggerQuery | QueueQuery
 
 _OLDEST_SQLITE = (3, 35, 0)  # RETURNING
 _BUSY_S = 5.0  # other programs (a backup, a shell) may hold the file for a moment
@@ -62,6 +63,7 @@ _QUERIES: dict[type, Callable[[sqlite3.Connection, Any], Page[Any]]] = {
     HistoryQuery: read.find_history,
     DeliveryQuery: deliveries.find_deliveries,
     TriggerQuery: deliveries.find_triggers,
+    QueueQuery: messages.find_queues,
 }
 
 
@@ -130,9 +132,12 @@ class SqliteStore:
         claimed, _ = await self._write(claim, lambda done: self._signals.feed(done[1]))
         return claimed
 
-    async def prune(self, now: datetime, limit: int, deliveries_kept: timedelta | None = None) -> int:
-        """Delete instances whose retention has ended, and old deliveries; see `Store.prune`."""
-        prune = partial(claims.prune, now=now, limit=limit, deliveries_kept=deliveries_kept, revs=self._revisions)
+    async def prune(
+        self, now: datetime, limit: int, deliveries_kept: timedelta | None = None, messages_kept: timedelta | None = None
+    ) -> int:
+        """Delete instances whose retention has ended, and old deliveries and messages; see `Store.prune`."""
+        kept = claims.Kept(deliveries_kept, messages_kept)
+        prune = partial(claims.prune, now=now, limit=limit, kept=kept, revs=self._revisions)
         deleted, _ = await self._write(prune, lambda done: self._signals.feed(done[1]))
         return deleted
 
@@ -162,6 +167,8 @@ class SqliteStore:
     async def find(self, query: DeliveryQuery) -> Page[Delivery]: ...
     @overload
     async def find(self, query: TriggerQuery) -> Page[TriggerRecord]: ...
+    @overload
+    async def find(self, query: QueueQuery) -> Page[QueueRecord]: ...
     async def find(self, query: _Query) -> Page[Any]:
         """Read one page. Raises: Rejected when the cursor is not of such a list."""
         return await self._read(lambda db: _QUERIES[type(query)](db, query))

@@ -8,12 +8,12 @@ from __future__ import annotations
 import json
 import sqlite3
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 from hub.core.history import HistoryKind
 from hub.core.model import Snapshot
 from hub.core.retention import DELIVERY_KEPT
-from hub.store import columns, deliveries
+from hub.store import columns, deliveries, messages
 from hub.store import statements as sql
 from hub.store.flow_rows import flow_of
 from hub.store.flow_sql import Ask
@@ -117,11 +117,18 @@ def _claim(db: sqlite3.Connection, node: int, at: int, keys: list[int], revs: Re
         db.execute(sql.CLAIM, (node, at, listed))
 
 
-def prune(db: sqlite3.Connection, now: datetime, limit: int, deliveries_kept: timedelta | None, revs: Revisions) -> tuple[int, set[int]]:
-    """Delete instances whose retention has ended, stored deliveries that are old, and what nobody will ask for any more.
+class Kept(NamedTuple):
+    """How long stored deliveries and messages of queues are kept; None = for ever."""
 
-    Returns the larger of the first two numbers, and the keys to signal: instances that wait beyond their start deadline end here too, also
-    when every slot is taken and nobody claims.
+    deliveries: timedelta | None
+    messages: timedelta | None
+
+
+def prune(db: sqlite3.Connection, now: datetime, limit: int, kept: Kept, revs: Revisions) -> tuple[int, set[int]]:
+    """Delete instances whose retention has ended, stored deliveries and messages that are old, and what nobody will ask for any more.
+
+    Returns the largest of the first three numbers, and the keys to signal: instances that wait beyond their start deadline end here too,
+    also when every slot is taken and nobody claims.
     """
     limit = max(limit, 0)  # to SQLite a negative limit is none
     with numbered(db, revs):
@@ -131,5 +138,6 @@ def prune(db: sqlite3.Connection, now: datetime, limit: int, deliveries_kept: ti
         forget(db, keys)
         db.execute(sql.PRUNE_ORPHANS, (columns.micros(now - DELIVERY_KEPT), limit))
         db.execute(Ask.PRUNE_BUCKETS.value, (columns.micros(now), limit))
-        old = 0 if deliveries_kept is None else deliveries.prune(db, now - deliveries_kept, limit)
-    return max(len(keys), old, late), flows.touched
+        old = 0 if kept.deliveries is None else deliveries.prune(db, now - kept.deliveries, limit)
+        unread = 0 if kept.messages is None else messages.prune(db, now - kept.messages, limit)
+    return max(len(keys), old, unread, late), flows.touched

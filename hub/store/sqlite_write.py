@@ -19,13 +19,14 @@ from hub.core.writes import (
     DeleteInstance,
     DeleteWorkflow,
     Outcome,
+    QueueWrite,
     RegisterWorkflow,
     Restart,
     StartChild,
     Verdict,
     Write,
 )
-from hub.store import columns, deliveries, rows
+from hub.store import columns, deliveries, messages, rows
 from hub.store import sqlite_flow as flow
 from hub.store import statements as sql
 from hub.store.group import SOMETHING_DUE, Alone, Group, answer, due, parts
@@ -102,6 +103,8 @@ def _apply_alone(db: sqlite3.Connection, write: Alone | CreateInstance | StartCh
         return _restart(db, write, revs)
     if isinstance(write, DeleteInstance):
         return _delete(db, write, revs)
+    if isinstance(write, QueueWrite):
+        return messages.apply(db, write, revs.numbers), set()
     return deliveries.apply(db, write), set()
 
 

@@ -287,6 +287,42 @@ class DeliveryTable(SQLModel, table=True):
     event: bytes = Field(sa_type=LargeBinary)
 
 
+class QueueTable(SQLModel, table=True):
+    """A queue of the hub's own, by name."""
+
+    __tablename__ = "queue"
+    __table_args__: ClassVar[Any] = {"sqlite_with_rowid": False}
+
+    name: str = Field(primary_key=True, sa_type=Text)
+    created_at: int = Field(sa_type=BigInteger)
+
+
+class MessageTable(SQLModel, table=True):
+    """A message of a queue. `key` is the order of arrival; what is settled has no row.
+
+    `node` holds it for as long as the node lives; a client that pulls holds it until `visible_at`. `lease` is the last one that was given;
+    an older one settles nothing. One index serves the line, the held ones and the counts.
+    """
+
+    __tablename__ = "message"
+    __table_args__: ClassVar[Any] = (
+        UniqueConstraint("queue", "id", name="message_id"),
+        Index("message_line", "queue", "node", "visible_at", "key"),
+        {"sqlite_autoincrement": True},
+    )
+
+    key: int | None = Field(default=None, primary_key=True, sa_type=_NUMBER)
+    queue: str = Field(sa_type=Text)
+    id: str = Field(sa_type=Text)
+    content_type: str = Field(sa_type=Text)
+    attempts: int = Field(sa_type=Integer, sa_column_kwargs={"server_default": text("0")})
+    sent_at: int = Field(sa_type=BigInteger)
+    visible_at: int = Field(sa_type=BigInteger)
+    node: int | None = Field(default=None, sa_type=_NUMBER)
+    lease: int | None = Field(default=None, sa_type=BigInteger)
+    body: bytes = Field(sa_type=LargeBinary)
+
+
 class GateTable(SQLModel, table=True):
     """What stands between an instance that has not ended and its execution; `rule` is of `flow_rows.Rule`.
 

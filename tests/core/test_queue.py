@@ -72,8 +72,8 @@ def test_the_spelling_of_cloudflare_is_understood() -> None:
 @pytest.mark.parametrize(
     ("options", "kind", "words"),
     [
-        ({"delay_seconds": -1}, ValueError, "from 0 to 43200"),
-        ({"delay_seconds": 43_201}, ValueError, "12 hours"),
+        ({"delay_seconds": -1}, ValueError, "from 0 to 86400"),
+        ({"delay_seconds": 86_401}, ValueError, "24 hours"),
         ({"delay_seconds": "1 minute"}, TypeError, "a number of seconds"),
         ({"delay_seconds": True}, TypeError, "a number of seconds"),
         ({"delay": 1}, TypeError, "'delay'; there is delay_seconds"),

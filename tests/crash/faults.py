@@ -64,9 +64,11 @@ class FaultyStore:
         """See `Store.claim`."""
         return await self._transaction(lambda: self._store.claim(node, limit, now), "claim")
 
-    async def prune(self, now: datetime, limit: int, deliveries_kept: timedelta | None = None) -> int:
+    async def prune(
+        self, now: datetime, limit: int, deliveries_kept: timedelta | None = None, messages_kept: timedelta | None = None
+    ) -> int:
         """See `Store.prune`."""
-        return await self._transaction(lambda: self._store.prune(now, limit, deliveries_kept), "prune")
+        return await self._transaction(lambda: self._store.prune(now, limit, deliveries_kept, messages_kept), "prune")
 
     async def load(self, instance: int) -> Snapshot | None:
         """See `Store.load`."""

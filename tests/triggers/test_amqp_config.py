@@ -48,7 +48,7 @@ def test_a_declared_queue_has_dead_letters() -> None:
         ({"max_batch_size": 0}, "triggers.0.max_batch_size"),
         ({"max_batch_size": 101}, "triggers.0.max_batch_size"),
         ({"max_batch_timeout": "61 seconds"}, "from 0"),
-        ({"retry_delay": "13 hours"}, "to 12 hours"),
+        ({"retry_delay": "25 hours"}, "to 1 day"),
         ({"heartbeat": "0 seconds"}, "from 1 second"),
         ({"heartbeat": "soon"}, "duration"),
         ({"delivery_limit": 0}, "triggers.0.delivery_limit"),

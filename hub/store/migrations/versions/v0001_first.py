@@ -28,6 +28,7 @@ def upgrade() -> None:
     _instances()
     _journal()
     _triggers()
+    _queues()
     _flow()
     _nodes()
 
@@ -225,6 +226,31 @@ def _triggers() -> None:
     keyed, old = sa.text("event_key IS NOT NULL"), sa.text("status <> 'held'")
     op.create_index("delivery_event", "delivery", ["trigger", "event_key", "status"], sqlite_where=keyed, postgresql_where=keyed)
     op.create_index("delivery_received", "delivery", ["received_at"], sqlite_where=old, postgresql_where=old)
+
+
+def _queues() -> None:
+    op.create_table(
+        "queue",
+        sa.Column("name", sa.Text, primary_key=True, nullable=False),
+        sa.Column("created_at", sa.BigInteger, nullable=False),
+        sqlite_with_rowid=False,
+    )
+    op.create_table(
+        "message",
+        sa.Column("key", _NUMBER, primary_key=True, nullable=False),
+        sa.Column("queue", sa.Text, nullable=False),
+        sa.Column("id", sa.Text, nullable=False),
+        sa.Column("content_type", sa.Text, nullable=False),
+        sa.Column("attempts", sa.Integer, nullable=False, server_default=sa.text("0")),
+        sa.Column("sent_at", sa.BigInteger, nullable=False),
+        sa.Column("visible_at", sa.BigInteger, nullable=False),
+        sa.Column("node", _NUMBER),
+        sa.Column("lease", sa.BigInteger),
+        sa.Column("body", sa.LargeBinary, nullable=False),
+        sa.UniqueConstraint("queue", "id", name="message_id"),
+        sqlite_autoincrement=True,
+    )
+    op.create_index("message_line", "message", ["queue", "node", "visible_at", "key"])
 
 
 def _flow() -> None:
