@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
+from hub.core.access import Token
+from hub.core.audit import AuditEntry
 from hub.core.delivery import Delivery, DeliveryStatus
 from hub.core.errors import ErrorInfo
 from hub.core.flow import NONE, Flow
@@ -345,6 +347,44 @@ class PurgeMessages:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class KeepToken:
+    """Store a new token. CONFLICT = its id is taken."""
+
+    token: Token
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RevokeToken:
+    """Let a stored token open nothing from now on; the first time counts. MISSING = there is none."""
+
+    id: str
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UseToken:
+    """Say when a stored token was used last; an earlier time changes nothing. MISSING = there is none."""
+
+    id: str
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeepAudit:
+    """Add an entry to the audit log."""
+
+    entry: AuditEntry
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PruneAudit:
+    """Delete up to `limit` entries of the audit log that are older than a moment; the outcome's `count` says how many."""
+
+    before: datetime
+    limit: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DeleteWorkflow:
     """Forget a workflow with all its versions and instances."""
 
@@ -352,6 +392,7 @@ class DeleteWorkflow:
 
 
 QueueWrite = RegisterQueue | DeleteQueue | PushMessages | LeaseMessages | SettleMessage | PurgeMessages
+AccessWrite = KeepToken | RevokeToken | UseToken | KeepAudit | PruneAudit
 Write = (
     CreateInstance
     | Begin
@@ -375,6 +416,7 @@ Write = (
     | SteerTrigger
     | MoveCursor
     | QueueWrite
+    | AccessWrite
 )
 
 

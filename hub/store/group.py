@@ -23,6 +23,7 @@ from hub.core.model import Entry, Kind, NewInstance, Status
 from hub.core.writes import (
     NO_DELIVERY,
     REPLAYED,
+    AccessWrite,
     Begin,
     CancelInstances,
     ChangeDelivery,
@@ -56,7 +57,7 @@ SOMETHING_DUE = 0  # the signal that is no key: keys start at 1
 
 Planned = CreateInstance | Begin | SettleStep | FailAttempt | StartWait | StartChild | RollBack | Park | Finish | SendEvent | Steer
 Kept = KeepDelivery | ChangeDelivery | RegisterTrigger | SteerTrigger | MoveCursor
-Alone = Restart | DeleteInstance | RegisterWorkflow | DeleteWorkflow | CancelInstances | Kept | QueueWrite
+Alone = Restart | DeleteInstance | RegisterWorkflow | DeleteWorkflow | CancelInstances | Kept | QueueWrite | AccessWrite
 _ALONE = frozenset(get_args(Alone))
 _FLOWING = frozenset({CreateInstance, StartChild})  # alone, too, when they bring rules of flow control
 _RECEIVED = frozenset({Verdict.APPLIED, Verdict.JOINED, Verdict.DUPLICATE})

@@ -18,6 +18,8 @@ from pathlib import Path
 from typing import Any, TypeVar, overload
 from urllib.parse import quote
 
+from hub.core.access import Token, TokenQuery
+from hub.core.audit import AuditEntry, AuditQuery
 from hub.core.delivery import Delivery, DeliveryQuery, TriggerQuery, TriggerRecord
 from hub.core.errors import ConfigError, Unavailable
 from hub.core.history import HistoryEvent, HistoryQuery
@@ -36,7 +38,7 @@ from hub.core.model import (
 )
 from hub.core.queues import QueueQuery, QueueRecord
 from hub.core.writes import Outcome, Write
-from hub.store import deliveries, messages
+from hub.store import access, deliveries, messages
 from hub.store import sqlite_claim as claims
 from hub.store import sqlite_read as read
 from hub.store import sqlite_write as write
@@ -48,7 +50,10 @@ from hub.store.sqlite_transaction import FIRST_REVISION, is_failure_of_storage, 
 from hub.store.threads import ReaderThreads, WriterThread
 
 T = TypeVar("T")
-_Query = InstanceQuery | WorkflowQuery | VersionQuery | InboxQuery | HistoryQuery | DeliveryQuery | TriggerQuery | QueueQuery
+_Query = (
+    InstanceQuery | WorkflowQuery | VersionQuery | InboxQuery | HistoryQuery | DeliveryQuery | TriggerQuery | QueueQuery
+    | TokenQuery | AuditQuery
+)  # fmt: skip
 
 _OLDEST_SQLITE = (3, 35, 0)  # RETURNING
 _BUSY_S = 5.0  # other programs (a backup, a shell) may hold the file for a moment
@@ -64,6 +69,8 @@ _QUERIES: dict[type, Callable[[sqlite3.Connection, Any], Page[Any]]] = {
     DeliveryQuery: deliveries.find_deliveries,
     TriggerQuery: deliveries.find_triggers,
     QueueQuery: messages.find_queues,
+    TokenQuery: access.find_tokens,
+    AuditQuery: access.find_entries,
 }
 
 
@@ -169,6 +176,10 @@ class SqliteStore:
     async def find(self, query: TriggerQuery) -> Page[TriggerRecord]: ...
     @overload
     async def find(self, query: QueueQuery) -> Page[QueueRecord]: ...
+    @overload
+    async def find(self, query: TokenQuery) -> Page[Token]: ...
+    @overload
+    async def find(self, query: AuditQuery) -> Page[AuditEntry]: ...
     async def find(self, query: _Query) -> Page[Any]:
         """Read one page. Raises: Rejected when the cursor is not of such a list."""
         return await self._read(lambda db: _QUERIES[type(query)](db, query))

@@ -14,6 +14,7 @@ from hub.core.history import HistoryKind
 from hub.core.lifecycle import begins_at, decide
 from hub.core.model import Kind
 from hub.core.writes import (
+    AccessWrite,
     CancelInstances,
     CreateInstance,
     DeleteInstance,
@@ -26,7 +27,7 @@ from hub.core.writes import (
     Verdict,
     Write,
 )
-from hub.store import columns, deliveries, messages, rows
+from hub.store import access, columns, deliveries, messages, rows
 from hub.store import sqlite_flow as flow
 from hub.store import statements as sql
 from hub.store.group import SOMETHING_DUE, Alone, Group, answer, due, parts
@@ -105,6 +106,8 @@ def _apply_alone(db: sqlite3.Connection, write: Alone | CreateInstance | StartCh
         return _delete(db, write, revs)
     if isinstance(write, QueueWrite):
         return messages.apply(db, write, revs.numbers), set()
+    if isinstance(write, AccessWrite):
+        return access.apply(db, write), set()
     return deliveries.apply(db, write), set()
 
 

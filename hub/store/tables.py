@@ -25,6 +25,13 @@ BEGIN
 END
 """.strip()
 
+AUDIT_TRIGGER = """
+CREATE TRIGGER audit_final BEFORE UPDATE ON audit
+BEGIN
+    SELECT RAISE(ABORT, 'the audit log is only added to');
+END
+""".strip()
+
 
 def _where(condition: str) -> dict[str, Any]:
     """Return what makes an index hold only the rows that meet a condition."""
@@ -408,6 +415,44 @@ class MemberTable(SQLModel, table=True):
     payload: bytes | None = Field(default=None, sa_type=LargeBinary)
 
 
+class TokenTable(SQLModel, table=True):
+    """A token by its id: the SHA-256 of its text, and what it is good for. One that is revoked keeps its row."""
+
+    __tablename__ = "token"
+    __table_args__: ClassVar[Any] = {"sqlite_with_rowid": False}
+
+    id: str = Field(primary_key=True, sa_type=Text)
+    name: str = Field(sa_type=Text)
+    digest: bytes = Field(sa_type=LargeBinary)
+    scopes: str = Field(sa_type=Text)
+    account: str = Field(sa_type=Text)
+    created_at: int = Field(sa_type=BigInteger)
+    created_by: str = Field(sa_type=Text)
+    expires_at: int | None = Field(default=None, sa_type=BigInteger)
+    revoked_at: int | None = Field(default=None, sa_type=BigInteger)
+    used_at: int | None = Field(default=None, sa_type=BigInteger)
+
+
+class AuditTable(SQLModel, table=True):
+    """The audit log in the order in which it was written; an entry goes when it is old, and never changes."""
+
+    __tablename__ = "audit"
+    __table_args__: ClassVar[Any] = (Index("audit_at", "at"), {"sqlite_autoincrement": True})
+
+    key: int | None = Field(default=None, primary_key=True, sa_type=_NUMBER)
+    at: int = Field(sa_type=BigInteger)
+    caller: str = Field(sa_type=Text)
+    token: str | None = Field(default=None, sa_type=Text)
+    remote: str | None = Field(default=None, sa_type=Text)
+    operation: str = Field(sa_type=Text)
+    method: str = Field(sa_type=Text)
+    target: str = Field(sa_type=Text)
+    ending: str = Field(sa_type=Text)
+    status: int = Field(sa_type=Integer)
+    code: str = Field(sa_type=Text)
+    more: int = Field(sa_type=BigInteger)
+
+
 class NodeTable(SQLModel, table=True):
     """A process that executes instances. `lease_until` 0 = its lease has ended, whatever the clock says."""
 
@@ -423,3 +468,5 @@ class NodeTable(SQLModel, table=True):
 metadata = SQLModel.metadata
 _final: DDLElement = DDL(FINAL_TRIGGER)  # type: ignore[no-untyped-call]  # SQLAlchemy has no type for it
 event.listen(metadata.tables["instance"], "after_create", _final.execute_if(dialect="sqlite"))
+_audited: DDLElement = DDL(AUDIT_TRIGGER)  # type: ignore[no-untyped-call]
+event.listen(metadata.tables["audit"], "after_create", _audited.execute_if(dialect="sqlite"))

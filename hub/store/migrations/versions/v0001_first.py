@@ -21,6 +21,13 @@ BEGIN
 END
 """
 
+_AUDIT = """
+CREATE TRIGGER audit_final BEFORE UPDATE ON audit
+BEGIN
+    SELECT RAISE(ABORT, 'the audit log is only added to');
+END
+"""
+
 
 def upgrade() -> None:
     """Create all tables."""
@@ -30,6 +37,7 @@ def upgrade() -> None:
     _triggers()
     _queues()
     _flow()
+    _access()
     _nodes()
 
 
@@ -303,6 +311,42 @@ def _flow() -> None:
         sa.Column("payload", sa.LargeBinary),
         sqlite_with_rowid=False,
     )
+
+
+def _access() -> None:
+    op.create_table(
+        "token",
+        sa.Column("id", sa.Text, primary_key=True, nullable=False),
+        sa.Column("name", sa.Text, nullable=False),
+        sa.Column("digest", sa.LargeBinary, nullable=False),
+        sa.Column("scopes", sa.Text, nullable=False),
+        sa.Column("account", sa.Text, nullable=False),
+        sa.Column("created_at", sa.BigInteger, nullable=False),
+        sa.Column("created_by", sa.Text, nullable=False),
+        sa.Column("expires_at", sa.BigInteger),
+        sa.Column("revoked_at", sa.BigInteger),
+        sa.Column("used_at", sa.BigInteger),
+        sqlite_with_rowid=False,
+    )
+    op.create_table(
+        "audit",
+        sa.Column("key", _NUMBER, primary_key=True, nullable=False),
+        sa.Column("at", sa.BigInteger, nullable=False),
+        sa.Column("caller", sa.Text, nullable=False),
+        sa.Column("token", sa.Text),
+        sa.Column("remote", sa.Text),
+        sa.Column("operation", sa.Text, nullable=False),
+        sa.Column("method", sa.Text, nullable=False),
+        sa.Column("target", sa.Text, nullable=False),
+        sa.Column("ending", sa.Text, nullable=False),
+        sa.Column("status", sa.Integer, nullable=False),
+        sa.Column("code", sa.Text, nullable=False),
+        sa.Column("more", sa.BigInteger, nullable=False),
+        sqlite_autoincrement=True,
+    )
+    op.create_index("audit_at", "audit", ["at"])
+    if op.get_bind().dialect.name == "sqlite":
+        op.execute(_AUDIT.strip())
 
 
 def _nodes() -> None:
