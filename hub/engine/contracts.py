@@ -6,9 +6,9 @@ a schema may refer to files of its own folder, and every reference is followed w
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Iterable
-from itertools import islice
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import unquote, urlparse
@@ -19,8 +19,9 @@ from hub.core.codec import parse_json
 from hub.core.errors import ConfigError, Rejected
 
 CODE = "payload.schema"
-_FAULTS = 20  # of which the most telling one is named
+MAX_TOLD = 5000  # values of a payload: some 25 µs each at the worst
 _SHOWN_CHARS = 300  # messages repeat the value at fault, however large
+_ALTERNATIVES = frozenset({"anyOf", "oneOf"})
 _PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
 
 
@@ -55,51 +56,53 @@ class ModelContract:
 
 
 class SchemaContract:
-    """A contract that is a JSON Schema; drafts 3 to 2020-12, the newest unless it says otherwise."""
+    """A contract that is a JSON Schema; drafts 4 to 2020-12, the newest unless it says otherwise.
+
+    A payload of 1 MiB is checked within some milliseconds, and its patterns with a limit to their backtracking. To tell where it does not
+    fit costs more where a schema has alternatives: each fault of each of them is looked at, which is why that has a limit of its own.
+    """
 
     def __init__(self, file: Path, where: str = "") -> None:
         """Read a schema and all that it refers to. Raises: ConfigError."""
-        from jsonschema.exceptions import SchemaError  # here: only who uses a schema pays for the import
-        from jsonschema.validators import Draft202012Validator, validator_for
-        from referencing import Registry, Resource
-        from referencing.exceptions import Unresolvable
-        from referencing.jsonschema import DRAFT202012
+        import jsonschema_rs  # here: only who uses a schema pays for the import
 
-        schema = _read(file, where)
-        kind: Any = validator_for(schema, default=Draft202012Validator)
-        try:
-            kind.check_schema(schema)
-        except SchemaError as error:
-            raise ConfigError(f"{file.name} is no JSON Schema: {error.json_path}: {error.message[:_SHOWN_CHARS]}", path=where) from None
-        if isinstance(schema, dict):
-            schema = {"$id": file.resolve().as_uri(), **schema}  # what its references are relative to
+        schema, missing = _read(file, where), list[str]()
+        self._name = file.name
+        self._has_alternatives = _has_alternatives(schema)
 
         def retrieve(uri: str) -> Any:
-            return Resource.from_contents(_read(_beside(file, uri), where), default_specification=DRAFT202012)
+            try:
+                found = _read(_beside(file, uri), where)
+            except LookupError:
+                missing.append(_told(file, uri))
+                raise
+            self._has_alternatives |= _has_alternatives(found)
+            return found
 
-        own: Any = Resource.from_contents(schema, default_specification=DRAFT202012)
-        registry: Any = Registry(retrieve=retrieve)  # type: ignore[call-arg]  # its classes are made by attrs
         try:
-            _follow(schema, registry.resolver_with_root(own))
-        except Unresolvable as error:
-            missing = f'{file.name} refers to "{error.ref}", which is not there; it may refer to files beside it'
-            raise ConfigError(missing, path=where) from None
-        self._name = file.name
-        self._validator = kind(schema, registry=registry, format_checker=kind.FORMAT_CHECKER)
+            self._validator = jsonschema_rs.validator_for(
+                schema, validate_formats=True, retriever=retrieve, base_uri=file.resolve().as_uri()
+            )
+        except jsonschema_rs.ValidationError as error:
+            raise ConfigError(_unusable(file, error, missing), path=where) from None
 
     def check(self, payload: Any) -> None:
         """See `Contract.check`."""
-        from jsonschema.exceptions import best_match
-        from referencing.exceptions import Unresolvable
+        from jsonschema_rs import ValidationError
 
         try:
-            fault = best_match(islice(self._validator.iter_errors(payload), _FAULTS))
-        except Unresolvable as error:
-            raise _rejected((), f'the schema refers to "{error.ref}", which is not there', self._name) from None
+            if self._validator.is_valid(payload):
+                return
+            if self._has_alternatives and _has_more_values(payload, MAX_TOLD):
+                raise _rejected((), f"it does not fit; the place is told of payloads with at most {MAX_TOLD:,} values", self._name)
+            self._validator.validate(payload)
+        except ValidationError as error:
+            fault = _most_telling(error)
+            raise _rejected(fault.instance_path, fault.message, self._name) from None
+        except UnicodeEncodeError:
+            raise _rejected((), "it holds half a surrogate pair, which is no text", self._name) from None
         except RecursionError:
             raise _rejected((), "nested too deeply", self._name) from None
-        if fault is not None:
-            raise _rejected(fault.absolute_path, fault.message, self._name)
 
 
 def _read(file: Path, where: str) -> Any:
@@ -120,18 +123,54 @@ def _beside(file: Path, uri: str) -> Path:
     return place
 
 
-def _follow(schema: Any, resolver: Any) -> None:
-    """Look up every reference, also those of what is referred to. Raises: Unresolvable."""
-    rest, seen = [(schema, resolver)], dict[int, Any]()  # by id, and kept, so that no id is given twice
+def _told(file: Path, uri: str) -> str:
+    """Return a reference as it stands in the schema."""
+    parts = urlparse(uri)
+    return os.path.relpath(unquote(parts.path), file.resolve().parent) if parts.scheme == "file" else uri
+
+
+def _unusable(file: Path, error: Any, missing: Sequence[str]) -> str:
+    if missing:
+        return f'{file.name} refers to "{missing[-1]}", which is not there; it may refer to files beside it'
+    told = error.message[:_SHOWN_CHARS]
+    if not error.instance_path:  # not a fault within the schema
+        return f"{file.name}: {told}"
+    return f"{file.name} is no JSON Schema: $.{'.'.join(str(part) for part in error.instance_path)}: {told}"
+
+
+def _has_alternatives(schema: Any) -> bool:
+    rest = [schema]
     while rest:
-        part, base = rest.pop()
-        if id(part) in seen or not isinstance(part, dict | list):
-            continue
-        seen[id(part)] = part
-        if isinstance(part, dict) and isinstance(part.get("$ref"), str):
-            found = base.lookup(part["$ref"])
-            rest.append((found.contents, found.resolver))
-        rest.extend((child, base) for child in (part.values() if isinstance(part, dict) else part))
+        part = rest.pop()
+        if isinstance(part, dict):
+            if not _ALTERNATIVES.isdisjoint(part):
+                return True
+            rest.extend(part.values())
+        elif isinstance(part, list):
+            rest.extend(part)
+    return False
+
+
+def _has_more_values(payload: Any, number: int) -> bool:
+    rest = [payload]
+    while rest and number >= 0:
+        part = rest.pop()
+        number -= 1
+        if isinstance(part, dict | list):
+            if len(part) > number:
+                return True
+            rest.extend(part.values() if isinstance(part, dict) else part)
+    return number < 0
+
+
+def _most_telling(fault: Any) -> Any:
+    """Follow a fault of alternatives to the one that lies deepest, if there is one: what fits farthest is probably what was meant."""
+    while (branches := getattr(fault.kind, "context", None)) is not None:
+        deepest = sorted((each for branch in branches for each in branch), key=lambda each: len(each.instance_path), reverse=True)[:2]
+        if not deepest or (len(deepest) > 1 and len(deepest[0].instance_path) == len(deepest[1].instance_path)):
+            return fault
+        fault = deepest[0]
+    return fault
 
 
 def _rejected(path: Iterable[Any], cause: str, name: str) -> Rejected:

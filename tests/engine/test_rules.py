@@ -161,7 +161,7 @@ async def test_a_payload_that_breaks_the_contract_is_refused_with_the_path_and_s
     (tmp_path / "s.json").write_text('{"properties": {"items": {"items": {"required": ["id"]}}}}')
     await start(hub, contract=SchemaContract(tmp_path / "s.json"))
 
-    with pytest.raises(Rejected, match=r"^payload\.items\[1\]: 'id' is a required property \(s\.json\)$") as caught:
+    with pytest.raises(Rejected, match=r'^payload\.items\[1\]: "id" is a required property \(s\.json\)$') as caught:
         await emit(hub, {"items": [{"id": 1}, {}]}, key="k")
 
     kept = await only(hub)

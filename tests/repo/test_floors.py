@@ -59,8 +59,7 @@ OWNERS = {
     "apscheduler": ["triggers._ticker"],
     "cryptography": ["triggers._signatures"],
     "jmespath": ["hub.engine.expressions"],
-    "jsonschema": ["hub.engine.contracts"],
-    "referencing": ["hub.engine.contracts"],
+    "jsonschema_rs": ["hub.engine.contracts"],
     "croniter": ["triggers._expression"],
     "orjson": ["hub.core.codec"],
     "typer": ["hub.cli", "hub.__main__"],
@@ -87,7 +86,7 @@ OWNERS = {
     "pytest": ["hub.testing"],
     "pytest_asyncio": ["hub.testing"],
 }
-BROUGHT_ALONG = {"aiormq", "multidict", "pamqp", "pydantic-core", "referencing", "sqlalchemy", "typing-extensions", "yarl"}  # by those
+BROUGHT_ALONG = {"aiormq", "multidict", "pamqp", "pydantic-core", "sqlalchemy", "typing-extensions", "yarl"}  # by those
 EVERY = [pytest.param(module, id=name) for name, module in modules().items()]
 
 

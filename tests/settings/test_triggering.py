@@ -83,7 +83,7 @@ def test_the_rules_of_a_trigger_are_compiled(load: Load) -> None:
     passed = applied(hook.rules, {"id": 2, "x": 1}, key="source")
     assert passed is not None
     assert (passed.payload, passed.key) == ({"id": 2}, "2")
-    with pytest.raises(Rejected, match=r"payload\.id: 2\.5 is not of type 'integer' \(order\.schema\.json\)"):
+    with pytest.raises(Rejected, match=r'payload\.id: 2\.5 is not of type "integer" \(order\.schema\.json\)'):
         applied(hook.rules, {"id": 2.5})
 
 
@@ -111,6 +111,7 @@ def test_a_model_of_the_project_can_be_the_contract(load: Load, place: str) -> N
         (HTTP + 'schema = "wrong.json"\n', r"triggers.0.schema: wrong.json is no JSON Schema: \$.type: "),
         (HTTP + 'schema = "far.json"\n', 'triggers.0.schema: far.json refers to "http://example.com/x", which is not there'),
         (HTTP + 'schema = "above.json"\n', 'triggers.0.schema: above.json refers to "../hub.toml"'),
+        (HTTP + 'schema = "inside.json"\n', r"triggers.0.schema: inside.json: Pointer '/\$defs/id' does not exist"),
         (HTTP + 'schema = "workflows.py:Itm"\n', 'triggers.0.schema: workflows.py has no "Itm"; did you mean Item?'),
         (HTTP + 'schema = "../x.py:Item"\n', "triggers.0.schema: there is no ../x.py in "),
         (HTTP + 'schema = "bad.py:Item"\n', "triggers.0.schema: bad.py does not import"),
@@ -125,6 +126,7 @@ def test_a_mistake_is_told_with_its_path_before_anything_starts(load: Load, text
         "wrong__json": '{"type": "strng"}',
         "far__json": '{"$ref": "http://example.com/x"}',
         "above__json": '{"$ref": "../hub.toml"}',
+        "inside__json": '{"properties": {"id": {"$ref": "#/$defs/id"}}}',
         "bad__py": "raise RuntimeError",
     }
 
