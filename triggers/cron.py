@@ -117,7 +117,12 @@ class CronTrigger:
         return [self._slot(nominal) for nominal in islice(self._calendar.after(after), count)]
 
     def occurrences(self, start: datetime, end: datetime, limit: int) -> Sequence[Occurrence]:
-        """Return what a backfill of [start, end) would emit: its dry run."""
+        """Return what a backfill of [start, end) would emit: its dry run. Raises: Rejected, Unavailable."""
+        ctx = self._started()
+        if ctx.handler is not None:
+            raise Rejected("a schedule that calls the handler has no backfill; bind it to a workflow", code="trigger.no_workflow")
+        if end > ctx.clock.now():
+            raise Rejected(f"the end {end.isoformat()} lies in the future; a backfill is of what has passed", code="backfill.future")
         return [self._slot(nominal) for nominal in islice(self._calendar.between(start - _TICK, end - _TICK), limit)]
 
     async def fire(self, payload: Any = None, *, overlap: Overlap | None = Overlap.ALLOW) -> Receipt:
@@ -142,13 +147,8 @@ class CronTrigger:
         Without `overlap` they run one after another, or all at once where the schedule allows it. Raises: Rejected, Unavailable; what was
         emitted before stays, and is DUPLICATE the next time.
         """
-        ctx = self._started()
-        if ctx.handler is not None:
-            raise Rejected("a schedule that calls the handler has no backfill; bind it to a workflow", code="trigger.no_workflow")
-        if end > ctx.clock.now():
-            raise Rejected(f"the end {end.isoformat()} lies in the future; a backfill is of what has passed", code="backfill.future")
+        slots, ctx = self.occurrences(start, end, limit), self._started()
         chosen = overlap or (Overlap.ALLOW if self._config.overlap is Overlap.ALLOW else Overlap.QUEUE_ALL)
-        slots = self.occurrences(start, end, limit)
         return [(slot, await ctx.emit(replace(self._event(ctx.name, slot), cursor=None, overlap=chosen))) for slot in slots]
 
     async def pass_over(self, until: datetime) -> None:

@@ -154,7 +154,7 @@ def _trigger_rows(triggers: Triggers) -> tuple[Operation, ...]:
         _start(
             "backfillTrigger", "POST", _TRIGGER + "/backfill", triggers.backfill,
             "Emit the occurrences of a span of time that lies behind.",
-            body=trigger_shapes.BackfillBody, result=list[trigger_shapes.BackfillItem], errors=(*_NO_SCHEDULE, *_REFUSED),
+            body=trigger_shapes.BackfillBody, result=list[trigger_shapes.BackfillItem], listing=True, errors=(*_NO_SCHEDULE, *_REFUSED),
         ),
     )  # fmt: skip
 

@@ -61,7 +61,7 @@ class Triggers:
         return Answer(result=PreviewItem(description=words, occurrences=[_occurrence_item(each) for each in found]))
 
     async def backfill(self, call: Call[None, BackfillBody]) -> Answer:
-        """Emit the occurrences of a span of time."""
+        """Emit the occurrences of a span of time; the cursor is the `start` of what the limit has left out."""
         body = call.body
         found = await self._desk.backfill(
             call.path["trigger"], body.start, body.end, overlap=body.overlap, limit=body.limit, dry_run=body.dry_run
@@ -70,7 +70,9 @@ class Triggers:
             BackfillItem(**_occurrence_item(occurrence), receipt=None if receipt is None else receipt_item(receipt))
             for occurrence, receipt in found
         ]
-        return Answer(result=items)
+        more = self._desk.preview(call.path["trigger"], found[-1][0].nominal, 1)[1] if len(found) == body.limit else []
+        cursor = timestamp(more[0].nominal) if more and more[0].nominal < body.end else None
+        return Answer(result=items, info=result_info(count=len(items), per_page=body.limit, page=None, total=None, cursor=cursor))
 
     async def deliveries(self, call: Call[DeliveryListQuery, None]) -> Answer:
         """Return one page of stored deliveries."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from zoneinfo import ZoneInfo
 
 from rich.console import RenderableType
 from rich.text import Text
@@ -31,6 +33,7 @@ _PHASE_STYLES = {
     "connecting": "yellow",
 }
 _STATUS_STYLES = {"rejected": "red", "dead": "red", "missed": "yellow", "held": "yellow", "replayed": "green", "created": "green"}
+_OF_SLOTS = ("skipped", "missed")  # of many of them the hub hears at once, when it is back
 _MAX_MESSAGE_CHARS = 100  # in a list; `describe` has the whole
 
 
@@ -73,19 +76,15 @@ def trigger(item: Json, preview: Json | None, viewer: Viewer) -> Iterator[Render
         yield from labelled([(key, safe(_value(value))) for key, value in settings.items()], indent=2)
     if preview is not None and preview["occurrences"]:
         yield Text("Next occurrences:", style="bold")
-        yield table(["Nominal (UTC)", "Starts (UTC)", "Here"], [_occurrence(each, viewer) for each in preview["occurrences"]])
+        yield _times(preview["occurrences"], viewer, zone=settings.get("timezone"))
 
 
 def backfill(found: Sequence[Json], *, dry_run: bool, viewer: Viewer) -> Iterator[RenderableType]:
     """Show the occurrences of a backfill and what became of them."""
     noun = "occurrence" if len(found) == 1 else "occurrences"
     yield Text(f"{len(found)} {noun} would be emitted:" if dry_run else f"{len(found)} {noun}:")
-    rows: list[Row] = []
-    for item in found:
-        outcome = "" if item.get("receipt") is None else receipt(item["receipt"])
-        rows.append([*_occurrence(item, viewer), outcome] if not dry_run else _occurrence(item, viewer))
-    if rows:
-        yield table(["Nominal (UTC)", "Starts (UTC)", "Here", *([] if dry_run else ["Outcome"])], rows)
+    if found:
+        yield _times(found, viewer, outcomes=None if dry_run else [receipt(item["receipt"]) for item in found])
 
 
 def receipt(item: Json) -> Text:
@@ -109,12 +108,12 @@ def delivery_list(deliveries: Sequence[Json], total: int | None, viewer: Viewer)
             Text(safe(str(item["id"])), style="bold"),
             safe(str(item["trigger"])),
             _status(item),
-            viewer.moment(item["received_on"]),
+            viewer.moment(item["occurred_on"] if item["status"] in _OF_SLOTS else item["received_on"]),
             safe(_cut(f"{item['code']}: {item['message']}" if item.get("message") else str(item["code"]))),
         ]
         for item in deliveries
     ]
-    yield Listing(["Delivery ID", "Trigger", "Status", "Received", "Cause"], rows, spare="Cause")
+    yield Listing(["Delivery ID", "Trigger", "Status", "Received / Due", "Cause"], rows, spare="Cause")
 
 
 def delivery(item: Json, viewer: Viewer) -> Iterator[RenderableType]:
@@ -168,5 +167,15 @@ def _cut(text: str) -> str:
     return text if len(text) <= _MAX_MESSAGE_CHARS else text[: _MAX_MESSAGE_CHARS - 1] + "…"
 
 
-def _occurrence(item: Json, viewer: Viewer) -> Row:
-    return [safe(str(item["nominal"])), safe(str(item["starts_on"])), viewer.moment(item["starts_on"])]
+def _times(found: Sequence[Json], viewer: Viewer, *, zone: str | None = None, outcomes: Sequence[Text] | None = None) -> RenderableType:
+    """Show occurrences: on the clock of the schedule too where it has one of its own, and when they start where that is not the same."""
+    columns: dict[str, list[str | Text]] = {"Nominal (UTC)": [safe(str(item["nominal"])) for item in found]}
+    if any(item["starts_on"] != item["nominal"] for item in found):
+        columns["Starts (UTC)"] = [safe(str(item["starts_on"])) for item in found]
+    if zone is not None:
+        there = replace(viewer, zone=ZoneInfo(zone))
+        columns[zone] = [there.moment(item["nominal"]) for item in found]
+    columns["Here"] = [viewer.moment(item["starts_on"]) for item in found]
+    if outcomes is not None:
+        columns["Outcome"] = list(outcomes)
+    return table(list(columns), [list(row) for row in zip(*columns.values(), strict=True)])

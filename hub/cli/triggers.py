@@ -157,14 +157,16 @@ async def backfill(
     }  # fmt: skip
     if overlap is not None:
         body["overlap"] = overlap.value
-    found = (await call.client.of("triggers").post(name, "backfill", body=json.dumps(body))).result
+    answer = await call.client.of("triggers").post(name, "backfill", body=json.dumps(body))
     if call.json:
-        screen.show_json(found)
-        return
-    from hub.cli import render_triggers
-    from hub.cli.words import Viewer
+        screen.show_json(answer.result)
+    else:
+        from hub.cli import render_triggers
+        from hub.cli.words import Viewer
 
-    screen.show(render_triggers.backfill(found, dry_run=dry_run, viewer=Viewer.here()))
+        screen.show(render_triggers.backfill(answer.result, dry_run=dry_run, viewer=Viewer.here()))
+    if answer.info.get("cursor"):
+        screen.note(f"More follow: --start {answer.info['cursor']}")
 
 
 def show_receipt(call: Call, receipt: dict[str, Any]) -> None:

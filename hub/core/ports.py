@@ -184,7 +184,7 @@ class Scheduled(Protocol):
         """Record what fell into a pause as skipped, up to the moment at which the pause is going to end. Raises: Unavailable."""
 
     def occurrences(self, start: datetime, end: datetime, limit: int) -> Sequence[Occurrence]:
-        """Return what a backfill of [start, end) would emit: its dry run."""
+        """Return what a backfill of [start, end) would emit: its dry run. Raises: Rejected, Unavailable."""
 
 
 @runtime_checkable

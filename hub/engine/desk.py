@@ -85,9 +85,10 @@ class TriggerDesk:
         self, name: str, start: datetime, end: datetime, *, overlap: Overlap | None = None, limit: int = 100, dry_run: bool = False
     ) -> Sequence[tuple[Occurrence, Receipt | None]]:
         """Emit the occurrences in [start, end); see `Scheduled.backfill`. Raises: NotFound, Conflict, Rejected."""
+        schedule = self._schedule(self._running(name))
         if dry_run:
-            return [(each, None) for each in self._schedule(self._hosted(name)).occurrences(start, end, limit)]
-        return [*await self._schedule(self._running(name)).backfill(start, end, overlap=overlap, limit=limit)]
+            return [(each, None) for each in schedule.occurrences(start, end, limit)]
+        return [*await schedule.backfill(start, end, overlap=overlap, limit=limit)]
 
     # ---- deliveries
 

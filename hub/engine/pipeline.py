@@ -77,9 +77,11 @@ class Pipeline:
         except Unavailable:
             self._telemetry.event(trigger, UNAVAILABLE)
             raise
+        outcome = receipt.status.value
         if receipt.status is ReceiptStatus.FILTERED:
             receipt = await self._skipped(trigger, event, receipt, stored)
-        self._telemetry.event(trigger, receipt.status.value)
+            outcome = _dropped_as(event).value
+        self._telemetry.event(trigger, outcome)
         return receipt
 
     async def _act(self, trigger: str, workflow: str | None, event: TriggerEvent, stored: Delivery | None) -> Receipt:
@@ -101,9 +103,7 @@ class Pipeline:
     async def _skipped(self, trigger: str, event: TriggerEvent, receipt: Receipt, stored: Delivery | None) -> Receipt:
         """Store what was knowingly dropped; of a schedule it is a slot that was skipped."""
         reason = receipt.reason or "filter"
-        status, code = DeliveryStatus.FILTERED, reason
-        if event.schedule is not None:
-            status, code = DeliveryStatus.SKIPPED, _OF_SLOTS.get(reason, reason)
+        status, code = _dropped_as(event), reason if event.schedule is None else _OF_SLOTS.get(reason, reason)
         finding = Finding(status, code, _DROPPED.get(reason, f"dropped by {reason}"), receipt.instance_id)
         return replace(receipt, reason=code, delivery=await self._account(trigger, receipt.workflow, event, finding, stored))
 
@@ -119,3 +119,7 @@ class Pipeline:
             if isinstance(error, Unavailable):
                 raise
             raise Unavailable(f"the event could not be stored as {finding.status} ({finding.message}): {error.message}") from error
+
+
+def _dropped_as(event: TriggerEvent) -> DeliveryStatus:
+    return DeliveryStatus.FILTERED if event.schedule is None else DeliveryStatus.SKIPPED

@@ -136,6 +136,23 @@ async def test_schedule_runs_now_and_is_previewed_and_filled_in(node: Node) -> N
     assert [each["receipt"]["status"] for each in again] == ["duplicate", "duplicate"]
 
 
+async def test_a_backfill_that_its_limit_ends_says_where_to_go_on(node: Node) -> None:
+    span = {"start": "2016-01-01", "end": "2024-02-29", "limit": 1}
+    for dry_run in (True, False):
+        part = await node.call("POST", f"{TRIGGERS}/leap-day/backfill", json={**span, "dry_run": dry_run})
+        assert [each["nominal"] for each in part.result] == ["2016-02-29T00:00:00.000Z"]
+        assert part.body["result_info"] == {"count": 1, "per_page": 1, "cursor": "2020-02-29T00:00:00.000Z"}
+    rest = await node.call("POST", f"{TRIGGERS}/leap-day/backfill", json={**span, "start": part.body["result_info"]["cursor"]})
+    assert [each["nominal"] for each in rest.result] == ["2020-02-29T00:00:00.000Z"]
+    assert "cursor" not in rest.body["result_info"]
+
+
+async def test_a_dry_run_is_refused_where_the_backfill_would_be(node: Node) -> None:
+    future = {"start": "2020-01-01", "end": "2999-01-01", "dry_run": True}
+    status, _, message = (await node.call("POST", f"{TRIGGERS}/leap-day/backfill", json=future)).failure
+    assert (status, "backfill.future" in message) == (400, True)
+
+
 async def test_what_has_no_schedule_cannot_be_previewed_or_filled_in(node: Node) -> None:
     span = {"start": "2020-01-01", "end": "2025-01-01"}
     assert (await node.call("GET", f"{TRIGGERS}/greetings/preview")).failure[:2] == (409, 10931)

@@ -60,6 +60,17 @@ async def test_describe_shows_a_schedule_in_words_and_its_next_times(recorded_hu
     assert json.loads(as_json.out) == {**TRIGGER, "preview": preview}
 
 
+async def test_describe_tells_the_times_on_the_clock_of_the_schedule(recorded_hub: RecordedHub) -> None:
+    elsewhere = {**TRIGGER, "settings": {"cron": "0 22 * * *", "timezone": "America/New_York"}}
+    recorded_hub.answer("GET", f"{ROOT}/triggers/nightly", elsewhere)
+    on_time = {**OCCURRENCE, "starts_on": OCCURRENCE["nominal"]}
+    recorded_hub.answer("GET", f"{ROOT}/triggers/nightly/preview?count=10", {"description": "At 22:00", "occurrences": [on_time]})
+    outcome = await call("triggers", "describe", "nightly", env=recorded_hub.env)
+    assert "America/New_York" in outcome.out
+    assert "1/2/2026, 10:00:00 PM" in outcome.out
+    assert "Starts (UTC)" not in outcome.out, "it is the same"
+
+
 async def test_describe_asks_for_no_schedule_where_there_is_none(recorded_hub: RecordedHub) -> None:
     recorded_hub.answer("GET", f"{ROOT}/triggers/github", {**TRIGGER, "kind": "http", "name": "github"})
     outcome = await call("triggers", "describe", "github", env=recorded_hub.env)
@@ -96,6 +107,23 @@ async def test_backfill_says_what_it_would_do_and_what_it_did(recorded_hub: Reco
     done = await call("triggers", "backfill", "nightly", *span, "--overlap", "queue_all", env=recorded_hub.env)
     assert "duplicate: orders i1" in done.out
     assert sent(recorded_hub)["overlap"] == "queue_all"
+
+
+async def test_a_backfill_that_its_limit_ends_says_how_to_go_on(recorded_hub: RecordedHub) -> None:
+    argv = ("nightly", "--start", "2026-01-03", "--end", "2026-01-09", "--limit", "1")
+    recorded_hub.answer("POST", f"{ROOT}/triggers/nightly/backfill", [{**OCCURRENCE, "receipt": None}], cursor="2026-01-04T03:00:00.000Z")
+    outcome = await call("triggers", "backfill", *argv, "--dry-run", env=recorded_hub.env)
+    assert outcome.err == "More follow: --start 2026-01-04T03:00:00.000Z\n"
+
+
+@pytest.mark.parametrize(
+    ("status", "time"), [("missed", "12/31/2025, 3:00:00 AM"), ("skipped", "12/31/2025, 3:00:00 AM"), ("held", "1/1/2026, 12:00:00 AM")]
+)
+async def test_an_occurrence_that_did_not_run_is_listed_at_the_time_at_which_it_was_due(
+    recorded_hub: RecordedHub, status: str, time: str
+) -> None:
+    recorded_hub.answer("GET", f"{ROOT}/deliveries", [{**DELIVERY, "status": status, "occurred_on": "2025-12-31T03:00:00.000Z"}])
+    assert time in (await call("deliveries", "list", env=recorded_hub.env)).out
 
 
 async def test_deliveries_are_filtered_and_the_next_page_is_named(recorded_hub: RecordedHub) -> None:

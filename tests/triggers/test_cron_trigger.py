@@ -431,11 +431,12 @@ async def test_of_a_schedule_that_makes_up_all_none_is_skipped_unless_it_says_so
     assert await told(hosted) == [(minute, "skipped", "overlap.skip") for minute in skipped]
 
 
-async def test_a_skipped_slot_names_the_instance_in_its_way(hosted: Hosted) -> None:
+async def test_a_skipped_slot_is_counted_as_such_and_names_the_instance_in_its_way(hosted: Hosted) -> None:
     await hosted.host(tick=cron(payload=LONG))
     await hosted.clock.advance(2 * MINUTE)
     [row] = await rows(hosted)
     assert row.instance_id == "* * * * *-1772366460000-tick"
+    assert hosted.engine.telemetry.events_of("tick") == {"created": 1, "skipped": 1}
 
 
 async def test_the_schedule_goes_on_when_the_instance_in_the_way_has_ended_or_is_gone(hosted: Hosted) -> None:
@@ -632,11 +633,13 @@ async def test_a_missed_slot_can_be_backfilled(hosted: Hosted) -> None:
     assert (slot.nominal, receipt.status) == (missed, ReceiptStatus.CREATED)
 
 
-async def test_the_future_is_not_backfilled(hosted: Hosted) -> None:
+async def test_the_future_is_not_backfilled_nor_does_a_dry_run_say_so(hosted: Hosted) -> None:
     trigger = cron()
     await hosted.host(tick=trigger)
     with pytest.raises(Rejected, match="lies in the future"):
         await trigger.backfill(hosted.clock.now(), hosted.clock.now() + MINUTE, overlap=None, limit=10)
+    with pytest.raises(Rejected, match="lies in the future"):
+        trigger.occurrences(hosted.clock.now(), hosted.clock.now() + MINUTE, 10)
 
 
 async def test_what_needs_the_hub_is_unavailable_before_the_start() -> None:
@@ -725,10 +728,12 @@ async def test_fire_calls_the_handler_now(hosted: Hosted) -> None:
     assert calls.ended == 1
 
 
-async def test_a_handler_has_no_backfill(hosted: Hosted) -> None:
+async def test_a_handler_has_no_backfill_nor_does_a_dry_run_say_so(hosted: Hosted) -> None:
     trigger = await Calls(hosted).host()
     with pytest.raises(Rejected, match="bind it to a workflow"):
         await trigger.backfill(hosted.clock.now() - HOUR, hosted.clock.now(), overlap=None, limit=1)
+    with pytest.raises(Rejected, match="bind it to a workflow"):
+        trigger.occurrences(hosted.clock.now() - HOUR, hosted.clock.now(), 1)
 
 
 async def test_a_handler_knows_only_the_overlaps_that_need_no_instance(hosted: Hosted) -> None:
