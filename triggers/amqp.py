@@ -1,7 +1,7 @@
 """Queues: consumes one queue of an AMQP broker, and connects again for as long as it takes.
 
 Owns the life of the link: when there is one, what makes it useless, and how the trigger's state reads. What becomes of a message is
-decided in `_amqp_emit` (one message, one instance) or `_amqp_batches` (the project's `queue` handler). Invariant: never more than one link
+decided in `_hands` (one message, one instance) or `_batches` (the project's `queue` handler). Invariant: never more than one link
 consumes, and none while the trigger is paused, stopped, or the hub cannot take more.
 """
 
@@ -10,17 +10,17 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Coroutine
 from datetime import datetime, timedelta
 from math import ceil
 from typing import Any, ClassVar
 
 from hub.core.delivery import Phase
 from hub.core.ports import TriggerContext
-from triggers._amqp_batches import Batches
 from triggers._amqp_config import AmqpConfig
-from triggers._amqp_emit import Hands
 from triggers._amqp_link import Delivery, Depth, Link, LinkLost, Refused, Topology
+from triggers._amqp_taken import AmqpTaken
+from triggers._batches import Batches
+from triggers._hands import Hands, first
 
 DEADLINE = timedelta(seconds=5)  # of every answer of the broker
 _STALE_LOOKS = 6  # so long with messages ready and none coming, or all in hand that may be and none getting done: the consumer is dead
@@ -80,7 +80,7 @@ class _Consumer:
         self._switch = asyncio.Lock()
         self._idle_probes = 0
         handler = ctx.handler
-        self.hands = Hands(ctx, config, self._outlet) if handler is None else Batches(ctx, config, self._outlet, handler)
+        self.hands = Hands(ctx, config) if handler is None else Batches(ctx, config, handler)
 
     async def run(self) -> None:
         """Consume until the trigger stops."""
@@ -88,7 +88,7 @@ class _Consumer:
             while not self._stopping.is_set():
                 if self._ctx.paused:
                     self._report(Phase.PAUSED)
-                    await _first(self._ctx.changed(), self._stopping.wait())
+                    await first(self._ctx.changed(), self._stopping.wait())
                     continue
                 try:
                     await self._connected()
@@ -110,7 +110,7 @@ class _Consumer:
         try:
             await self._prepare(link)
             await self._begin(link)
-            await _first(self._fate(link), self._watch(link), self._keep_gate(link), self._unwanted())
+            await first(self._fate(link), self._watch(link), self._keep_gate(link), self._unwanted())
             await self._cease(link)
             self._report(Phase.PAUSED if self._ctx.paused else Phase.STOPPED, "finishing what is in hand")
             await self.hands.finish(self._config.grace)
@@ -155,14 +155,14 @@ class _Consumer:
 
     def _take(self, delivery: Delivery) -> None:
         self._failures = 0  # not before: a message that breaks every connection must not be asked for in a hot loop
-        self.hands.take(delivery)
+        self.hands.take(AmqpTaken(delivery, self._ctx, self._config, self._outlet))
 
     # ---- what ends a link
 
     async def _unwanted(self) -> None:
         """Return when the trigger is paused or stops."""
         while not (self._stopping.is_set() or self._ctx.paused):
-            await _first(self._ctx.changed(), self._stopping.wait())
+            await first(self._ctx.changed(), self._stopping.wait())
 
     async def _fate(self, link: Link) -> None:
         raise LinkLost(await asyncio.shield(link.lost))
@@ -206,7 +206,7 @@ class _Consumer:
             await self._ctx.clock.sleep(pause_s)
             gate.open()
             if self.hands.held:  # else only what comes next can tell
-                await _first(gate.passed(), gate.closed())
+                await first(gate.passed(), gate.closed())
             await self._begin(link)
 
     # ---- state
@@ -218,7 +218,7 @@ class _Consumer:
         pause_s = longest_s * random.uniform(0.5, 1.0)  # noqa: S311  # jitter, not a secret
         self._ctx.log.warning("amqp.disconnected", trigger=self._ctx.name, reason=message, pause_s=round(pause_s, 1))
         self._report(phase, f"{message}; trying again in {ceil(pause_s)} s")
-        await _first(self._ctx.clock.sleep(pause_s), self._stopping.wait(), self._ctx.changed())
+        await first(self._ctx.clock.sleep(pause_s), self._stopping.wait(), self._ctx.changed())
 
     def _report(self, phase: Phase, message: str = "") -> None:
         last: datetime | None = self.hands.tally.last_message_at
@@ -267,15 +267,3 @@ class _Outlet:
 async def _open(config: AmqpConfig, name: str) -> Link:
     return await Link.open(config.url.get_secret_value(), name=f"trigger-hub {name}", heartbeat=config.heartbeat, deadline=DEADLINE)
 
-
-async def _first(*waits: Coroutine[Any, Any, Any]) -> None:
-    """Return, or raise, as the first of these does; the others are cancelled."""
-    tasks = [asyncio.create_task(wait) for wait in waits]
-    try:
-        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-    for task in done:
-        task.result()

@@ -219,7 +219,7 @@ async def test_an_event_that_the_hub_fails_on_is_given_up_without_spinning(broke
     broker.publish(queue, {"n": 1}, message_id="m1")
 
     [delivery] = await consuming.deliveries(1)
-    assert (delivery.status, delivery.code, delivery.message) == (DeliveryStatus.DEAD, "amqp.failed", "ZeroDivisionError: a defect")
+    assert (delivery.status, delivery.code, delivery.message) == (DeliveryStatus.DEAD, "queue.failed", "ZeroDivisionError: a defect")
     assert len(tries) == 2
 
 

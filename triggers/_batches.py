@@ -1,7 +1,7 @@
 """Messages for the project's `queue(batch)` handler: how they become batches, and how the handler's decisions are carried out.
 
-A message stays with the broker until it is decided, so that a hub that dies loses nothing. Invariant: a message is in at most one batch
-at a time, and every batch that the handler has had is decided, whatever the handler did.
+A message stays in its queue until it is decided, so that a hub that dies loses nothing. Invariant: a message is in at most one batch at a
+time, and every batch that the handler has had is decided, whatever the handler did.
 """
 
 from __future__ import annotations
@@ -15,16 +15,9 @@ from typing import Any
 
 from hub.core.delivery import DeliveryStatus
 from hub.core.errors import Rejected, Unavailable
-from hub.core.ids import new_id
 from hub.core.ports import Handler, TriggerContext
 from hub.core.queue import Decision, Message, MessageBatch
-from triggers._amqp_config import AmqpConfig
-from triggers._amqp_emit import Hands, Outlet
-from triggers._amqp_link import Delivery, LinkLost, Refused
-from triggers._amqp_messages import as_json, event_of, read_body, read_metadata, unread_event
-
-ATTEMPTS = "x-hub-attempts"  # on a copy that waits for its next attempt: how many there were
-LONGEST_HOLD = timedelta(minutes=15)  # of a message that waits here: a broker takes an unacknowledged one back after 30 minutes
+from triggers._hands import Habits, Hands, Taken
 
 
 @dataclass(slots=True, eq=False)
@@ -41,12 +34,12 @@ class _Entry:
 class Batches(Hands):
     """Hands messages over in batches."""
 
-    def __init__(self, ctx: TriggerContext, config: AmqpConfig, outlet: Outlet, handler: Handler) -> None:
-        super().__init__(ctx, config, outlet)
+    def __init__(self, ctx: TriggerContext, habits: Habits, handler: Handler) -> None:
+        super().__init__(ctx, habits)
         self._handler = handler
         self._waiting: list[_Entry] = []
         self._news = asyncio.Event()
-        self._slots = asyncio.Semaphore(config.max_concurrency)
+        self._slots = asyncio.Semaphore(habits.max_concurrency)
         self._calls: set[asyncio.Task[None]] = set()
 
     async def run(self) -> None:
@@ -78,7 +71,7 @@ class Batches(Hands):
 
     async def _gathered(self) -> list[_Entry]:
         """Return the next batch, when it is full or its first message has waited long enough."""
-        most, timeout_s = self.config.max_batch_size, self.config.max_batch_timeout.total_seconds()
+        most, timeout_s = self.habits.max_batch_size, self.habits.max_batch_timeout.total_seconds()
         while True:
             await self.gate.opened()
             self._waiting = [entry for entry in self._waiting if not entry.decided.done()]  # the others are withdrawn
@@ -106,7 +99,7 @@ class Batches(Hands):
 
     async def _call(self, entries: Sequence[_Entry]) -> None:
         """Call the handler, and tell each message what was decided."""
-        batch = MessageBatch(self.config.queue, [entry.message for entry in entries])
+        batch = MessageBatch(self.habits.queue, [entry.message for entry in entries])
         failed = counts = True
         text = ""
         try:
@@ -129,38 +122,38 @@ class Batches(Hands):
 
     # ---- one message
 
-    async def _one(self, delivery: Delivery) -> None:
-        if not await self.check(delivery):
+    async def _one(self, taken: Taken) -> None:
+        if not await self.check(taken):
             return
-        received = delivery.received
         try:
-            body = read_body(received, self.config.max_body)
+            message = taken.message(self.ctx.clock.now())
         except Rejected as error:
-            await self.bury(delivery, unread_event(received), DeliveryStatus.REJECTED, error.code, error.message)
+            await self.bury(taken, taken.unread_event(), DeliveryStatus.REJECTED, error.code, error.message)
             return
-        now = self.ctx.clock.now()
-        id, timestamp = received.properties.message_id or new_id(now), received.properties.timestamp or now
-        attempt = 1 + received.returns + _attempts(received.headers.get(ATTEMPTS))
-        metadata = read_metadata(received)
         while True:
-            message = Message(id=id, timestamp=timestamp, body=body, attempts=attempt, metadata=metadata)
             entry = await self._decided(message)
             decision = entry.decided.result()
             if decision is None:
                 await self.may_pass()
-                continue
-            if not decision.retry:
-                await delivery.ack()
+            elif not decision.retry:
+                await taken.ack()
                 return
-            if attempt > self.config.max_retries:
-                last = f", at last with {entry.failure}" if entry.failure else ""
-                text = f"it was tried {attempt} time{'s' * (attempt > 1)}{last}; max_retries is {self.config.max_retries}"
-                event = event_of(received, as_json(received, body), received.properties.message_id)
-                await self.bury(delivery, event, DeliveryStatus.DEAD, "queue.max_retries", text)
+            elif message.attempts > self.habits.max_retries:
+                await self._give_up(taken, message, entry.failure)
                 return
-            if await self._sent_away(delivery, attempt, self.config.retry_delay if decision.delay is None else decision.delay):
-                return
-            attempt += 1
+            else:
+                rest = await taken.again(message.attempts, self.habits.retry_delay if decision.delay is None else decision.delay)
+                if rest is None:
+                    return
+                with self.waiting():
+                    await self.ctx.clock.sleep(rest.total_seconds())
+            message = _afresh(message, attempts=message.attempts + (decision is not None))
+
+    async def _give_up(self, taken: Taken, message: Message, failure: str) -> None:
+        last = f", at last with {failure}" if failure else ""
+        times = f"{message.attempts} time{'s' * (message.attempts > 1)}"
+        text = f"it was tried {times}{last}; max_retries is {self.habits.max_retries}"
+        await self.bury(taken, taken.dead_event(message), DeliveryStatus.DEAD, "queue.max_retries", text)
 
     async def _decided(self, message: Message) -> _Entry:
         """Put a message into the next batch and return when it is decided."""
@@ -176,26 +169,7 @@ class Batches(Hands):
         self._calls.discard(call)
         self._slots.release()
 
-    async def _sent_away(self, delivery: Delivery, attempt: int, delay: timedelta) -> bool:
-        """Wait for the next attempt: in a queue of the broker where the hub may declare one (True), else here."""
-        if not delay:
-            return False
-        if self.config.topology == "declare":
-            try:
-                await self.outlet.publish(delivery, self.config.queue, {ATTEMPTS: attempt}, delay)
-            except (LinkLost, Refused) as error:
-                self.ctx.log.warning("queue.retry_held", trigger=self.ctx.name, reason=str(error))
-            else:
-                await delivery.ack()
-                return True
-        if delay > LONGEST_HOLD:
-            self.ctx.log.warning(
-                "queue.retry_early", trigger=self.ctx.name, asked_s=delay.total_seconds(), held_s=LONGEST_HOLD.total_seconds()
-            )
-        with self.waiting():
-            await self.ctx.clock.sleep(min(delay, LONGEST_HOLD).total_seconds())
-        return False
 
-
-def _attempts(header: Any) -> int:
-    return min(max(header, 0), 1000) if isinstance(header, int) else 0
+def _afresh(message: Message, attempts: int) -> Message:
+    """Return the message as one on which nobody has decided."""
+    return Message(id=message.id, timestamp=message.timestamp, body=message.body, attempts=attempts, metadata=message.metadata)

@@ -1,6 +1,7 @@
-"""What becomes of a message: the gate before the hub, the grave of hopeless ones, and one instance for each of the others.
+"""What becomes of a message of a queue: the gate before the hub, the grave of hopeless ones, and one instance for each of the others.
 
-Invariant: a message is acknowledged only when what it asked for is on disk, or when it lies where somebody will find it.
+Knows no broker and no store: where a message came from, and how it is settled there, is the business of its `Taken`. Invariant: a message
+is acknowledged only when what it asked for is on disk, or when it lies where somebody will find it.
 """
 
 from __future__ import annotations
@@ -15,12 +16,81 @@ from typing import Any, Protocol
 from hub.core.delivery import DeliveryStatus, TriggerEvent
 from hub.core.errors import Rejected, Unavailable
 from hub.core.ports import TriggerContext
-from triggers._amqp_config import AmqpConfig
-from triggers._amqp_link import Delivery, LinkLost, Refused
-from triggers._amqp_messages import bare_event, read_event, unread_event
+from hub.core.queue import Message
 
 LONGEST_PAUSE_S = 60.0
 _FIRST_PAUSE_S = 1.0
+
+
+class Taken(Protocol):
+    """A message in hand, of whatever queue. How it is settled is written here; settling one that is another's by now does nothing."""
+
+    @property
+    def id(self) -> str | None:
+        """The sender's id of it."""
+        ...
+
+    @property
+    def leaves_dead(self) -> bool:
+        """Whether its queue keeps dead letters where they are found, so that the hub need not."""
+        ...
+
+    def overdue(self) -> tuple[str, str] | None:
+        """Return code and words when it has come back too often to be tried once more."""
+        ...
+
+    def event(self) -> TriggerEvent:
+        """Return the event that it announces. Raises: Rejected."""
+        ...
+
+    def unread_event(self) -> TriggerEvent:
+        """Return it as an event that can be stored although it cannot be read."""
+        ...
+
+    def bare_event(self) -> TriggerEvent:
+        """Return it as an event that any store can hold: its bytes and nothing beside them."""
+        ...
+
+    def message(self, now: datetime) -> Message:
+        """Return it as a handler gets it. Raises: Rejected."""
+        ...
+
+    def dead_event(self, message: Message) -> TriggerEvent:
+        """Return the event to be kept of a message that its handler could not do."""
+        ...
+
+    async def ack(self) -> None:
+        """Take it for good."""
+        ...
+
+    async def give_back(self) -> None:
+        """Return it unseen."""
+        ...
+
+    async def remove(self, code: str) -> None:
+        """Take it out of the queue as a dead letter."""
+        ...
+
+    async def again(self, attempt: int, delay: timedelta) -> timedelta | None:
+        """Let it come again after a time, when there were that many attempts; else return how long to keep it in hand until then."""
+        ...
+
+
+class Habits(Protocol):
+    """The settings that every consumer of a queue has."""
+
+    @property
+    def queue(self) -> str: ...
+    @property
+    def max_retries(self) -> int: ...
+    @property
+    def retry_delay(self) -> timedelta: ...
+    @property
+    def max_batch_size(self) -> int: ...
+    @property
+    def max_batch_timeout(self) -> timedelta: ...
+    @property
+    def max_concurrency(self) -> int: ...
 
 
 class Gate:
@@ -79,14 +149,6 @@ class Gate:
             self._passed.set()
 
 
-class Outlet(Protocol):
-    """Where copies of messages are published: a connection of its own, because a broker may block those that publish."""
-
-    async def publish(self, delivery: Delivery, queue: str, headers: dict[str, Any], delay: timedelta | None = None) -> None:
-        """Put a copy into a queue, now or after a delay; the broker has it when this returns. Raises: LinkLost, Refused."""
-        ...
-
-
 @dataclass(slots=True)
 class Tally:
     """What the trigger's state tells of messages."""
@@ -99,13 +161,12 @@ class Tally:
 class Hands:
     """Does its work on each message in a task of its own, and knows what is in hand."""
 
-    def __init__(self, ctx: TriggerContext, config: AmqpConfig, outlet: Outlet) -> None:
+    def __init__(self, ctx: TriggerContext, habits: Habits) -> None:
         self.ctx = ctx
-        self.config = config
-        self.outlet = outlet
+        self.habits = habits
         self.gate = Gate()
         self.tally = Tally()
-        self._tasks: dict[asyncio.Task[None], Delivery] = {}
+        self._tasks: dict[asyncio.Task[None], Taken] = {}
         self._idle: set[asyncio.Task[Any] | None] = set()
 
     @property
@@ -113,14 +174,14 @@ class Hands:
         """How many messages are not settled."""
         return len(self._tasks)
 
-    def take(self, delivery: Delivery) -> None:
+    def take(self, taken: Taken) -> None:
         """Begin with a message."""
         self.note_arrival()
-        self.begin(self._one(delivery), delivery)
+        self.begin(self._one(taken), taken)
 
     async def finish(self, grace: timedelta) -> None:
         """Let what is being worked on come to its end within a time, and give the rest back. Nothing is in hand afterwards."""
-        await self._give_back({task: delivery for task, delivery in self._tasks.items() if task in self._idle})
+        await self._give_back({task: taken for task, taken in self._tasks.items() if task in self._idle})
         if self._tasks:
             await asyncio.wait(set(self._tasks), timeout=grace.total_seconds())
         await self._give_back(dict(self._tasks))
@@ -131,10 +192,10 @@ class Hands:
 
     # ---- for those that do the work
 
-    def begin(self, work: Coroutine[Any, Any, None], delivery: Delivery) -> None:
+    def begin(self, work: Coroutine[Any, Any, None], taken: Taken) -> None:
         """Work on a message in a task."""
         task = asyncio.create_task(work, name=f"trigger-{self.ctx.name}-message")
-        self._tasks[task] = delivery
+        self._tasks[task] = taken
         task.add_done_callback(self._done)
 
     @contextlib.contextmanager
@@ -172,9 +233,9 @@ class Hands:
         if not self.held:
             self.tally.settled_s = now
 
-    async def bury(self, delivery: Delivery, event: TriggerEvent, status: DeliveryStatus, code: str, message: str) -> None:
-        """Keep a hopeless message as a delivery, then let the broker put it where its dead letters go."""
-        kept = False
+    async def bury(self, taken: Taken, event: TriggerEvent, status: DeliveryStatus, code: str, message: str) -> None:
+        """Keep a hopeless message as a delivery, unless its queue keeps it, then let the queue put it where its dead letters go."""
+        kept = taken.leaves_dead
         while not kept:
             await self.may_pass()
             try:
@@ -183,51 +244,39 @@ class Hands:
             except Unavailable as error:
                 self.gate.shut(error)
             except Rejected as error:  # the store cannot hold something that stands beside the body
-                bare = bare_event(delivery.received)
+                bare = taken.bare_event()
                 if event == bare:
-                    raise Rejected(f"the message can be stored in no form, it stays with the broker: {error.message}") from error
+                    raise Rejected(f"the message can be stored in no form, it stays in the queue: {error.message}") from error
                 event = bare
         self.gate.taken()
-        await self.remove(delivery, code)
+        await self.remove(taken, code, message)
 
-    async def remove(self, delivery: Delivery, code: str) -> None:
-        """Take a message that the hub has kept out of the queue."""
-        self.ctx.log.warning("amqp.dead_letter", trigger=self.ctx.name, message_id=delivery.received.properties.message_id, code=code)
-        if self.config.broker_buries:
-            await delivery.bury()
-            return
-        if self.config.dead_letter_queue is not None:
-            try:
-                await self.outlet.publish(delivery, self.config.dead_letter_queue, {"x-hub-reason": code, "x-hub-trigger": self.ctx.name})
-            except Refused as error:  # it is among the hub's deliveries; that must do
-                self.ctx.log.error("amqp.dead_letter_queue", trigger=self.ctx.name, reason=str(error))
-            except LinkLost as error:
-                delivery.link.lose(f"the dead letter could not be published: {error}")
-                return
-        await delivery.ack()
+    async def remove(self, taken: Taken, code: str, message: str) -> None:
+        """Take a message that is kept out of the queue."""
+        self.ctx.log.warning("queue.dead_letter", trigger=self.ctx.name, message_id=taken.id, code=code, reason=message)
+        await taken.remove(code)
 
-    async def check(self, delivery: Delivery) -> bool:
+    async def check(self, taken: Taken) -> bool:
         """Whether the message may be worked on; one that has come back too often is buried."""
-        received = delivery.received
-        if received.returns <= self.config.delivery_limit:
+        overdue = taken.overdue()
+        if overdue is None:
             return True
-        text = f"it came back {received.returns} times; delivery_limit is {self.config.delivery_limit}"
-        await self.bury(delivery, unread_event(received), DeliveryStatus.DEAD, "amqp.delivery_limit", text)
+        await self.bury(taken, taken.unread_event(), DeliveryStatus.DEAD, *overdue)
         return False
 
     # ---- one message, one instance
 
-    async def _one(self, delivery: Delivery) -> None:
-        if not await self.check(delivery):
+    async def _one(self, taken: Taken) -> None:
+        if not await self.check(taken):
             return
         try:
-            event = read_event(delivery.received, self.config.max_body)
+            event = taken.event()
         except Rejected as error:
-            await self.bury(delivery, unread_event(delivery.received), DeliveryStatus.REJECTED, error.code, error.message)
+            await self.bury(taken, taken.unread_event(), DeliveryStatus.REJECTED, error.code, error.message)
             return
-        await self._emit(delivery, event)
+        await self._emit(taken, event)
 
-    async def _emit(self, delivery: Delivery, event: TriggerEvent) -> None:
+    async def _emit(self, taken: Taken, event: TriggerEvent) -> None:
         tries = 0
         while True:
             await self.may_pass()
@@ -237,35 +286,48 @@ class Hands:
                 self.gate.shut(error)
             except Rejected as error:  # the bus has kept it
                 self.gate.taken()
-                await self.remove(delivery, error.code)
+                await self.remove(taken, error.code, error.message)
                 return
             except Exception as error:  # a defect, ours or of the project's schema: it must neither block the queue nor spin
                 tries += 1
                 text = f"{type(error).__name__}: {error}"
-                self.ctx.log.error("amqp.emit_failed", trigger=self.ctx.name, attempt=tries, error=text)
-                if tries > self.config.max_retries:
-                    await self.bury(delivery, event, DeliveryStatus.DEAD, "amqp.failed", text)
+                self.ctx.log.error("queue.emit_failed", trigger=self.ctx.name, attempt=tries, error=text)
+                if tries > self.habits.max_retries:
+                    await self.bury(taken, event, DeliveryStatus.DEAD, "queue.failed", text)
                     return
                 with self.waiting():
-                    await self.ctx.clock.sleep(max(_FIRST_PAUSE_S, self.config.retry_delay.total_seconds()))
+                    await self.ctx.clock.sleep(max(_FIRST_PAUSE_S, self.habits.retry_delay.total_seconds()))
             else:
                 self.gate.taken()
-                await delivery.ack()
+                await taken.ack()
                 return
 
     def _done(self, task: asyncio.Task[None]) -> None:
         self._tasks.pop(task, None)
         self.tally.settled_s = self.ctx.clock.monotonic()
         if not task.cancelled() and (error := task.exception()) is not None:
-            self.ctx.log.error("amqp.message_failed", trigger=self.ctx.name, error=f"{type(error).__name__}: {error}")
+            self.ctx.log.error("queue.message_failed", trigger=self.ctx.name, error=f"{type(error).__name__}: {error}")
 
-    async def _give_back(self, tasks: dict[asyncio.Task[None], Delivery]) -> None:
+    async def _give_back(self, tasks: dict[asyncio.Task[None], Taken]) -> None:
         await self._cancel(tasks)
-        for delivery in tasks.values():
-            await delivery.give_back()
+        for taken in tasks.values():
+            await taken.give_back()
 
-    async def _cancel(self, tasks: dict[asyncio.Task[None], Delivery]) -> None:
+    async def _cancel(self, tasks: dict[asyncio.Task[None], Taken]) -> None:
         for task in tasks:
             task.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def first(*waits: Coroutine[Any, Any, Any]) -> None:
+    """Return, or raise, as the first of these does; the others are cancelled."""
+    tasks = [asyncio.create_task(wait) for wait in waits]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+    for task in done:
+        task.result()
