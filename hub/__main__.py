@@ -22,12 +22,20 @@ Port = Annotated[
 Data = Annotated[
     Path | None, typer.Option("--data", metavar="DIR", help="Folder of the SQLite file; else PROJECT/.hub.", show_default=False)
 ]
-
+Folder = Annotated[Path, typer.Option("--project", metavar="DIR", help="Folder with hub.toml.")]
 
 _SETTINGS = """\b
 Every setting may come from a flag, else from its environment variable
 (HUB_SERVER_PORT, HUB_SERVER_TOKEN, HUB_STORE_URL, …), else from hub.toml.
 To serve other machines: HUB_SERVER_TOKEN=… and --host 0.0.0.0"""
+
+_OUTCOMES = """\b
+Exit codes:
+  0    complete: the output is on stdout
+  6    errored
+  7    terminated
+  8    paused: it cannot go on by itself
+  130  interrupted by Ctrl-C: it is parked, and goes on with --id or in a hub"""
 
 
 @app.command("serve", epilog=_SETTINGS)
@@ -50,6 +58,32 @@ def dev(project: Project = Path(), host: Host = None, port: Port = None, data: D
     from hub import serve as node
 
     raise typer.Exit(node.dev(node.Order(project=project, host=host, port=port, data=data)))
+
+
+@app.command("run", epilog=_OUTCOMES)
+def run(
+    workflow: Annotated[str, typer.Argument(metavar="WORKFLOW", help="Name of the workflow.", show_default=False)],
+    payload: Annotated[str | None, typer.Argument(metavar="[JSON]", help="What the instance gets as payload.", show_default=False)] = None,
+    project: Folder = Path(),
+    id: Annotated[
+        str | None, typer.Option("--id", help="Id of the instance; one that has not ended goes on.", show_default=False)
+    ] = None,
+    input: Annotated[
+        str | None, typer.Option("--input", metavar="@FILE|-", help="Read JSON from a file or from standard input.", show_default=False)
+    ] = None,
+    data: Data = None,
+    json: Annotated[bool, typer.Option("--json", help="Print the instance as JSON, however it has ended.")] = False,
+) -> None:
+    """Run one instance of a workflow in this process.
+
+    Its output goes to stdout, its steps to stderr. No hub is needed: no port is opened and no trigger started. Every step is recorded as
+    in a hub, so that Ctrl-C, a crash or a kill only interrupts it.
+    """
+    from hub import run as runs
+    from hub.serve import Order
+
+    order = Order(project=project, data=data)
+    raise typer.Exit(runs.run(runs.RunOrder(order=order, workflow=workflow, payload=payload, input=input, id=id, json=json)))
 
 
 def main() -> None:

@@ -13,6 +13,7 @@ from typing import Any
 
 import structlog
 
+from hub.api.listen import reachable
 from hub.api.server import ApiOptions, ApiServer
 from hub.core.clock import Clock, SystemClock
 from hub.core.errors import ConfigError
@@ -38,13 +39,23 @@ from hub.ui.dashboard import Dashboard
 class App:
     """One node of the hub."""
 
-    def __init__(self, settings: Settings, *, clock: Clock | None = None, log: Log | None = None) -> None:
+    def __init__(self, settings: Settings, *, clock: Clock | None = None, log: Log | None = None, doors: bool = True) -> None:
+        """Make a node. Without `doors` it only executes: no API, no triggers, nothing listens."""
         self.settings = settings
+        self._doors = doors
+        self._engine: EmbeddedEngine | None = None
         self._clock = clock or SystemClock()
         self._log: Log = log or structlog.get_logger("hub")
         self._stack = contextlib.AsyncExitStack()
         self._api: ApiServer | None = None
         self._fetch: HttpHandler | None = None
+
+    @property
+    def engine(self) -> EmbeddedEngine:
+        """What executes. Only after `start`."""
+        if self._engine is None:
+            raise RuntimeError("the app has not been started")
+        return self._engine
 
     @property
     def url(self) -> str:
@@ -105,16 +116,21 @@ class App:
             log=self._log,
         )
 
-        await api.bind()  # first: a port in use must not disturb a store that another hub may own
-        self._stack.push_async_callback(api.stop)
+        if self._doors:
+            await api.bind()  # first: a port in use must not disturb a store that another hub may own
+            self._stack.push_async_callback(api.stop)
+        url = api.url if self._doors else reachable(settings.server.host, settings.server.port)
         bindings.update({w.binding: WorkflowBinding(engine, w.name) for w in settings.workflows if w.binding})
-        bindings.update(settings.expanded_vars(api.url))
+        bindings.update(settings.expanded_vars(url))
         env = Env(bindings)
         for connector in connectors.values():
             await connector.open()
             self._stack.push_async_callback(connector.close)
         await engine.start()
         self._stack.push_async_callback(engine.stop)
+        self._engine = engine
+        if not self._doors:
+            return
         await api.start()
         self._stack.push_async_callback(api.stop)
         await hosting.start()

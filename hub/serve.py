@@ -1,21 +1,18 @@
 """`hub serve` and `hub dev`: one node of the hub as a process.
 
-Owns what is around an `App`: settings from the command line, logging, the event loop, signals, the words on the screen, and in `dev` the
-restart after every saved file. Never looks inside the app. Invariant: whatever ends the process on purpose has stopped the app first, so
+Owns what is around an `App`: settings from the command line, logging, the words on the screen, and in `dev` the restart after every saved
+file. Never looks inside the app. Invariant: whatever ends the process on purpose has stopped the app first, so
 nothing that was acknowledged waits in memory.
 """
 
 from __future__ import annotations
 
 import asyncio
-import gc
-import os
-import signal
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 from urllib.parse import urlsplit
 
 from rich.text import Text
@@ -28,12 +25,10 @@ from hub.cli.welcome import Cron, OtherTrigger, Webhook, Welcome, addresses, tri
 from hub.cli.words import Viewer
 from hub.core.errors import ConfigError, HubError
 from hub.plugins import calls, parse_options, trigger_class
+from hub.process import Signals, loop_factory, tune_garbage_collection
 from hub.project import forget
 from hub.settings import Settings, load_settings
 
-T = TypeVar("T")
-
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _GRACE = timedelta(milliseconds=250)  # for running steps in `dev`: serving again within a second of a save matters more
 _IGNORED = frozenset({"__pycache__", "node_modules", "venv"})  # besides all folders whose name begins with a dot
 _SUFFIXES = (".py", ".toml")
@@ -73,7 +68,7 @@ def _run(order: Order, main: Callable[[Order, Settings], Coroutine[Any, Any, Non
         settings = order.settings()
         logs.configure(settings.log.level, settings.log.format)
         tune_garbage_collection()
-        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        with asyncio.Runner(loop_factory=loop_factory()) as runner:
             runner.run(main(order, settings))
     except HubError as error:
         screen.complain(error.message)
@@ -81,25 +76,11 @@ def _run(order: Order, main: Callable[[Order, Settings], Coroutine[Any, Any, Non
     return Exit.OK
 
 
-def tune_garbage_collection() -> None:
-    """Let the collector look seldom: a hub makes many short-lived values and hardly any circles. Measured: a quarter less CPU a step."""
-    gc.freeze()  # what has been imported stays for ever
-    gc.set_threshold(20_000, 20, 50)
-
-
-def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    try:
-        import uvloop
-    except ImportError:  # not on this platform
-        return None
-    return uvloop.new_event_loop
-
-
 # ---- serve
 
 
 async def _serve(order: Order, settings: Settings) -> None:
-    with _Signals() as signals:
+    with Signals() as signals:
         app = App(settings)
         if await signals.unless_stopped(app.start()):
             screen.show(addresses(_welcome(app), Viewer.here()))
@@ -107,49 +88,11 @@ async def _serve(order: Order, settings: Settings) -> None:
         await app.stop()
 
 
-class _Signals:
-    """SIGINT and SIGTERM: the first sets `stop`, the second ends the process at once."""
-
-    def __init__(self) -> None:
-        self.stop = asyncio.Event()
-
-    def __enter__(self) -> _Signals:
-        loop = asyncio.get_running_loop()
-        for number in _SIGNALS:
-            loop.add_signal_handler(number, self._receive, number)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        loop = asyncio.get_running_loop()
-        for number in _SIGNALS:
-            loop.remove_signal_handler(number)
-
-    def _receive(self, number: int) -> None:
-        if self.stop.is_set():
-            os._exit(128 + number)  # the user means it; the store recovers from a kill
-        self.stop.set()
-        screen.note("stopping; once more to stop at once")
-
-    async def unless_stopped(self, action: Coroutine[Any, Any, T]) -> bool:
-        """Run something to its end, or cancel it when a signal comes; say whether it ended. Raises what it raises."""
-        running, stopped = asyncio.create_task(action), asyncio.create_task(self.stop.wait())
-        try:
-            await asyncio.wait({running, stopped}, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            running.cancel()
-            stopped.cancel()
-            await asyncio.wait({running, stopped})
-        if running.cancelled():
-            return False
-        running.result()
-        return True
-
-
 # ---- dev
 
 
 async def _dev(order: Order, settings: Settings) -> None:
-    with _Signals() as signals:
+    with Signals() as signals:
         async with _Watch(order.project) as watch:
             app = await _first(order, signals, settings)
             port = 0
@@ -165,7 +108,7 @@ async def _dev(order: Order, settings: Settings) -> None:
                 await app.stop()
 
 
-async def _first(order: Order, signals: _Signals, settings: Settings) -> App | None:
+async def _first(order: Order, signals: Signals, settings: Settings) -> App | None:
     """Start the app for the first time, and tell what to try. Raises: HubError when no save of a file can help."""
     try:
         app = await _start(settings, signals)
@@ -179,7 +122,7 @@ async def _first(order: Order, signals: _Signals, settings: Settings) -> App | N
     return app
 
 
-async def _again(order: Order, signals: _Signals, port: int) -> App | None:
+async def _again(order: Order, signals: Signals, port: int) -> App | None:
     """Start the app after a save, at the same free port; a mistake is told and waits for the next one."""
     try:
         settings = order.settings()
@@ -192,7 +135,7 @@ async def _again(order: Order, signals: _Signals, port: int) -> App | None:
         return None
 
 
-async def _start(settings: Settings, signals: _Signals) -> App | None:
+async def _start(settings: Settings, signals: Signals) -> App | None:
     app = App(_impatient(settings))
     if not await signals.unless_stopped(app.start()):
         await app.stop()

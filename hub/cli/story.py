@@ -139,7 +139,7 @@ class Watching:
 
     def __init__(self, title: str) -> None:
         self.story = Story()
-        self._title = title
+        self.title = title
         self._live: Live | None = None
 
     def __enter__(self) -> Self:
@@ -166,9 +166,16 @@ class Watching:
             sys.stderr.write(render.event(event, Viewer.here()).plain.rstrip() + "\n")
             sys.stderr.flush()
 
+    def note(self, message: str) -> None:
+        """Tell something beside the steps."""
+        if self._live is None:
+            screen.note(message)
+        else:
+            self._live.console.print(safe(message), style="yellow", soft_wrap=True)
+
     def _picture(self) -> Text:
         head = Text.assemble(
-            (safe(self._title), "bold"), "  ", (STATUSES.get(self.story.status, self.story.status), STYLES.get(self.story.status, "")),
+            (safe(self.title), "bold"), "  ", (STATUSES.get(self.story.status, self.story.status), STYLES.get(self.story.status, "")),
         )  # fmt: skip
         lines = [head, *self.story.shown(datetime.now(UTC), self._height)]
         for line in lines:

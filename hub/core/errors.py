@@ -100,6 +100,16 @@ class ConfigError(HubError):
         self.path = path
 
 
+class StoreInUse(ConfigError):
+    """Another hub has the store. `owner` is how that one is called: its process, and since when."""
+
+    code = "store.in_use"
+
+    def __init__(self, message: str, *, owner: str) -> None:
+        super().__init__(message, path="store.url")
+        self.owner = owner
+
+
 # ---- what workflow authors raise and catch
 
 

@@ -11,7 +11,7 @@ import os
 from datetime import UTC, datetime
 from pathlib import Path
 
-from hub.core.errors import ConfigError
+from hub.core.errors import StoreInUse
 
 
 class FileLock:
@@ -23,17 +23,17 @@ class FileLock:
         self._file: int | None = None
 
     def take(self) -> None:
-        """Lock, and leave this process's number in the file. Raises: ConfigError when another hub has it; OSError."""
+        """Lock, and leave this process's number in the file. Raises: StoreInUse when another hub has it; OSError."""
         file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             owner = os.read(file, 200).decode(errors="replace").strip() or "of unknown number"
             os.close(file)
-            raise ConfigError(
+            raise StoreInUse(
                 f"{self._database} is in use by another hub, process {owner}. Stop that one first, "
                 "or give this one a folder of its own with --data DIR",
-                path="store.url",
+                owner=owner,
             ) from error
         self._file = file
         os.ftruncate(file, 0)

@@ -46,7 +46,7 @@ def _find(name: str) -> _Workload:
 if __name__ == "__main__":
     name, place, count, time = sys.argv[1:]
     if not name.startswith("yardstick"):  # as `hub serve` does
-        from hub.serve import tune_garbage_collection
+        from hub.process import tune_garbage_collection
 
         tune_garbage_collection()
     print(json.dumps(asdict(run(_find(name)(Path(place), Size(n=int(count), seconds=float(time)))))))

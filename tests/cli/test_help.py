@@ -28,7 +28,7 @@ _HEAVY = (
 )
 _INSTANCE_VERBS = ("list", "describe", "tail", "pause", "resume", "terminate", "restart", "send-event", "delete")
 _COMMANDS = [
-    *(["init"], ["serve"], ["dev"], ["workflows"], ["workflows", "list"], ["workflows", "describe"], ["workflows", "delete"]),
+    *(["init"], ["serve"], ["dev"], ["run"], ["workflows"], ["workflows", "list"], ["workflows", "describe"], ["workflows", "delete"]),
     *(["workflows", "trigger"], ["workflows", "instances"], ["workflows", "versions"]),
     *(["workflows", "versions", verb] for verb in ("list", "describe")),
     *(["workflows", "instances", verb] for verb in _INSTANCE_VERBS),

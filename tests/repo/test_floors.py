@@ -34,8 +34,10 @@ ROOM_MAY_SEE = {
     "hub.testing": [
         *("hub.testing", "hub.app", "hub.settings", "hub.triggering", "hub.plugins", "hub.project", "hub.engine", "hub.store", "hub.core"),
     ],
-    "hub.serve": ["hub.app", "hub.settings", "hub.plugins", "hub.project", "hub.cli", "hub.core"],
-    "hub.__main__": ["hub.serve", "hub.cli", "hub.core"],
+    "hub.process": ["hub.cli"],
+    "hub.serve": ["hub.app", "hub.process", "hub.settings", "hub.plugins", "hub.project", "hub.cli", "hub.core"],
+    "hub.run": ["hub.app", "hub.serve", "hub.process", "hub.settings", "hub.cli", "hub.api", "hub.engine", "hub.core"],
+    "hub.__main__": ["hub.serve", "hub.run", "hub.cli", "hub.core"],
     "hub.triggering": [
         *("hub.schema", "hub.flow_schema", "hub.flows", "hub.plugins", "hub.project", "hub.mistakes", "hub.engine", "hub.core"),
     ],
@@ -64,7 +66,7 @@ OWNERS = {
     "orjson": ["hub.core.codec"],
     "typer": ["hub.cli", "hub.__main__"],
     "rich": ["hub.cli", "hub.serve"],
-    "uvloop": ["hub.serve"],
+    "uvloop": ["hub.process"],
     "watchfiles": ["hub.serve"],
     "prometheus_client": ["hub.engine"],
     "structlog": ["hub.app", "hub.api", "hub.cli"],
