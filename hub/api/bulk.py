@@ -31,6 +31,10 @@ class Terminations:
         job.add_done_callback(lambda _: self._jobs.pop(workflow, None))
         return True
 
+    def running(self, workflow: str) -> bool:
+        """Whether a job is at work on that workflow."""
+        return workflow in self._jobs
+
     async def stop(self) -> None:
         """End the jobs and wait for their end."""
         jobs = list(self._jobs.values())

@@ -7,6 +7,7 @@ exception leaves through here.
 from __future__ import annotations
 
 import hmac
+import ipaddress
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -40,6 +41,8 @@ class Dispatcher:
 
         async def handle(request: web.Request) -> web.StreamResponse:
             caller = self._admit(request, operation.scope, changes=operation.changes)
+            if operation.local:
+                _check_local(request)
             query = None if operation.query is None else body.parse_query(request, operation.query)
             content = None
             if shape is not None:
@@ -96,6 +99,24 @@ class Dispatcher:
         except ValueError:
             return False
         return hmac.compare_digest(b"Bearer " + given.password.encode(), self._credential or b"")
+
+
+def _check_local(request: web.Request) -> None:
+    """Refuse what does not come from a program of this machine.
+
+    The name in `Host` gives away a page whose own name leads here, and most proxies; only browsers send `Origin` and `Sec-Fetch-Site`.
+    """
+    from_here = _is_loopback(request.remote or "") and _is_loopback(urlsplit(f"//{request.host}").hostname or "")
+    if not from_here or "origin" in request.headers or "sec-fetch-site" in request.headers:
+        message = "this address is for `wrangler … --local` and other programs of this machine; everybody else uses /client/v4 with a token"
+        raise Rejected(message, code="origin.forbidden")
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def _check_origin(request: web.Request) -> None:

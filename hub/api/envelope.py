@@ -31,6 +31,7 @@ class ResultInfo(TypedDict):
     total_count: NotRequired[int]
     total_pages: NotRequired[int]
     cursor: NotRequired[str]
+    status_counts: NotRequired[dict[str, int]]
 
 
 def success(result: Any, *, info: ResultInfo | None = None, messages: Iterable[Note] = ()) -> bytes:

@@ -105,7 +105,7 @@ def _error_words(operation: Operation) -> list[str]:
         words += _WITH_BODY
     if operation.scope is not None:
         words += _WITH_TOKEN
-    if operation.changes:
+    if operation.changes or operation.local:
         words.append("origin.forbidden")
     return words
 

@@ -84,6 +84,7 @@ class Operation:
     listing: bool = False  # `result_info` is there
     enveloped: bool = True
     content_type: str = "application/json"
+    local: bool = False  # only for programs of this machine
     errors: tuple[str, ...] = ()  # code words beside those that any operation may answer
 
     @property

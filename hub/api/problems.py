@@ -68,6 +68,7 @@ _TABLE: dict[str, tuple[int, int]] = {
     "trigger.cannot_fire": (409, 10933),
     "delivery.not_found": (404, 10934),
     "delivery.replayed": (409, 10935),
+    "workflow.declared": (409, 10936),
     "flow.singleton": (409, 10926),
     "flow.concurrency": (409, 10927),
     "flow.debounce": (409, 10928),

@@ -35,6 +35,32 @@ class VersionItem(TypedDict):
     language: Literal["python"]
 
 
+class WorkflowChange(TypedDict):
+    """A workflow after an update; the last two are numbers, 0 or 1."""
+
+    id: str
+    name: str
+    script_name: str
+    class_name: str
+    version_id: str
+    created_on: str
+    modified_on: str
+    triggered_on: str | None
+    is_deleted: int
+    terminator_running: int
+
+
+class VersionGraph(TypedDict):
+    """A version with the graph of its steps. There is none of a program in Python: what it does next is decided while it runs."""
+
+    id: str
+    workflow_id: str
+    class_name: str
+    created_on: str
+    modified_on: str
+    graph: None
+
+
 class CreatedItem(TypedDict):
     """An instance that is on disk."""
 

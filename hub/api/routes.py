@@ -5,11 +5,15 @@ Webhooks (`/hooks/…`) and the project's fetch handler are not rows: their addr
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
-from hub.api import results, shapes, trigger_shapes
+from hub.api import account_shapes, results, shapes, trigger_shapes
+from hub.api.accounts import Accounts
 from hub.api.health import METRICS_TYPE, Vitals
 from hub.api.instances import Instances
+from hub.api.local import LOCAL_ROOT, LocalDoor, LocalInstanceListQuery, LocalWorkflowListQuery
 from hub.api.operation import Operation
 from hub.api.triggers import Triggers
 from hub.api.workflows import Workflows
@@ -17,6 +21,7 @@ from hub.core.access import Scope
 
 API_ROOT = "/client/v4"
 
+_ACCOUNTS = API_ROOT + "/accounts"
 _WORKFLOWS = API_ROOT + "/accounts/{account}/workflows"
 _TRIGGERS = API_ROOT + "/accounts/{account}/triggers"
 _TRIGGER = _TRIGGERS + "/{trigger}"
@@ -34,16 +39,42 @@ _NO_DELIVERY = ("delivery.not_found",)
 _REFUSED = ("rejected", "payload.schema", "overloaded", "unavailable", "trigger.disabled")
 
 
-def operations(workflows: Workflows, instances: Instances, triggers: Triggers, vitals: Vitals) -> tuple[Operation, ...]:
+def operations(
+    accounts: Accounts, workflows: Workflows, instances: Instances, triggers: Triggers, local: LocalDoor, vitals: Vitals
+) -> tuple[Operation, ...]:
     """Return the table. Where two paths match the same address, the more exact one stands first."""
+    of_workflows = (*_workflow_rows(workflows), *_collection_rows(instances), *_instance_rows(instances))
     return (
-        *_workflow_rows(workflows),
-        *_collection_rows(instances),
-        *_instance_rows(instances),
+        *_account_rows(accounts),
+        *of_workflows,
         *_trigger_rows(triggers),
         *_delivery_rows(triggers),
+        *_local_rows(of_workflows, local),
         *_open_rows(vitals),
     )
+
+
+def _account_rows(accounts: Accounts) -> tuple[Operation, ...]:
+    """Return what a client asks about itself."""
+    return (
+        _read(
+            "listAccounts", _ACCOUNTS, accounts.list, "List the accounts that the token opens.",
+            query=account_shapes.AccountListQuery, result=list[account_shapes.AccountItem], listing=True,
+        ),
+        _read("getAccount", _ACCOUNTS + "/{account}", accounts.get, "Read one account.", result=account_shapes.AccountItem),
+        _read(
+            "verifyAccountToken", _ACCOUNTS + "/{account}/tokens/verify", accounts.token, "Whether the token works.",
+            result=account_shapes.TokenItem,
+        ),
+        _read(
+            "listMemberships", API_ROOT + "/memberships", accounts.memberships, "List what the token may do, by account.",
+            query=shapes.PageQuery, result=list[account_shapes.MembershipItem], listing=True,
+        ),
+        _read("getUser", API_ROOT + "/user", accounts.user, "Read who the caller is.", result=account_shapes.UserItem),
+        _read(
+            "verifyToken", API_ROOT + "/user/tokens/verify", accounts.token, "Whether the token works.", result=account_shapes.TokenItem,
+        ),
+    )  # fmt: skip
 
 
 def _workflow_rows(workflows: Workflows) -> tuple[Operation, ...]:
@@ -53,6 +84,10 @@ def _workflow_rows(workflows: Workflows) -> tuple[Operation, ...]:
             query=shapes.WorkflowListQuery, result=list[results.WorkflowItem], listing=True,
         ),
         _read("getWorkflow", _WORKFLOW, workflows.get, "Read one workflow.", result=results.WorkflowItem, errors=_NO_WORKFLOW),
+        _steer(
+            "updateWorkflow", "PUT", _WORKFLOW, workflows.update, "Accept a workflow as the project declares it; refuse any other.",
+            body=shapes.UpdateBody, result=results.WorkflowChange, errors=(*_NO_WORKFLOW, "workflow.declared"),
+        ),
         _steer(
             "deleteWorkflow", "DELETE", _WORKFLOW, workflows.delete, "Forget a workflow with its versions and instances.",
             result=results.Done, errors=_NO_WORKFLOW,
@@ -64,6 +99,10 @@ def _workflow_rows(workflows: Workflows) -> tuple[Operation, ...]:
         _read(
             "getVersion", _WORKFLOW + "/versions/{version}", workflows.version, "Read one version of a workflow.",
             result=results.VersionItem, errors=(*_NO_WORKFLOW, "version.not_found"),
+        ),
+        _read(
+            "getVersionGraph", _WORKFLOW + "/versions/{version}/graph", workflows.graph, "Read a version with its graph: null for Python.",
+            result=results.VersionGraph, errors=(*_NO_WORKFLOW, "version.not_found"),
         ),
     )  # fmt: skip
 
@@ -173,6 +212,30 @@ def _delivery_rows(triggers: Triggers) -> tuple[Operation, ...]:
             "replayDelivery", "POST", _DELIVERY + "/replay", triggers.replay, "Emit a stored delivery again, under a fresh key.",
             result=trigger_shapes.ReceiptItem, errors=(*_NO_DELIVERY, "delivery.replayed", *_REFUSED),
         ),
+    )  # fmt: skip
+
+
+def _local_rows(rows: Iterable[Operation], door: LocalDoor) -> tuple[Operation, ...]:
+    """Return the rows of the second door: those of the REST API that its client knows, at its own root, with what differs."""
+    as_they_are: dict[str, Any] = {}
+    known = {
+        "listWorkflows": {"query": LocalWorkflowListQuery},
+        "getWorkflow": as_they_are,
+        "deleteWorkflow": {"handler": door.clear, "summary": "Forget the instances of a workflow."},
+        "listInstances": {"handler": door.list, "query": LocalInstanceListQuery},
+        "createInstance": as_they_are,
+        "deleteInstances": as_they_are,
+        "getInstance": as_they_are,
+        "deleteInstance": as_they_are,
+        "editInstanceStatus": as_they_are,
+        "sendEvent": as_they_are,
+    }
+    return tuple(
+        replace(
+            row, name=f"{row.name}Locally", path=row.path.replace(_WORKFLOWS, LOCAL_ROOT + "/workflows"), local=True, **known[row.name]
+        )
+        for row in rows
+        if row.name in known
     )  # fmt: skip
 
 

@@ -16,6 +16,7 @@ import structlog
 from aiohttp import web
 from pydantic import SecretStr
 
+from hub.api.accounts import Accounts
 from hub.api.bulk import Terminations
 from hub.api.dispatch import Dispatcher
 from hub.api.gateway import DASHBOARD, HOOKS, Gateway
@@ -23,6 +24,7 @@ from hub.api.health import Vitals
 from hub.api.instances import Instances
 from hub.api.listen import cannot_listen, reachable, take_port
 from hub.api.live import HEARTBEAT_S, LiveStreams
+from hub.api.local import LocalDoor
 from hub.api.openapi import document
 from hub.api.operation import Operation
 from hub.api.responses import guarded
@@ -80,8 +82,14 @@ class ApiServer:
         self._terminations = Terminations(engine, clock, self._log)
         self._streams = LiveStreams(self._log, options.heartbeat_s)
         vitals = Vitals(engine, metrics, lambda: self._document)
+        instances = Instances(engine, directory, self._terminations, clock)
         self.operations = operations(
-            Workflows(engine, directory), Instances(engine, directory, self._terminations, clock), Triggers(desk, clock), vitals
+            Accounts(options.account),
+            Workflows(engine, directory, self._terminations),
+            instances,
+            Triggers(desk, clock),
+            LocalDoor(engine, instances, clock),
+            vitals,
         )
         self._document = dump_plain(document(self.operations, version=options.version))
         self.app = self._make_app(Gateway(routes, fetch, pages, max_body_bytes=options.max_body_bytes))

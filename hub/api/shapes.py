@@ -139,6 +139,23 @@ class TerminateAllQuery(BaseModel):
 # ---- request bodies
 
 
+class UpdateBody(BaseModel):
+    """A workflow as it shall be. Workflows are declared in the project, so only what they already are is accepted."""
+
+    script_name: str
+    class_name: str
+    limits: dict[str, Any] | None = None
+    concurrency: dict[str, Any] | None = None
+    schedules: list[Any] | None = None
+    default_retention: dict[str, Any] | None = None
+    jurisdiction: str | None = None
+
+    @property
+    def wishes(self) -> list[str]:
+        """The keys, beside the two that are required, under which something is asked for."""
+        return [key for key in ("limits", "concurrency", "schedules", "default_retention", "jurisdiction") if getattr(self, key)]
+
+
 class RetentionBody(BaseModel):
     """How long an instance is kept after its end; an absent key means as the workflow says. A number is milliseconds."""
 

@@ -5,11 +5,12 @@ Reads the engine port and shapes the results; keeps nothing but the ids of workf
 
 from __future__ import annotations
 
+from hub.api.bulk import Terminations
 from hub.api.envelope import result_info, timestamp
 from hub.api.operation import Answer, Call
-from hub.api.results import Done, VersionItem, WorkflowItem
-from hub.api.shapes import PageQuery, WorkflowListQuery
-from hub.core.errors import NotFound
+from hub.api.results import Done, VersionGraph, VersionItem, WorkflowChange, WorkflowItem
+from hub.api.shapes import PageQuery, UpdateBody, WorkflowListQuery
+from hub.core.errors import Conflict, NotFound
 from hub.core.model import Status, Version, VersionQuery, WorkflowQuery, WorkflowRecord
 from hub.core.ports import Engine
 
@@ -36,9 +37,10 @@ class Directory:
 class Workflows:
     """Handlers of `/workflows`."""
 
-    def __init__(self, engine: Engine, directory: Directory) -> None:
+    def __init__(self, engine: Engine, directory: Directory, terminations: Terminations) -> None:
         self._engine = engine
         self._directory = directory
+        self._terminations = terminations
 
     async def list(self, call: Call[WorkflowListQuery, None]) -> Answer:
         """Return one page of workflows."""
@@ -50,6 +52,26 @@ class Workflows:
     async def get(self, call: Call[None, None]) -> Answer:
         """Return one workflow."""
         return Answer(result=workflow_item(await self._engine.workflow(call.workflow)))
+
+    async def update(self, call: Call[None, UpdateBody]) -> Answer:
+        """Accept an update that changes nothing, as a deployment of the same project sends it; refuse any other."""
+        record = await self._engine.workflow(call.workflow)
+        _refuse_changes(record, call.body)
+        page = await self._engine.find(VersionQuery(workflow=record.name, limit=1))
+        return Answer(
+            result=WorkflowChange(
+                id=record.id,
+                name=record.name,
+                script_name=record.script_name,
+                class_name=record.class_name,
+                version_id=page.items[0].id,
+                created_on=timestamp(record.created_at),
+                modified_on=timestamp(record.modified_at),
+                triggered_on=timestamp(record.triggered_at),
+                is_deleted=0,
+                terminator_running=int(self._terminations.running(record.name)),
+            )
+        )
 
     async def delete(self, call: Call[None, None]) -> Answer:
         """Forget a workflow with its instances."""
@@ -67,12 +89,42 @@ class Workflows:
 
     async def version(self, call: Call[None, None]) -> Answer:
         """Return one version."""
+        return Answer(result=await self._version(call))
+
+    async def graph(self, call: Call[None, None]) -> Answer:
+        """Return one version with its graph, which there is none of."""
+        item = await self._version(call)
+        return Answer(
+            result=VersionGraph(
+                id=item["id"],
+                workflow_id=item["workflow_id"],
+                class_name=item["class_name"],
+                created_on=item["created_on"],
+                modified_on=item["modified_on"],
+                graph=None,
+            )
+        )
+
+    async def _version(self, call: Call[None, None]) -> VersionItem:
         workflow_id = await self._directory.id_of(call.workflow)
         wanted = call.path["version"]
         page = await self._engine.find(VersionQuery(workflow=call.workflow, id=wanted, limit=1))
         if not page.items:
             raise NotFound(f'workflow "{call.workflow}" has no version "{wanted}"', code="version.not_found")
-        return Answer(result=version_item(page.items[0], workflow_id))
+        return version_item(page.items[0], workflow_id)
+
+
+def _refuse_changes(record: WorkflowRecord, body: UpdateBody) -> None:
+    """Raise Conflict when an update asks for something else than what the project declares: it would not outlive the next start."""
+    cure = f'workflows are declared in hub.toml: change the [[workflows]] table of "{record.name}" there and start the hub again'
+    for key, is_now, wanted in (
+        ("script_name", record.script_name, body.script_name),
+        ("class_name", record.class_name, body.class_name),
+    ):
+        if is_now != wanted:
+            raise Conflict(f'{key} of "{record.name}" is "{is_now}" and cannot become "{wanted}" here; {cure}', code="workflow.declared")
+    if body.wishes:
+        raise Conflict(f"{', '.join(body.wishes)} cannot be set here; {cure}", code="workflow.declared")
 
 
 def workflow_item(record: WorkflowRecord) -> WorkflowItem:

@@ -103,10 +103,11 @@ class TriggerContext(Protocol):
 
     async def keep(
         self, event: TriggerEvent, status: DeliveryStatus, *, code: str, message: str, advance: bool = False, instance_id: str | None = None
-    ) -> str:
+    ) -> str | None:
         """Store something received that cannot be emitted (unreadable, refused, skipped, missed, dead); return the id of the delivery.
 
-        With `advance` the trigger's cursor becomes `event.cursor` in the same transaction. Raises: Unavailable.
+        With `advance` the trigger's cursor becomes `event.cursor` in the same transaction; None = another node was faster, and has decided
+        on that occurrence. Raises: Unavailable.
         """
         ...
 

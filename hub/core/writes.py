@@ -217,11 +217,13 @@ class KeepDelivery:
     """Store a delivery that became no instance. With `cursor` its trigger's cursor moves along.
 
     DUPLICATE = one of the same trigger, key and status is stored (or the same id), `id` names it; without a key it is never the same. So it
-    is where the trigger's cursor is at `cursor` already, or later: the slot has been decided on otherwise.
+    is where the trigger's cursor is at `cursor` already, or later: the slot has been decided on otherwise, and no row has an id to name.
+    FULL = the trigger has `most` deliveries of that status already.
     """
 
     delivery: Delivery
     cursor: datetime | None = None
+    most: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -20,6 +20,7 @@ from hub.core.model import FINAL, Instance
 from hub.core.ports import Handler, Log, Trigger
 from hub.engine.gate import Again, Gate
 from hub.engine.ledger import Finding, Ledger
+from hub.engine.pipeline import UNAVAILABLE
 from hub.engine.routes import RouteTable
 from hub.engine.telemetry import Telemetry
 
@@ -88,13 +89,17 @@ class Context:
             raise Unavailable(f'trigger "{self.name}" is stopping')
         if not self._gate.shut:
             return await self._services.emit(self.name, self._workflow, event)
-        receipt = await self._gate.hold(event)
+        try:
+            receipt = await self._gate.hold(event)
+        except Unavailable:
+            self._services.telemetry.event(self.name, UNAVAILABLE)
+            raise
         self._services.telemetry.event(self.name, receipt.status.value)
         return receipt
 
     async def keep(
         self, event: TriggerEvent, status: DeliveryStatus, *, code: str, message: str, advance: bool = False, instance_id: str | None = None
-    ) -> str:
+    ) -> str | None:
         """Store something that cannot be emitted; see `TriggerContext.keep`."""
         finding = Finding(status, code, message, instance_id)
         cursor = event.cursor if advance else None

@@ -11,15 +11,20 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from datetime import timedelta
 
+from hub.core.admit import BACKLOG_RETRY
 from hub.core.clock import Clock
 from hub.core.delivery import Delivery, DeliveryStatus, Receipt, ReceiptStatus, TriggerEvent
-from hub.core.errors import Conflict, HubError, NotFound, Rejected, Unavailable
+from hub.core.errors import Conflict, HubError, NotFound, Overloaded, Rejected, Unavailable
 from hub.core.ports import Log
 from hub.engine.ledger import Finding, Ledger
 
+HELD_AT_MOST = 10_000  # by a trigger: what a pause of hours brings, and no more than a disk can hold of large ones
+FULL_FOR_S = 1.0  # nothing is looked up in that time: a paused trigger must not slow the others down however much it is sent
 AT_ONCE = 100  # released together: one commit or two, and room between them for the events of other triggers
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 30.0  # between two tries on a store that is away, or a workflow whose backlog is full
+_RETRY = timedelta(seconds=30)  # of whoever finds it full: a pause is ended by hand
 PAUSED = Finding(DeliveryStatus.HELD, "trigger.paused", "the trigger is paused; what it receives is emitted when it is resumed")
 
 Again = Callable[[Delivery, str | None], Awaitable[Receipt]]  # emits a stored delivery
@@ -28,13 +33,17 @@ Again = Callable[[Delivery, str | None], Awaitable[Receipt]]  # emits a stored d
 class Gate:
     """Holds the events of a trigger while it is paused and until those that were held have been released."""
 
-    def __init__(self, trigger: str, workflow: str | None, ledger: Ledger, again: Again, clock: Clock, log: Log) -> None:
+    def __init__(
+        self, trigger: str, workflow: str | None, ledger: Ledger, again: Again, clock: Clock, log: Log, *, most: int = HELD_AT_MOST
+    ) -> None:
         self._trigger = trigger
         self._workflow = workflow
         self._ledger = ledger
         self._again = again
         self._clock = clock
         self._log = log
+        self._most = most
+        self._full_until = 0.0  # monotonic time
         self._shut = False
         self._paused = False
         self._holding = 0
@@ -57,14 +66,26 @@ class Gate:
             self._releasing = asyncio.create_task(self._release(), name=f"trigger-{self._trigger}-release")
 
     async def hold(self, event: TriggerEvent) -> Receipt:
-        """Store an event for later. Raises: Unavailable."""
+        """Store an event for later. Raises: Unavailable (Overloaded: as many are held as may be)."""
+        if self._clock.monotonic() < self._full_until:
+            raise self._full()
         self._holding += 1
+        workflow = event.workflow or self._workflow
         try:
-            id = await self._ledger.keep(self._trigger, event, PAUSED, workflow=event.workflow or self._workflow, cursor=event.cursor)
+            id = await self._ledger.keep(self._trigger, event, PAUSED, workflow=workflow, cursor=event.cursor, most=self._most)
+        except Overloaded:
+            self._full_until = self._clock.monotonic() + FULL_FOR_S
+            raise self._full() from None
         finally:
             self._holding -= 1
             self._held += 1
         return Receipt(status=ReceiptStatus.HELD, reason=PAUSED.code, delivery=id)
+
+    def _full(self) -> Overloaded:
+        told = "is paused and holds" if self._paused else "still holds"
+        cure = "resume it, or replay some of them" if self._paused else "they are being released"
+        message = f'trigger "{self._trigger}" {told} {self._most:,} deliveries, as many as it may; {cure}'
+        return Overloaded(message, retry_after=_RETRY if self._paused else BACKLOG_RETRY)
 
     async def stop(self) -> None:
         """Stop releasing; what is still held is released after the next start."""

@@ -12,7 +12,7 @@ from datetime import datetime
 from hub.core.clock import Clock
 from hub.core.deliveries import encode_event
 from hub.core.delivery import Delivery, DeliveryQuery, DeliveryStatus, TriggerEvent, TriggerQuery, TriggerRecord
-from hub.core.errors import NotFound, Unavailable
+from hub.core.errors import NotFound, Overloaded
 from hub.core.ids import new_id
 from hub.core.model import Page
 from hub.core.ports import Store
@@ -68,9 +68,19 @@ class Ledger:
     # ---- deliveries
 
     async def keep(
-        self, trigger: str, event: TriggerEvent, finding: Finding, *, workflow: str | None = None, cursor: datetime | None = None
-    ) -> str:
-        """Store a delivery; return its id, or that of the same one that is stored already. With `cursor` the trigger's moves along."""
+        self,
+        trigger: str,
+        event: TriggerEvent,
+        finding: Finding,
+        *,
+        workflow: str | None = None,
+        cursor: datetime | None = None,
+        most: int | None = None,
+    ) -> str | None:
+        """Store a delivery; return its id, or that of the same one that is stored already. With `cursor` the trigger's moves along.
+
+        None = another node has decided on that occurrence otherwise. Raises: Overloaded (the trigger has `most` of that status already).
+        """
         now = self._clock.now()
         kept = Delivery(
             id=new_id(now),
@@ -85,9 +95,9 @@ class Ledger:
             workflow=workflow,
             instance_id=finding.instance_id,
         )
-        outcome = await self._committer.submit(KeepDelivery(delivery=kept, cursor=cursor), patient=False)
-        if outcome.id is None:
-            raise Unavailable("the delivery was not stored; send it again")
+        outcome = await self._committer.submit(KeepDelivery(delivery=kept, cursor=cursor, most=most), patient=False)
+        if outcome.verdict is Verdict.FULL:
+            raise Overloaded(f'trigger "{trigger}" has {most:,} deliveries that are {finding.status}, as many as it may')
         return outcome.id
 
     async def change(self, id: str, finding: Finding) -> None:

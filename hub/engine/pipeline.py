@@ -107,7 +107,9 @@ class Pipeline:
         finding = Finding(status, code, _DROPPED.get(reason, f"dropped by {reason}"), receipt.instance_id)
         return replace(receipt, reason=code, delivery=await self._account(trigger, receipt.workflow, event, finding, stored))
 
-    async def _account(self, trigger: str, workflow: str | None, event: TriggerEvent, finding: Finding, stored: Delivery | None) -> str:
+    async def _account(
+        self, trigger: str, workflow: str | None, event: TriggerEvent, finding: Finding, stored: Delivery | None
+    ) -> str | None:
         """Store why an event created nothing, in its own row or in a new one. Raises: Unavailable, so that the sender keeps the event."""
         try:
             if stored is None:

@@ -31,6 +31,7 @@ _SAME = """
 SELECT id FROM delivery WHERE id = ?1
 UNION ALL SELECT id FROM delivery WHERE trigger = ?2 AND event_key = ?3 AND status = ?4 LIMIT 1
 """
+_NUMBER = "SELECT count(*) FROM (SELECT 1 FROM delivery WHERE trigger = ? AND status = ? LIMIT ?)"
 _COLUMNS = "id, trigger, status, received_at, changed_at, code, event_key, occurred_at, workflow, instance_id, message"
 _INSERT = f"INSERT INTO delivery ({_COLUMNS}, event) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _CHANGE = "UPDATE delivery SET status = ?, code = ?, message = ?, changed_at = ? WHERE id = ?"
@@ -66,15 +67,23 @@ def apply(db: sqlite3.Connection, write: Kept) -> Outcome:
 def _keep(db: sqlite3.Connection, write: KeepDelivery) -> Outcome:
     kept = write.delivery
     same = db.execute(_SAME, (kept.id, kept.trigger, kept.key, kept.status.value)).fetchone()
+    if same is None and write.most is not None and _number(db, kept, write.most) >= write.most:
+        return Outcome(verdict=Verdict.FULL)
     if write.cursor is not None:
         found = db.execute(CURSOR, (kept.trigger,)).fetchone()
         if same is None and found is not None and found[0] >= micros(write.cursor):
-            return Outcome(verdict=Verdict.DUPLICATE, id=kept.id)  # another node has decided this slot otherwise
+            return Outcome(verdict=Verdict.DUPLICATE)  # another node has decided this slot otherwise
         db.execute(ADVANCE, (micros(write.cursor), kept.trigger))
     if same is not None:
         return Outcome(verdict=Verdict.DUPLICATE, id=same[0])
     db.execute(_INSERT, _row_of(kept))
     return Outcome(verdict=Verdict.APPLIED, id=kept.id)
+
+
+def _number(db: sqlite3.Connection, like: Delivery, most: int) -> int:
+    """Return how many deliveries of the same trigger and status are stored, counting no further than is asked."""
+    ((number,),) = db.execute(_NUMBER, (like.trigger, like.status.value, most))
+    return int(number)
 
 
 def _change(db: sqlite3.Connection, write: ChangeDelivery) -> Outcome:

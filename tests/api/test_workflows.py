@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from hub.core.model import Status
-from tests.api.node import Node
+from tests.api.node import ROOT, Node
 
 TIME = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z"
 
@@ -80,3 +80,54 @@ async def test_an_account_that_is_not_this_hubs_is_404_and_names_the_right_one(n
 async def test_many_readers_at_once_are_all_answered(node: Node) -> None:
     answers = await asyncio.gather(*[node.get("/greet") for _ in range(50)])
     assert {answer.status for answer in answers} == {200}
+
+
+# ---- updates
+
+
+async def update(node: Node, **body: object) -> tuple[int, int, str]:
+    sent = {"script_name": "tests", "class_name": "Greet", **body}
+    return (await node.call("PUT", f"{ROOT}/greet", json=sent)).failure
+
+
+async def test_an_update_that_changes_nothing_is_accepted(node: Node) -> None:
+    workflow = (await node.get("/greet")).result
+    (version,) = (await node.get("/greet/versions")).result
+    body = {"script_name": "tests", "class_name": "Greet", "schedules": [], "limits": {}, "jurisdiction": None}
+    updated = (await node.call("PUT", f"{ROOT}/greet", json=body)).result
+    same = ("id", "name", "script_name", "class_name", "created_on", "modified_on", "triggered_on")
+    assert {key: updated[key] for key in same} == {key: workflow[key] for key in same}
+    assert updated["version_id"] == version["id"]
+    assert (updated["is_deleted"], updated["terminator_running"]) == (0, 0)
+
+
+@pytest.mark.parametrize(
+    ("body", "named"),
+    [
+        ({"class_name": "Other"}, 'class_name of "greet" is "Greet" and cannot become "Other"'),
+        ({"script_name": "other"}, 'script_name of "greet" is "tests" and cannot become "other"'),
+        ({"limits": {"steps": 5}}, "limits cannot be set here"),
+        ({"concurrency": {"limit": 5}, "schedules": [{"cron": "* * * * *"}]}, "concurrency, schedules cannot be set here"),
+        ({"default_retention": {"success_retention": "1 day"}}, "default_retention cannot be set here"),
+        ({"jurisdiction": "eu"}, "jurisdiction cannot be set here"),
+    ],
+)
+async def test_any_other_update_is_refused_and_names_the_file(node: Node, body: dict[str, object], named: str) -> None:
+    status, number, message = await update(node, **body)
+    assert (status, number) == (409, 10936)
+    assert named in message
+    assert "hub.toml" in message
+    assert (await node.get("/greet")).result["class_name"] == "Greet"
+
+
+async def test_an_update_of_an_unknown_workflow_is_10200(node: Node) -> None:
+    reply = await node.call("PUT", f"{ROOT}/gret", json={"script_name": "tests", "class_name": "Greet"})
+    assert reply.failure[:2] == (404, 10200)
+
+
+async def test_a_version_has_no_graph(node: Node) -> None:
+    (version,) = (await node.get("/greet/versions")).result
+    graph = (await node.get(f"/greet/versions/{version['id']}/graph")).result
+    assert graph["graph"] is None
+    assert {key: graph[key] for key in graph if key != "graph"} == {key: version[key] for key in graph if key != "graph"}
+    assert (await node.get("/greet/versions/nope/graph")).status == 404

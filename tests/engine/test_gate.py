@@ -8,10 +8,10 @@ import pytest
 import structlog
 
 from hub.core.delivery import DeliveryQuery, DeliveryStatus, ReceiptStatus, TriggerEvent
-from hub.core.errors import Unavailable
+from hub.core.errors import Overloaded, Unavailable
 from hub.core.model import InstanceQuery
 from hub.core.writes import CreateInstance, KeepDelivery
-from hub.engine.gate import AT_ONCE, Gate
+from hub.engine.gate import AT_ONCE, FULL_FOR_S, Gate
 from tests.engine.conftest import Hub
 
 
@@ -19,10 +19,10 @@ async def nothing(event: Any, step: Any) -> None:
     """Do nothing."""
 
 
-async def shut(hub: Hub) -> Gate:
+async def shut(hub: Hub, most: int = 1000) -> Gate:
     """Start the hub and return a gate that holds."""
     await hub.start(program=nothing)
-    gate = Gate("hook", "program", hub.engine.ledger, hub.engine.again, hub.clock, structlog.get_logger())
+    gate = Gate("hook", "program", hub.engine.ledger, hub.engine.again, hub.clock, structlog.get_logger(), most=most)
     gate.pause()
     return gate
 
@@ -63,6 +63,41 @@ async def test_what_cannot_be_held_stays_with_the_sender_and_does_not_stand_in_t
     await hub.clock.sleep(60)
 
     assert (await created(hub), gate.shut) == ([2], False)
+
+
+async def test_a_gate_that_holds_as_many_as_it_may_leaves_the_rest_with_the_senders(hub: Hub) -> None:
+    gate = await shut(hub, most=2)
+    await hold(gate, 1, 2)
+
+    with pytest.raises(Overloaded, match='trigger "hook" is paused and holds 2 deliveries, as many as it may; resume it') as caught:
+        await hold(gate, 3)
+
+    assert caught.value.retry_after is not None
+    gate.resume()
+    await hub.clock.sleep(60)
+    assert (await created(hub), gate.shut) == ([1, 2], False)
+
+
+async def test_a_full_gate_refuses_without_asking_the_store_each_time(hub: Hub) -> None:
+    gate = await shut(hub, most=1)
+    await hold(gate, 1)
+    asked = 0
+
+    def ask(write: Any) -> bool:
+        nonlocal asked
+        asked += isinstance(write, KeepDelivery)
+        return False
+
+    hub.refused = ask
+    for number in range(50):
+        with pytest.raises(Overloaded):
+            await hold(gate, number)
+    assert asked == 1
+
+    (held,) = await hub.engine.ledger.held("hook", 1)
+    await hub.engine.again(held, "program")  # somebody replays it
+    await hub.clock.sleep(FULL_FOR_S)
+    await hold(gate, 2)
 
 
 async def test_a_gate_that_is_stopped_during_a_release_leaves_the_rest_held(hub: Hub) -> None:

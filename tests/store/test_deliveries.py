@@ -125,6 +125,21 @@ async def test_a_key_that_was_released_can_be_held_again(world: World) -> None:
     assert again == Outcome(verdict=Verdict.APPLIED, id="d-2")
 
 
+async def test_no_more_are_stored_than_a_trigger_may_hold_until_one_was_released(world: World) -> None:
+    def held(id: str, **fields: Any) -> KeepDelivery:
+        return KeepDelivery(delivery=delivery(id, **fields), most=2)
+
+    outcomes = await world.store.apply([held("d-1", key="a"), held("d-2"), held("d-3"), held("d-4", key="a"), held("d-5", trigger="other")])
+    await world.do(release("d-1"))
+    freed, full = await world.store.apply([held("d-6"), held("d-7")])
+
+    assert [outcome.verdict for outcome in outcomes] == [
+        Verdict.APPLIED, Verdict.APPLIED, Verdict.FULL, Verdict.DUPLICATE, Verdict.APPLIED,
+    ]  # fmt: skip
+    assert (freed.verdict, full.verdict) == (Verdict.APPLIED, Verdict.FULL)
+    assert await listed(world, trigger="hook", ascending=True) == ["d-1", "d-2", "d-6"]
+
+
 # ---- changing and replaying
 
 
@@ -408,7 +423,7 @@ async def test_a_slot_of_which_another_node_has_made_an_instance_is_not_told_as_
 
     outcome = await world.do(KeepDelivery(delivery=skipped, cursor=at(60)))
 
-    assert outcome.verdict is Verdict.DUPLICATE
+    assert outcome == Outcome(verdict=Verdict.DUPLICATE)  # and names no row, for there is none
     assert await listed(world) == []
 
 
