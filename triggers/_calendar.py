@@ -13,10 +13,11 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from difflib import get_close_matches
 from enum import StrEnum
 from functools import cached_property
 from itertools import takewhile
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
 from hub.core.delivery import Occurrence
 from hub.core.duration import parse_duration
@@ -51,7 +52,9 @@ def check_timezone(name: str) -> ZoneInfo:
             return ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError):  # unknown; not a relative path; a folder of zones
         pass
-    raise ValueError(f"{name!r} is not a time zone; write UTC or an IANA name such as Europe/Berlin")
+    near = get_close_matches(name, (zone for zone in available_timezones() if "/" in zone), 1)
+    hint = f"did you mean {near[0]}?" if near else "write UTC or an IANA name such as Europe/Berlin"
+    raise ValueError(f"{name!r} is not a time zone; {hint}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,8 +80,11 @@ def read_spread(text: object) -> Spread:
         if not 0 < float(match[1]) <= 100:
             raise ValueError(f"{text!r} is not a share of the time until the next occurrence; write more than 0% and at most 100%")
         return Spread(share=float(match[1]) / 100)
-    if isinstance(text, str | int | float | timedelta):
-        return Spread(window=parse_duration(text, what="spread"))
+    try:
+        if isinstance(text, str | int | float | timedelta):
+            return Spread(window=parse_duration(text))
+    except ValueError:  # it may have been meant as a share
+        pass
     raise ValueError(f'{text!r} is neither a duration such as "30 minutes" nor a share such as "50%"')
 
 

@@ -108,6 +108,8 @@ def parse(cron: str, *, seconds: bool = False, both: bool = False, phase: timede
     Raises: ValueError that names the field at fault.
     """
     cron = spaced(cron)
+    if cron.upper().startswith(("TZ=", "CRON_TZ=")):
+        raise ValueError(f"{cron!r}: the zone stands in a key of its own, `timezone`, of a [[triggers]] table")
     if cron.lower().startswith("@every"):
         return _interval(cron, phase)
     if phase:
@@ -160,7 +162,7 @@ def _split(cron: str, seconds: bool) -> tuple[str, ...]:
     wanted = _FIELDS if seconds else _FIELDS[1:]
     if len(fields) != len(wanted):
         count = "1 field" if len(fields) == 1 else f"{len(fields)} fields"
-        hint = "; a field for the second needs `seconds = true`" if len(fields) == len(_FIELDS) else ""
+        hint = "; a field for the second needs `seconds = true` in a [[triggers]] table" if len(fields) == len(_FIELDS) else ""
         kind = "a cron expression with seconds" if seconds else "a cron expression"
         raise ValueError(f"{cron!r} has {count}; {kind} has {len(wanted)}: {', '.join(field.name for field in wanted)}{hint}")
     return fields if seconds else ("0", *fields)

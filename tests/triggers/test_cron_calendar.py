@@ -223,8 +223,11 @@ def test_a_spread_start_comes_before_the_next_occurrence(cron: str, spread: str,
 def test_a_spread_is_a_duration_or_a_share() -> None:
     assert read_spread("30 minutes") == Spread(window=timedelta(minutes=30))
     assert read_spread("50%") == Spread(share=0.5)
-    for wrong in ("0%", "101%", "half", "", True, None):
-        with pytest.raises(ValueError, match=r"share|duration"):
+    for share in ("0%", "101%"):
+        with pytest.raises(ValueError, match="at most 100%"):
+            read_spread(share)
+    for wrong in ("half", "5 %%", "", True, None):
+        with pytest.raises(ValueError, match='neither a duration such as "30 minutes" nor a share such as "50%"'):
             read_spread(wrong)
 
 
@@ -234,6 +237,14 @@ def test_a_spread_is_a_duration_or_a_share() -> None:
 @pytest.mark.parametrize("name", ["", "EST", "Europe", "Europe/Atlantis", "+02:00", "../etc/passwd", "/etc/localtime", "utc"])
 def test_only_iana_names_are_time_zones(name: str) -> None:
     with pytest.raises(ValueError, match="is not a time zone"):
+        check_timezone(name)
+
+
+@pytest.mark.parametrize(
+    ("name", "near"), [("Europe/Berln", "Europe/Berlin"), ("america/new york", "America/New_York"), ("Kolkata", "Asia/Kolkata")]
+)
+def test_a_time_zone_that_is_nearly_right_is_named(name: str, near: str) -> None:
+    with pytest.raises(ValueError, match=f"did you mean {near}"):
         check_timezone(name)
 
 

@@ -229,7 +229,9 @@ def test_dates_are_those_that_a_plain_reading_of_the_fields_gives(
     [
         ("", "'' has 0 fields"),
         ("* * * *", "4 fields"),
-        ("* * * * * *", "6 fields; a cron expression has 5: minute, .*needs `seconds = true`"),
+        ("* * * * * *", r"6 fields; a cron expression has 5: minute, .*needs `seconds = true` in a \[\[triggers\]\] table"),
+        ("TZ=Europe/Berlin 0 3 * * *", r"the zone stands in a key of its own, `timezone`, of a \[\[triggers\]\] table"),
+        ("CRON_TZ=UTC @daily", "the zone stands in a key of its own"),
         ("* * * * * * *", "7 fields"),
         ("hourly", "1 field; a cron"),
         ("@reboot", "'@reboot' is not known; there are @yearly"),
