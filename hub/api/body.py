@@ -6,12 +6,14 @@ nothing is decompressed. The limit holds whatever `Content-Length` says.
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any, TypeVar
 
 from aiohttp import web
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from hub.api import problems
+from hub.api.connection import LIMITS
 from hub.core.codec import parse_json
 from hub.core.errors import PayloadTooLarge, Rejected
 
@@ -29,13 +31,16 @@ async def read(request: web.Request, limit_bytes: int) -> bytes:
     if not request.body_exists:
         return b""
     parts: list[bytes] = []
-    size = 0
+    size, body_s = 0, request.app[LIMITS].body_s
     try:
-        async for part in request.content.iter_any():
-            size += len(part)
-            if size > limit_bytes:
-                raise too_large
-            parts.append(part)
+        async with asyncio.timeout(body_s):
+            async for part in request.content.iter_any():
+                size += len(part)
+                if size > limit_bytes:
+                    raise too_large
+                parts.append(part)
+    except TimeoutError:
+        raise Rejected(f"the body did not come within {body_s:g} seconds", code="request.timeout") from None
     except (web.RequestPayloadError, ConnectionError):
         raise Rejected("the body breaks off before its end", code="body") from None
     return b"".join(parts)

@@ -12,6 +12,7 @@ from typing import Any
 
 from aiohttp import web
 
+from hub.api import responses
 from hub.api.operation import Live
 from hub.core.codec import dump_plain
 from hub.core.ports import Log
@@ -41,7 +42,7 @@ class LiveStreams:
 
     async def send(self, request: web.Request, live: Live) -> web.StreamResponse:
         """Answer with the events until they end, the client goes away, or the server stops."""
-        response = web.StreamResponse(headers=_HEADERS)
+        response = web.StreamResponse(headers={**_HEADERS, responses.REQUEST_ID: responses.id_of(request)})
         try:
             await response.prepare(request)
             if request.method != "HEAD":

@@ -5,16 +5,23 @@ No exception passes `guarded`, and no trace leaves through it.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable
 from uuid import uuid4
 
-from aiohttp import web
+from aiohttp import HttpVersion10, web
 
 from hub.api import envelope, problems
 from hub.api.operation import Answer, Plain
 from hub.api.problems import Problem
-from hub.core.errors import HubError, describe
+from hub.core.errors import HubError, Rejected, describe
 from hub.core.ports import Log
+
+_CLOSING = frozenset({problems.number("request.malformed"), problems.number("request.timeout")})
+
+REQUEST_ID = "x-request-id"
+_ID = web.RequestKey("id", str)
+_GIVEN_ID = re.compile(r"[A-Za-z0-9._:+/=@-]{1,128}")
 
 WebHandler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -36,6 +43,8 @@ def of_problem(problem: Problem) -> web.Response:
     """Send a problem in the envelope."""
     response = _respond(problem.status, envelope.failure(problem.number, problem.message))
     response.headers.update(problem.headers)
+    if problem.number in _CLOSING:  # what may still come is no request
+        response.force_close()
     return response
 
 
@@ -43,12 +52,29 @@ def guarded(handle: WebHandler, log: Log) -> WebHandler:
     """Return the handler with its exceptions turned into answers."""
 
     async def answer(request: web.Request) -> web.StreamResponse:
+        request[_ID] = _given_or_new(request)
         try:
-            return await handle(request)
+            if request.version < HttpVersion10:
+                raise Rejected("HTTP/1.1 is spoken here, or HTTP/1.0", code="request.malformed")
+            response = await handle(request)
         except Exception as error:  # the outermost frame of a request: it is logged and answered
-            return _of_error(error, request, log)
+            response = _of_error(error, request, log)
+        if not response.prepared:
+            response.headers.setdefault(REQUEST_ID, id_of(request))
+        return response
 
     return answer
+
+
+def id_of(request: web.Request) -> str:
+    """Return the id of a request that is being handled."""
+    return request[_ID]
+
+
+def _given_or_new(request: web.Request) -> str:
+    """Return the id that a proxy in front of the hub has given to a request, or a new one."""
+    given = request.headers.get(REQUEST_ID, "")
+    return given if _GIVEN_ID.fullmatch(given) else uuid4().hex
 
 
 def _of_error(error: Exception, request: web.Request, log: Log) -> web.Response:
@@ -60,7 +86,7 @@ def _of_error(error: Exception, request: web.Request, log: Log) -> web.Response:
         problem = problems.of(error)
         if problem.status < 500 or problem.status == 503:
             return of_problem(problem)
-    request_id = uuid4().hex
+    request_id = id_of(request)
     if isinstance(error, FetchFailed) and error.__cause__ is not None:
         told = describe(error.__cause__)
         log.error("fetch.failed", request_id=request_id, method=request.method, path=request.path, exception=told.stack)

@@ -7,6 +7,7 @@ what it asked for.
 
 from __future__ import annotations
 
+import asyncio
 import socket
 from collections import defaultdict
 from collections.abc import Callable, Iterable
@@ -18,6 +19,7 @@ from pydantic import SecretStr
 
 from hub.api.accounts import Accounts
 from hub.api.bulk import Terminations
+from hub.api.connection import LIMITS, Connections, Limits
 from hub.api.dispatch import Dispatcher
 from hub.api.gateway import DASHBOARD, HOOKS, Gateway
 from hub.api.health import Vitals
@@ -38,7 +40,6 @@ from hub.core.desk import Desk
 from hub.core.ports import Engine, HttpHandler, Log
 from hub.core.routing import RouteLookup
 
-_KEEPALIVE_S = 75.0  # longer than the 60 s of common proxies, so that the proxy closes first
 _BACKLOG = 1024  # connections that may wait for `accept` during a burst
 
 
@@ -53,6 +54,7 @@ class ApiOptions:
     max_body_bytes: int = 4 * 1024 * 1024  # room for a payload of 1 MiB whose every character is escaped; the engine has the exact limit
     shutdown_s: float = 10.0
     heartbeat_s: float = HEARTBEAT_S
+    limits: Limits = field(default_factory=Limits)
     version: str = "0"
 
 
@@ -74,6 +76,7 @@ class ApiServer:
     ) -> None:
         self._options = options
         self._runner: web.AppRunner | None = None
+        self._listening: list[asyncio.Server] = []
         self._sockets: list[socket.socket] = []
         self._url: str | None = None
         self._log: Log = log or structlog.get_logger("hub.api")
@@ -112,18 +115,17 @@ class ApiServer:
         """Listen; returns when requests are answered. Raises: ConfigError as `bind` does."""
         await self.bind()
         runner = web.AppRunner(
-            self.app,
-            access_log=None,
-            auto_decompress=False,  # signatures are made over the bytes that were sent
-            handler_cancellation=False,
-            keepalive_timeout=_KEEPALIVE_S,
-            shutdown_timeout=self._options.shutdown_s,
+            self.app, access_log=None, handler_cancellation=False, shutdown_timeout=self._options.shutdown_s
         )
         await runner.setup()
         self._runner = runner
+        if runner.server is None:
+            raise RuntimeError("the server library made no server")
+        connections = Connections(runner.server, self._options.limits, self._log)
         try:
             for taken in self._sockets:
-                await web.SockSite(runner, taken, backlog=_BACKLOG).start()
+                server = await asyncio.get_running_loop().create_server(connections, sock=taken, backlog=_BACKLOG)
+                self._listening.append(server)
         except OSError as error:
             await self.stop()
             raise cannot_listen(self._options.host, self._options.port, error) from error
@@ -131,6 +133,9 @@ class ApiServer:
     async def stop(self) -> None:
         """Refuse new connections, let running requests finish until the deadline, end background jobs. Safe twice and without start."""
         self._streams.stop()
+        listening, self._listening = self._listening, []
+        for server in listening:
+            server.close()
         runner, self._runner = self._runner, None
         if runner is not None:
             await runner.cleanup()
@@ -142,6 +147,7 @@ class ApiServer:
     def _make_app(self, gateway: Gateway) -> web.Application:
         options = self._options
         app = web.Application()
+        app[LIMITS] = options.limits
         dispatcher = Dispatcher(
             account=options.account,
             token=options.token.get_secret_value(),
