@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 
@@ -51,6 +51,12 @@ def accepted(ctx: TriggerContext, receipt: Receipt, config: ReplyConfig) -> Http
     return written(facts(ctx, receipt), config)
 
 
+def unended(ctx: TriggerContext, receipt: Receipt, config: ReplyConfig, wait: Wait) -> HttpReply:
+    """Answer one who asked to wait for an end that has not come: always 202, or it would look like the end."""
+    reply = written(facts(ctx, receipt), config.model_copy(update={"status": 202, "body": None}))
+    return replace(reply, headers=reply.headers | wait.headers)
+
+
 def written(told: dict[str, Any], config: ReplyConfig) -> HttpReply:
     """Put what is told into the configured form."""
     if config.status == 204:
@@ -62,14 +68,14 @@ def written(told: dict[str, Any], config: ReplyConfig) -> HttpReply:
 
 
 def batch(ctx: TriggerContext, results: Sequence[Receipt | HubError], config: ReplyConfig) -> HttpReply:
-    """Answer a batch event by event; 422 when one was refused, though the others are on disk."""
+    """Answer a batch event by event; 422 when one was refused, though the others are on disk. `reply.body` has no words for several."""
     events = [
         {"error": {"code": result.code, "message": result.message}} if isinstance(result, HubError) else facts(ctx, result)
         for result in results
     ]
     if any(isinstance(result, HubError) for result in results):
         return HttpReply(status=422, body=dump_plain({"events": events}), headers=_JSON)
-    return written({"events": events}, config)
+    return written({"events": events}, config.model_copy(update={"body": None}))
 
 
 # ---- waiting for the end

@@ -12,7 +12,17 @@ from datetime import timedelta
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from hub.core.duration import format_duration, parse_duration
 from triggers._schemes import PRESETS, Encoding, Proof, Scheme, check
@@ -216,7 +226,8 @@ class HttpConfig(BaseModel):
     verify: VerifyConfig | None = Field(default=None, description="How senders prove who they are; default not at all.")
     dedupe_header: HeaderName | None = Field(
         default=None,
-        description="Header with the sender's delivery id; default as the preset says, or webhook-id, x-github-delivery, idempotency-key.",
+        description="Header with the sender's delivery id, or of the signature: then the same bytes are the same delivery; default as the "
+        "preset says, or webhook-id, x-github-delivery, idempotency-key.",
     )
     max_requests: RateConfig | None = Field(default=None, description="How many requests are looked at; default all.")
     max_requests_per_remote: RateConfig | None = Field(default=None, description="How many of one sender's address; default all.")
@@ -276,6 +287,14 @@ class HttpConfig(BaseModel):
             if not _ORIGIN.fullmatch(origin):
                 raise ValueError(f'{origin!r} is not the name of a sender such as "eventgrid.azure.net", nor "*"')
         return tuple(origin.lower() for origin in origins)
+
+    @field_validator("dedupe_header")
+    @classmethod
+    def _check_dedupe_header(cls, name: str | None, info: ValidationInfo) -> str | None:
+        verify = info.data.get("verify")
+        if name is not None and verify is not None and any(row.header == name and not row.signs for row in verify.schemes()):
+            raise ValueError(f"{name} carries the secret, which is the same in every request; name another header")
+        return name
 
     @model_validator(mode="after")
     def _check(self) -> HttpConfig:

@@ -61,7 +61,7 @@ class Scheme:
     prefixed_only: bool = False  # a secret without the prefix belongs to another scheme of the preset
     digest_query: str = ""  # the query parameter with the SHA-256 of a body that is not a form
     ids: tuple[str, ...] = ()  # where the id of the delivery stands, the first one counts: "header NAME" or "body FIELD"
-    ids_by_digest: bool = False  # else its id is the SHA-256 of body, timestamp and signature
+    ids_by_digest: bool = False  # else its id is the signature's SHA-256
 
     @property
     def signed(self) -> tuple[str, ...]:

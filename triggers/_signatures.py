@@ -42,6 +42,19 @@ class Key:
     public: Ed25519PublicKey | None = field(default=None, repr=False)
 
 
+@dataclass(frozen=True, slots=True)
+class Proven:
+    """What a request has proven: its scheme, and of one that signs the signature's own bytes, however it was written."""
+
+    scheme: Scheme
+    signature: bytes = b""
+
+    @property
+    def digest(self) -> str:
+        """An id of what was signed: the same for the same bytes under the same secret, and nobody else can make another one for them."""
+        return hashlib.sha256(self.signature).hexdigest()
+
+
 class Verifier:
     """Checks the requests of one webhook."""
 
@@ -62,22 +75,21 @@ class Verifier:
         """The query parameters that carry secrets."""
         return frozenset(scheme.query for scheme in self._keys if scheme.query)
 
-    def check(self, request: HttpRequest, now: datetime) -> Scheme:
-        """Return the scheme by which a request proves its origin. Raises: Refused."""
+    def check(self, request: HttpRequest, now: datetime) -> Proven:
+        """Return what a request proves of its origin. Raises: Refused."""
         reasons = []
         for scheme, keys in self._keys.items():
             try:
                 if scheme.signs:
-                    self._check_signature(scheme, keys, request, now)
-                else:
-                    _check_secret(scheme, keys, request)
+                    return Proven(scheme, self._check_signature(scheme, keys, request, now))
+                _check_secret(scheme, keys, request)
+                return Proven(scheme)
             except Refused as refused:
                 reasons.append(str(refused))
-            else:
-                return scheme
         raise Refused("; ".join(reasons))
 
-    def _check_signature(self, scheme: Scheme, keys: Sequence[Key], request: HttpRequest, now: datetime) -> None:
+    def _check_signature(self, scheme: Scheme, keys: Sequence[Key], request: HttpRequest, now: datetime) -> bytes:
+        """Return the signature that fits. Raises: Refused."""
         header = request.headers.get(scheme.header)
         if not header:
             raise Refused(f"the header {scheme.header} is missing")
@@ -96,8 +108,8 @@ class Verifier:
         addresses = _addresses(self._url, request) if "url" in scheme.signed else ("",)
         for address in addresses:
             message = _message(scheme.template, parts | {"url": address}, request.body)
-            if _matches(scheme, keys, message, signatures):
-                return
+            if fitting := _fitting(scheme, keys, message, signatures):
+                return fitting
         address = addresses[0].partition("?")[0]
         hint = f", signed over {address!r}: is that how the sender calls it? (`verify.url`)" if address else ""
         raise Refused(f"no secret fits a signature in {scheme.header}{hint}")
@@ -154,13 +166,14 @@ def _check_secret(scheme: Scheme, keys: Sequence[Key], request: HttpRequest) -> 
         raise Refused(f"no secret is that of the {where}")
 
 
-def _matches(scheme: Scheme, keys: Sequence[Key], message: bytes, signatures: Sequence[bytes]) -> bool:
+def _fitting(scheme: Scheme, keys: Sequence[Key], message: bytes, signatures: Sequence[bytes]) -> bytes:
+    """Return the signature of a message that one of the keys has made; nothing when there is none. Tries all: the time tells nothing."""
     if scheme.proof is Proof.ED25519:
-        fits = [_signed_by(key, signature, message) for key in keys for signature in signatures]
+        fits = [signature for key in keys for signature in signatures if _signed_by(key, signature, message)]
     else:
         made = [hmac.digest(key.secret, message, scheme.algorithm) for key in keys]
-        fits = [hmac.compare_digest(own, signature) for own in made for signature in signatures]
-    return any(fits)  # after all of them: the time tells nothing
+        fits = [own for own in made for signature in signatures if hmac.compare_digest(own, signature)]
+    return fits[0] if fits else b""
 
 
 def _signed_by(key: Key, signature: bytes, message: bytes) -> bool:
@@ -256,17 +269,11 @@ def _form_or_digest(scheme: Scheme, request: HttpRequest) -> str:
 # ---- the id of a delivery
 
 
-def delivery_id(scheme: Scheme, request: HttpRequest, payload: Any) -> str | None:
+def delivery_id(proven: Proven, request: HttpRequest, payload: Any) -> str | None:
     """Return the sender's own id of a delivery, where the scheme says that there is one."""
-    for source in scheme.ids:
+    for source in proven.scheme.ids:
         place, _, name = source.partition(" ")
         found = request.headers.get(name, "").strip() if place == "header" else payload.get(name) if isinstance(payload, dict) else None
         if isinstance(found, str | int) and not isinstance(found, bool) and found != "":
             return str(found)
-    if not scheme.ids_by_digest:
-        return None
-    digest = hashlib.sha256()
-    for part in (request.body, *(_bytes(request.headers.get(name, "")) for name in (scheme.timestamp_header, scheme.header))):
-        digest.update(len(part).to_bytes(8))
-        digest.update(part)
-    return digest.hexdigest()
+    return proven.digest if proven.scheme.ids_by_digest else None

@@ -27,8 +27,7 @@ from triggers._cloudevents import CloudEvent, read_events
 from triggers._hook_config import HttpConfig, RateConfig
 from triggers._rates import RateLimit, sender
 from triggers._refusals import Strangers, unreadable, where
-from triggers._schemes import Scheme
-from triggers._signatures import Refused, delivery_id
+from triggers._signatures import Proven, Refused, delivery_id
 
 PREFIX = "/hooks/"
 IDEMPOTENCY_KEY = "idempotency-key"  # of callers that make their own ids, by the IETF draft
@@ -102,9 +101,9 @@ class HttpTrigger:
         except PayloadTooLarge as error:
             await self._strangers.refused(ctx, head, error.code, error.message)
             raise
-        scheme = await self._proved(ctx, request)
+        proven = await self._proved(ctx, request)
         try:
-            found = self._read(request, scheme)
+            found = self._read(request, proven)
         except Rejected as error:
             await unreadable(ctx, request, self._kept_headers(request), error)
             raise
@@ -130,8 +129,8 @@ class HttpTrigger:
         told = head.headers.get(self._config.remote_header, "") if self._config.remote_header else ""
         return sender(told.rpartition(",")[2].strip() or head.remote)
 
-    async def _proved(self, ctx: TriggerContext, request: HttpRequest) -> Scheme | None:
-        """Return the scheme by which the sender proved who it is. Raises: Rejected, which says nothing of what was wrong."""
+    async def _proved(self, ctx: TriggerContext, request: HttpRequest) -> Proven | None:
+        """Return what the sender has proven of who it is. Raises: Rejected, which says nothing of what was wrong."""
         if self._verifier is None or self._config.verify is None:
             return None
         try:
@@ -143,7 +142,7 @@ class HttpTrigger:
 
     # ---- request → events
 
-    def _read(self, request: HttpRequest, scheme: Scheme | None) -> TriggerEvent | list[TriggerEvent]:
+    def _read(self, request: HttpRequest, proven: Proven | None) -> TriggerEvent | list[TriggerEvent]:
         """Turn a request into the event that it announces, or the events of a batch. Raises: Rejected with a code of `payload.…`."""
         content_type = request.headers.get("content-type", "")
         if request.body:
@@ -154,19 +153,21 @@ class HttpTrigger:
         if isinstance(clouds, list):
             return [_of_cloud(cloud, cloud.key, headers, metadata) for cloud in clouds]
         if clouds is not None:
-            key = self._key(request, scheme, clouds.data, clouds.key)
+            key = self._key(request, proven, clouds.data, clouds.key)
             return _of_cloud(clouds, key, headers, metadata)
         payload = read_payload(content_type, body)
-        key = self._key(request, scheme, payload)
+        key = self._key(request, proven, payload)
         if key is not None and key == request.headers.get(IDEMPOTENCY_KEY):  # an id of the sender's own making, which may name two things
             metadata[FINGERPRINT] = hashlib.sha256(request.path.encode() + b"\n" + request.body).hexdigest()
         return TriggerEvent(payload=payload, key=key, headers=headers, metadata=metadata)
 
-    def _key(self, request: HttpRequest, scheme: Scheme | None, payload: Any, own: str | None = None) -> str | None:
+    def _key(self, request: HttpRequest, proven: Proven | None, payload: Any, own: str | None = None) -> str | None:
         if self._config.dedupe_header is not None:
+            if proven is not None and proven.scheme.header == self._config.dedupe_header:
+                return proven.digest
             return dedupe_key(self._config.dedupe_header, request.headers)
-        if own is None and scheme is not None:
-            own = delivery_id(scheme, request, payload)
+        if own is None and proven is not None:
+            own = delivery_id(proven, request, payload)
         return dedupe_key(None, request.headers) if own is None else _checked_key(own, "the id of the delivery")
 
     def _kept_headers(self, request: HttpRequest) -> dict[str, str]:
@@ -194,8 +195,7 @@ class HttpTrigger:
             instance = await ctx.instance(receipt.workflow, receipt.instance_id, wait.timeout)  # at once when the hub stops
             if instance.status in FINAL:
                 return _answers.ended(ctx, instance, wait)
-        reply = _answers.accepted(ctx, receipt, self._config.reply)
-        return replace(reply, headers=reply.headers | wait.headers)
+        return _answers.unended(ctx, receipt, self._config.reply, wait)
 
     async def _check_same(self, ctx: TriggerContext, event: TriggerEvent, receipt: Receipt) -> None:
         """Refuse another request under an Idempotency-Key that is taken. Raises: Rejected; it is stored as a delivery."""

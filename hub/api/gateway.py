@@ -42,7 +42,10 @@ class Gateway:
         if request.method not in found.route.methods:
             return responses.method_not_allowed(request, found.route.methods)
         head = _to_request(request, params=dict(found.params))
-        return _to_response(await found.route.handler(head, partial(body.read, request)))
+        reply = await found.route.handler(head, partial(body.read, request))
+        if reply.status == 405 and not reply.body:  # the address has this method for setup requests alone, and this was none
+            return responses.method_not_allowed(request, frozenset(reply.headers["allow"].split(", ")))
+        return _to_response(reply)
 
     async def page(self, request: web.Request) -> web.StreamResponse:
         """Hand a request to the dashboard."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 import hashlib
+import hmac
 import json
 from collections.abc import Iterable
 from dataclasses import replace
@@ -125,6 +126,21 @@ async def test_each_known_sender_is_let_in_once_per_delivery(hosted: Hosted, nam
     assert not set(hosted.events[0].headers) & {"x-hook-secret", "x-gitlab-token", "authorization", "x-acme-sign", "webhook-signature"}
     with pytest.raises(Rejected):
         await post(hosted, body, target=target)
+
+
+async def test_captured_request_under_another_id_is_known_by_its_signature_where_that_is_asked_for(hosted: Hosted) -> None:
+    by_signature = hook(verify=GITHUB, dedupe_header="X-Hub-Signature-256")
+    await hosted.host(**{"in": hook(verify=GITHUB, path="by-id"), "signed": by_signature})
+
+    async def send(body: bytes, path: str, id: str) -> dict[str, Any]:
+        answer: dict[str, Any] = told(await post(hosted, body, senders.github(SECRET, body, NOW) | {"x-github-delivery": id}, target=path))
+        return answer
+
+    assert "duplicate" not in {**await send(b"1", "/hooks/by-id", "d1"), **await send(b"1", "/hooks/by-id", "d2")}
+    first, captured = await send(b"1", "/hooks/signed", "d1"), await send(b"1", "/hooks/signed", "d2")
+    assert (captured["id"], captured["duplicate"]) == (first["id"], True)
+    assert "duplicate" not in await send(b"2", "/hooks/signed", "d1"), "its id says nothing here"
+    assert hosted.events[-1].key == hashlib.sha256(hmac.digest(SECRET.encode(), b"2", "sha256")).hexdigest()
 
 
 # ---- refused requests
@@ -395,6 +411,12 @@ async def test_batch_is_answered_event_by_event(hosted: Hosted) -> None:
     assert told(await post(hosted, b"[]", content_type="application/cloudevents-batch+json")) == {"events": []}
 
 
+async def test_batch_is_answered_event_by_event_also_where_a_single_event_has_a_reply_of_its_own(hosted: Hosted) -> None:
+    await hosted.host(**{"in": hook(reply={"status": 200, "body": "started {id}"})})
+    reply = await post(hosted, batch("1", "2"), content_type="application/cloudevents-batch+json")
+    assert (reply.status, len(told(reply)["events"])) == (200, 2)
+
+
 async def test_batch_with_one_wrong_event_starts_nothing(hosted: Hosted) -> None:
     await hosted.host(**{"in": hook()})
     with pytest.raises(Rejected, match="event 1 of the batch has no type"):
@@ -574,12 +596,13 @@ async def test_other_preferences_do_not_wait(hosted: Hosted, name: str) -> None:
     assert (reply.status, "preference-applied" in reply.headers) == (202, False)
 
 
-async def test_slow_instance_is_answered_in_time_with_where_to_look(hosted: Hosted) -> None:
+async def test_slow_instance_is_answered_in_time_with_where_to_look_and_never_as_if_it_had_ended(hosted: Hosted) -> None:
     await hosted.host(**{"in": hook(wait="60 seconds", reply={"status": 200, "body": "started {id}"})})
     began = hosted.clock.now()
     reply = await post(hosted, b'"slow"', {"prefer": "wait=20"})
     latest = (await hosted.engine.instance("orders", "latest")).id
-    assert (reply.status, reply.body, reply.headers["preference-applied"]) == (200, f"started {latest}".encode(), "wait=20")
+    assert (reply.status, reply.headers["preference-applied"]) == (202, "wait=20")
+    assert (told(reply)["id"], told(reply)["status_url"].endswith(latest)) == (latest, True)
     assert hosted.clock.now() - began == timedelta(seconds=20)
 
 

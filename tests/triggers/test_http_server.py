@@ -260,6 +260,7 @@ async def test_body_limit_holds_however_the_body_is_sent(hub: Hub) -> None:
 REFUSED: list[tuple[str, str, bytes, str | None, int, str]] = [
     ("/hooks/nobody", "POST", b"1", "application/json", 404, "no trigger listens"),
     ("/hooks/open", "DELETE", b"", None, 405, "it has POST, PUT"),
+    ("/hooks/shops/a/orders/7", "OPTIONS", b"", None, 405, "OPTIONS is not possible on /hooks/shops/a/orders/7; it has POST"),
     ("/hooks/open", "POST", b"{", "application/json", 400, "line 1"),
     ("/hooks/open", "POST", b"x", "nonsense", 415, "not a content type"),
     ("/hooks/open", "POST", b"x", None, 415, "content type is missing"),

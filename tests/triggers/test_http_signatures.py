@@ -284,12 +284,12 @@ def test_reason_of_a_refusal_names_the_header_and_no_secret() -> None:
 def test_id_of_a_delivery_stands_where_its_sender_puts_it(name: str, payload: Any, expected: str | None) -> None:
     preset, options, secret, *_ = SENDERS[name]
     asked = sent(name)
-    scheme = verifier(preset, secret, **options).check(asked, NOW)
-    assert delivery_id(scheme, asked, payload) == expected
+    proven = verifier(preset, secret, **options).check(asked, NOW)
+    assert delivery_id(proven, asked, payload) == expected
 
 
 @pytest.mark.parametrize("name", ["slack", "twilio", "meta"])
-def test_sender_without_ids_is_recognised_by_body_time_and_signature(name: str) -> None:
+def test_sender_without_ids_is_recognised_by_its_signature(name: str) -> None:
     preset, options, secret, *_ = SENDERS[name]
     check = verifier(preset, secret, **options)
 
@@ -299,6 +299,22 @@ def test_sender_without_ids_is_recognised_by_body_time_and_signature(name: str) 
     assert id_of(sent(name)) == id_of(sent(name)) is not None
     assert id_of(sent(name)) != id_of(sent(name, body=BODY + b" "))
     assert (id_of(sent(name)) == id_of(sent(name, at=NOW - timedelta(seconds=1)))) is (name not in DATED)
+
+
+def test_signature_that_is_written_in_another_way_is_the_same_delivery() -> None:
+    hook = verifier("meta", "m")
+    plain = senders.github("m", BODY, NOW)["x-hub-signature-256"]
+    written = [plain, "sha256=" + plain.removeprefix("sha256=").upper(), f" {plain} "]
+    asked = [request({"x-hub-signature-256": each}) for each in written]
+    assert len({delivery_id(hook.check(each, NOW), each, {}) for each in asked}) == 1
+
+
+def test_form_whose_fields_were_put_in_another_order_is_the_same_delivery() -> None:
+    hook = verifier("twilio", "12345", url="https://example.com/myapp")
+    message = b"https://example.com/myappa1b2"
+    headers = {"x-twilio-signature": base64.b64encode(hmac.new(b"12345", message, "sha1").digest()).decode()}
+    one, other = (request(headers, body, content_type=FORM, target="/hooks/in") for body in (b"a=1&b=2", b"b=2&a=1"))
+    assert delivery_id(hook.check(one, NOW), one, {}) == delivery_id(hook.check(other, NOW), other, {})
 
 
 # ---- the settings

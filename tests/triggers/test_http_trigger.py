@@ -95,6 +95,7 @@ def test_paths_that_need_escaping_or_climb_are_refused(path: str) -> None:
         ({"max_body": 100_000_000}, "less than or equal"),
         ({"dedupe_header": ""}, "name of a header"),
         ({"dedupe_header": "a b"}, "name of a header"),
+        ({"dedupe_header": "X-Gitlab-Token", "verify": {"preset": "gitlab", "secrets": ["s"]}}, "carries the secret"),
         ({"accept": ["json"]}, "not a content type"),
         ({"path": "{id}/{id}"}, "a name twice"),
         ({"max_requests": {"limit": 0}}, "greater than or equal to 1"),
