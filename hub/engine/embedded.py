@@ -30,6 +30,8 @@ from hub.core.ports import BatchCreated, Created, CreateRequest, Log, Store
 from hub.core.stream import InstanceEvent, check_options
 from hub.core.workflow import WorkflowEntrypoint
 from hub.core.writes import RegisterWorkflow, RestartPoint, Verb
+from hub.engine.access import AccessOptions, Doorkeeper
+from hub.engine.audit import Auditor
 from hub.engine.bus import Bus
 from hub.engine.committer import Committer
 from hub.engine.context import Services
@@ -39,6 +41,7 @@ from hub.engine.intake import Intake
 from hub.engine.ledger import Ledger
 from hub.engine.maintenance import Maintenance
 from hub.engine.pipeline import Pipeline
+from hub.engine.queues import Queues
 from hub.engine.rehearsal import Rehearsal
 from hub.engine.rules import Rules
 from hub.engine.runner import Program, Runner, RunnerOptions, Wiring
@@ -65,7 +68,7 @@ class Definition:
 class EmbeddedEngine:
     """Durable execution in this process, on the store that it is given."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  # one parameter for each neighbour
         self,
         store: Store,
         clock: Clock,
@@ -74,6 +77,8 @@ class EmbeddedEngine:
         options: RunnerOptions,
         rehearsal: Rehearsal | None = None,
         rules: Mapping[str, Rules] | None = None,
+        *,
+        access: AccessOptions | None = None,
     ) -> None:
         self.telemetry = Telemetry()
         self._store = store
@@ -93,8 +98,12 @@ class EmbeddedEngine:
         self._runner = Runner(wiring, programs, intake, options)
         self._bus = Bus(self._committer, self._runner, self.telemetry, intake)
         self.ledger = Ledger(store, self._committer, clock)
+        self.queues = Queues(store, self._committer, clock, lambda: self._runner.node)
         self._pipeline = Pipeline(self._bus, self.ledger, self.telemetry, log, rules or {})
-        self._maintenance = Maintenance(store, clock, log, options.prune_every, options.deliveries_kept)
+        access = access or AccessOptions()
+        self.access = Doorkeeper(store, self._committer, clock, access)
+        self.audit = Auditor(store, self._committer, clock, log, access.audit_kept)
+        self._maintenance = Maintenance(store, clock, log, options.prune_every, options.deliveries_kept, options.messages_kept, self.audit)
         self._pruning: asyncio.Task[None] | None = None
         self._subscriptions = Subscriptions(store)
         self._control = Control(store, self._committer, self._runner, clock, options.payload_bytes)
@@ -108,6 +117,7 @@ class EmbeddedEngine:
         """Open the store, register the workflows, take up what an earlier run left behind. Raises: ConfigError, Unavailable."""
         await self._store.open()
         try:
+            await self.access.load()
             for definition in self._definitions:
                 await self._register(definition)
             await self._runner.start()
@@ -141,6 +151,7 @@ class EmbeddedEngine:
             again=self._pipeline.again,
             instance=self.instance,
             ledger=self.ledger,
+            queues=self.queues,
             telemetry=self.telemetry,
             clock=self._clock,
             log=self._log,

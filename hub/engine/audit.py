@@ -1,0 +1,83 @@
+"""The audit log: what is kept of who steered the hub and who was refused (`hub.core.audit.AuditLog`).
+
+A control action waits until its entry is on disk. Somebody who was refused costs the hub nothing to wait for, and cannot fill the disk:
+entries of refusals are rationed, and the next one counts those that were left out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from datetime import timedelta
+
+from hub.core.audit import AuditEntry, AuditQuery
+from hub.core.clock import Clock
+from hub.core.errors import HubError
+from hub.core.model import Page
+from hub.core.ports import Log, Store
+from hub.core.writes import KeepAudit, Outcome, PruneAudit
+from hub.engine.committer import Committer
+
+BURST = 10  # refusals that are kept at once …
+REFILL_S = 60.0  # … and one more for so much time: at most some 130,000 in 90 days
+_AT_ONCE = 1000  # entries that are deleted in a transaction
+_TEXT = 500  # characters of what a client has chosen itself
+
+
+class Auditor:
+    """The audit log of a node."""
+
+    def __init__(self, store: Store, committer: Committer, clock: Clock, log: Log, kept: timedelta | None) -> None:
+        self._store = store
+        self._committer = committer
+        self._clock = clock
+        self._log = log
+        self._kept = kept
+        self._ration = float(BURST)
+        self._rationed_at = clock.monotonic()
+        self._left_out = 0
+
+    async def note(self, entry: AuditEntry) -> None:
+        """Keep an entry; it is on disk when this returns. Raises: Unavailable."""
+        await self._committer.submit(KeepAudit(entry=_storable(entry)), patient=False)
+
+    def note_refused(self, entry: AuditEntry) -> None:
+        """Keep that somebody was refused; see `AuditLog.note_refused`."""
+        now = self._clock.monotonic()
+        self._ration = min(BURST, self._ration + (now - self._rationed_at) / REFILL_S)
+        self._rationed_at = now
+        if self._ration < 1:
+            self._left_out += 1
+            return
+        self._ration -= 1
+        entry = replace(_storable(entry), more=self._left_out)
+        self._left_out = 0
+        self._committer.submit(KeepAudit(entry=entry), patient=False).add_done_callback(self._look_at)
+
+    async def find(self, query: AuditQuery) -> Page[AuditEntry]:
+        """Return one page. Raises: Rejected (the cursor is not of this list), Unavailable."""
+        return await self._store.find(query)
+
+    async def prune(self) -> int:
+        """Delete all entries that are too old; return how many."""
+        deleted = 0
+        while self._kept is not None:
+            (outcome,) = await self._store.apply([PruneAudit(before=self._clock.now() - self._kept, limit=_AT_ONCE)])
+            deleted += outcome.count
+            if outcome.count < _AT_ONCE:
+                break
+        return deleted
+
+    def _look_at(self, future: asyncio.Future[Outcome]) -> None:
+        error = None if future.cancelled() else future.exception()
+        if error is not None:
+            self._log.warning("audit.not_kept", error=error.message if isinstance(error, HubError) else type(error).__name__)
+
+
+def _storable(entry: AuditEntry) -> AuditEntry:
+    """Cut what a client has chosen, and take out what a database does not take."""
+    return replace(entry, caller=_text(entry.caller), remote=entry.remote and _text(entry.remote), target=_text(entry.target))
+
+
+def _text(text: str) -> str:
+    return text[:_TEXT].encode("utf-8", "replace").decode().replace("\0", "�")
