@@ -28,6 +28,7 @@ from hub.plugins import calls, parse_options, trigger_class
 from hub.process import Signals, loop_factory, tune_garbage_collection
 from hub.project import forget
 from hub.settings import Settings, load_settings
+from hub.triggering import cancelled_by
 
 _GRACE = timedelta(milliseconds=250)  # for running steps in `dev`: serving again within a second of a save matters more
 _IGNORED = frozenset({"__pycache__", "node_modules", "venv"})  # besides all folders whose name begins with a dot
@@ -202,7 +203,7 @@ def _welcome(app: App) -> Welcome:
     others: list[OtherTrigger] = []
     for spec in (each for each in settings.triggers if each.enabled):
         kind = trigger_class(spec.kind)
-        target = spec.workflow or f"the handler {calls(kind)}"
+        target = spec.workflow or _beside_workflows(settings, spec.name, calls(kind))
         options: Any = parse_options(kind, spec.options, f"triggers.{spec.name}")
         if spec.kind == "http":
             webhooks.append(Webhook(method=options.methods[0], path=f"/hooks/{options.path or spec.name}", workflow=target))
@@ -225,3 +226,9 @@ def _welcome(app: App) -> Welcome:
         crons=tuple(crons),
         others=tuple(others),
     )
+
+
+def _beside_workflows(settings: Settings, trigger: str, handler: str | None) -> str:
+    """Say what the events of a trigger do that starts no workflow."""
+    cancelled = cancelled_by(settings, trigger)
+    return f"cancels {', '.join(cancelled)}" if cancelled else f"the handler {handler}"

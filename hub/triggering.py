@@ -58,6 +58,11 @@ def rules_of(settings: Settings) -> dict[str, Rules]:
     return {each.name: _rules(settings, each, place, calls_handler=False) for place, each in places if each.workflow is not None}
 
 
+def cancelled_by(settings: Settings, trigger: str) -> list[str]:
+    """Return the workflows whose instances the events of a trigger may cancel."""
+    return [workflow.name for workflow in settings.workflows if any(each.trigger == trigger for each in workflow.cancel_on)]
+
+
 def hosted_triggers(
     declared: Sequence[Declared], worker: type[WorkerEntrypoint] | None, env: Callable[[], Env], in_thread: InThread
 ) -> list[TriggerSpec]:
@@ -86,7 +91,7 @@ def handler_of(worker: type[WorkerEntrypoint], method: str, env: Callable[[], En
 def _declared(settings: Settings, own: TriggerSettings, place: str, worker: type[WorkerEntrypoint] | None) -> Declared:
     kind = trigger_class(own.kind, place)
     config = parse_options(kind, own.options, place, beside=fields_of(TriggerSettings).keys() - {"options"})
-    cancels = any(each.trigger == own.name for workflow in settings.workflows for each in workflow.cancel_on)
+    cancels = cancelled_by(settings, own.name)
     method = None if own.workflow is not None or cancels else _method(kind, own, place, worker)
     trigger = kind(config)
     spec = TriggerSpec(
@@ -96,7 +101,7 @@ def _declared(settings: Settings, own: TriggerSettings, place: str, worker: type
         kind=own.kind,
         enabled=own.enabled,
         digest=_digest(own) if isinstance(trigger, Scheduled) else "",
-        settings=_shown(own, config),
+        settings=_shown(own, config) | ({"cancels": cancels} if cancels else {}),
     )
     return Declared(spec, _rules(settings, own, place, calls_handler=method is not None), method)
 

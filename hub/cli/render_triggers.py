@@ -43,7 +43,7 @@ def trigger_list(triggers: Sequence[Json], viewer: Viewer) -> Iterator[Renderabl
         [
             Text(safe(str(item["name"])), style="bold"),
             safe(str(item["kind"])),
-            safe(str(item.get("workflow_name") or "(handler)")),
+            safe(_target(item, "handler")),
             _phase(item),
             safe(_counted(item.get("counts") or {})),
             safe(str(item.get("message") or item.get("note") or "")),
@@ -58,7 +58,7 @@ def trigger(item: Json, preview: Json | None, viewer: Viewer) -> Iterator[Render
     pairs: list[tuple[str, str | Text]] = [
         ("Name", Text(safe(str(item["name"])), style="bold")),
         ("Kind", safe(str(item["kind"]))),
-        ("Workflow", safe(str(item.get("workflow_name") or "(the project's handler)"))),
+        ("Workflow", safe(_target(item, "the project's handler"))),
         ("State", _phase(item)),
     ]
     if item.get("message"):
@@ -77,6 +77,12 @@ def trigger(item: Json, preview: Json | None, viewer: Viewer) -> Iterator[Render
     if preview is not None and preview["occurrences"]:
         yield Text("Next occurrences:", style="bold")
         yield _times(preview["occurrences"], viewer, zone=settings.get("timezone"))
+
+
+def _target(item: Json, handler: str) -> str:
+    """Return what the events of a trigger do: start a workflow, only cancel instances, or go to the project's handler."""
+    cancels = (item.get("settings") or {}).get("cancels")
+    return str(item.get("workflow_name") or (f"(cancels {', '.join(cancels)})" if cancels else f"({handler})"))
 
 
 def backfill(found: Sequence[Json], *, dry_run: bool, viewer: Viewer) -> Iterator[RenderableType]:

@@ -7,6 +7,7 @@ follows it at once; other nodes do so when they read the records again.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -111,6 +112,8 @@ class TriggerDesk:
     # ---- pieces
 
     def _view(self, hosted: HostedTrigger, record: TriggerRecord) -> TriggerView:
+        if not isinstance(hosted.spec.trigger, Scheduled):
+            record = replace(record, cursor=None)  # every record has one, and only a schedule decides by it
         return TriggerView(
             record=record, health=hosted.health, settings=hosted.spec.settings, counts=self._telemetry.events_of(hosted.spec.name)
         )

@@ -42,7 +42,7 @@ def triggers(views: Sequence[TriggerView]) -> bytes:
         [
             tag("a", view.record.name, href=address("triggers", view.record.name)),
             view.record.kind,
-            _workflow(view.record.workflow),
+            _workflow(view),
             _state(view),
             _counted(view),
             view.health.message or view.record.note or "",
@@ -57,7 +57,7 @@ def triggers(views: Sequence[TriggerView]) -> bytes:
 def trigger(view: TriggerView, schedule: tuple[str, Sequence[Occurrence]] | None) -> bytes:
     """Return one trigger; `schedule` is its calendar in words and its next occurrences."""
     record = view.record
-    pairs: list[tuple[str, Child]] = [("State", _state(view)), ("Kind", record.kind), ("Workflow", _workflow(record.workflow))]
+    pairs: list[tuple[str, Child]] = [("State", _state(view)), ("Kind", record.kind), ("Workflow", _workflow(view))]
     if view.health.message:
         pairs.append(("Message", view.health.message))
     if record.paused_at is not None:
@@ -115,8 +115,11 @@ def delivery(item: Delivery) -> bytes:
     return document(item.id, [("Workflows", address()), _TRIGGERS, _DELIVERIES, (item.id, None)], content, refresh=False)
 
 
-def _workflow(name: str | None) -> Child:
-    return "the project's handler" if name is None else tag("a", name, href=address("workflows", name))
+def _workflow(view: TriggerView) -> Child:
+    name, cancels = view.record.workflow, view.settings.get("cancels")
+    if name is not None:
+        return tag("a", name, href=address("workflows", name))
+    return f"cancels {', '.join(cancels)}" if cancels else "the project's handler"
 
 
 def _state(view: TriggerView) -> Markup:

@@ -40,6 +40,14 @@ async def test_list_shows_state_and_counts(recorded_hub: RecordedHub) -> None:
         assert words in outcome.out
 
 
+async def test_what_a_trigger_without_workflow_does_is_said(recorded_hub: RecordedHub) -> None:
+    bare = {**TRIGGER, "workflow_name": None}
+    recorded_hub.answer("GET", f"{ROOT}/triggers", [bare, {**bare, "settings": {"cancels": ["order", "refund"]}}])
+    outcome = await call("triggers", "list", env=recorded_hub.env)
+    assert "(handler)" in outcome.out
+    assert "(cancels order, refund)" in outcome.out
+
+
 async def test_nothing_to_list_is_said_on_stderr(recorded_hub: RecordedHub) -> None:
     recorded_hub.answer("GET", f"{ROOT}/triggers", [])
     recorded_hub.answer("GET", f"{ROOT}/deliveries", [])

@@ -201,3 +201,9 @@ def test_only_a_schedule_has_a_digest_and_only_its_own_keys_change_it(load: Load
     assert hook.spec.digest == ""
     assert len({tick.spec.digest, filtered.spec.digest, other.spec.digest, off.spec.digest}) == 3
     assert tick.spec.digest == filtered.spec.digest
+
+
+def test_a_trigger_that_only_cancels_calls_no_handler_and_says_whose_instances_it_cancels(load: Load) -> None:
+    (stop,) = load('cancel_on = [{ trigger = "stop", event = "payload.id", params = "id" }]\n[[triggers]]\nkind = "http"\nname = "stop"\n')
+
+    assert (stop.calls, stop.spec.workflow, stop.spec.settings) == (None, None, {"cancels": ["order"]})

@@ -55,7 +55,7 @@ async def test_the_desk_shows_a_trigger_with_its_record_its_health_and_its_count
     view = await desk.trigger("hook")
 
     assert (view.record.name, view.record.kind, view.record.workflow) == ("hook", "http", "orders")
-    assert (view.health.phase, view.settings) == (Phase.LISTENING, {"path": "shop"})
+    assert (view.health.phase, view.settings, view.record.cursor) == (Phase.LISTENING, {"path": "shop"}, None)
     assert view.counts == {"created": 2, "duplicate": 1, "rejected": 1}
     assert await desk.triggers() == [view]
 
