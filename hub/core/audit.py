@@ -34,6 +34,7 @@ class AuditEntry:
     operation: str
     method: str
     target: str  # path of the request
+    detail: str = ""  # JSON of what else was asked for, such as the verb
     ending: Ending
     status: int  # of HTTP
     code: str = ""  # of the error

@@ -24,8 +24,8 @@ _INSERT_TOKEN = f"INSERT INTO token ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?,
 _REVOKE = "UPDATE token SET revoked_at = coalesce(revoked_at, ?) WHERE id = ?"
 _USE = "UPDATE token SET used_at = max(coalesce(used_at, 0), ?) WHERE id = ?"
 _TOKENS = f"SELECT {_COLUMNS} FROM token WHERE id = coalesce(?1, id) ORDER BY created_at DESC, id DESC LIMIT ?2"
-_ENTRY = "at, caller, token, remote, operation, method, target, ending, status, code, more"
-_INSERT_ENTRY = f"INSERT INTO audit ({_ENTRY}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_ENTRY = "at, caller, token, remote, operation, method, target, detail, ending, status, code, more"
+_INSERT_ENTRY = f"INSERT INTO audit ({_ENTRY}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _PRUNE = "DELETE FROM audit WHERE key IN (SELECT key FROM audit WHERE at < ? ORDER BY at LIMIT ?)"
 
 # ---- writes
@@ -130,6 +130,7 @@ def _row_of_entry(entry: AuditEntry) -> Row:
         entry.operation,
         entry.method,
         entry.target,
+        entry.detail,
         entry.ending.value,
         entry.status,
         entry.code,
@@ -138,7 +139,7 @@ def _row_of_entry(entry: AuditEntry) -> Row:
 
 
 def _entry_of(row: Row) -> AuditEntry:
-    at, caller, token, remote, operation, method, target, ending, status, code, more = row
+    at, caller, token, remote, operation, method, target, detail, ending, status, code, more = row
     return AuditEntry(
         at=moment(at),
         caller=caller,
@@ -147,6 +148,7 @@ def _entry_of(row: Row) -> AuditEntry:
         operation=operation,
         method=method,
         target=target,
+        detail=detail,
         ending=Ending(ending),
         status=status,
         code=code,

@@ -447,6 +447,7 @@ class AuditTable(SQLModel, table=True):
     operation: str = Field(sa_type=Text)
     method: str = Field(sa_type=Text)
     target: str = Field(sa_type=Text)
+    detail: str = Field(sa_type=Text)
     ending: str = Field(sa_type=Text)
     status: int = Field(sa_type=Integer)
     code: str = Field(sa_type=Text)

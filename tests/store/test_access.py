@@ -89,7 +89,7 @@ async def test_of_an_unknown_token_there_is_nothing_to_change(store: Store) -> N
 
 
 async def test_an_entry_comes_back_as_it_was(store: Store) -> None:
-    full = entry(ending=Ending.REFUSED, status=403, code="scope.missing", more=17)
+    full = entry(ending=Ending.REFUSED, status=403, code="scope.missing", more=17, detail='{"status":"pause"}')
     bare = entry(token=None, remote=None)
     await noted(store, full, bare)
     assert (await store.find(AuditQuery())).items == (bare, full)

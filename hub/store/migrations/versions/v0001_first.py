@@ -338,6 +338,7 @@ def _access() -> None:
         sa.Column("operation", sa.Text, nullable=False),
         sa.Column("method", sa.Text, nullable=False),
         sa.Column("target", sa.Text, nullable=False),
+        sa.Column("detail", sa.Text, nullable=False),
         sa.Column("ending", sa.Text, nullable=False),
         sa.Column("status", sa.Integer, nullable=False),
         sa.Column("code", sa.Text, nullable=False),
