@@ -15,6 +15,7 @@ from decimal import Decimal
 from typing import Any
 
 from hub.core.codec import parse_json
+from hub.core.deliveries import holds_secret
 from hub.core.delivery import TriggerEvent
 from hub.core.errors import Rejected
 
@@ -30,7 +31,6 @@ _CLOUD_EVENT = (
     "cloudevents_",
 )  # of the CloudEvents AMQP binding; colons are optional there
 _TRACE = ("traceparent", "tracestate")
-_SECRET = re.compile(r"authorization|cookie|token|secret|password|api-?key")
 _MAX_KEY_CHARS = 512
 _MAX_HEADER_CHARS = 8_192  # of all kept headers together: dead-lettering adds a table a hop
 _MAX_DEPTH = 20
@@ -254,7 +254,7 @@ def _kept(headers: Mapping[str, Any]) -> dict[str, Any]:
     kept: dict[str, Any] = {}
     room = _MAX_HEADER_CHARS
     for name, value in headers.items():
-        if name in COUNTS or name in _TRACE or name.startswith(_CLOUD_EVENT) or _SECRET.search(name.lower()):
+        if name in COUNTS or name in _TRACE or name.startswith(_CLOUD_EVENT) or holds_secret(name):
             continue
         written = plain(value)
         room -= len(name) + len(str(written))

@@ -102,9 +102,12 @@ async def describe(call: Call, id: Id) -> None:
 
 @command(app, "replay")
 async def replay(
-    call: Call, ids: Annotated[list[str], typer.Argument(metavar="ID...", help="Ids of deliveries.", show_default=False)]
+    call: Call, ids: Annotated[list[str], typer.Argument(metavar="ID", help="Ids of deliveries.", show_default=False)]
 ) -> None:
-    """Emit stored deliveries again, each under a fresh key."""
+    """Emit stored deliveries again, through the rules of today.
+
+    Each gets a fresh key; one that was held keeps its own.
+    """
     failed: list[str] = []
     for id in ids:
         try:

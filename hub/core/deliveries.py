@@ -22,7 +22,11 @@ MAX_HEADER_BYTES = 4096  # of all headers that an instance keeps
 MAX_METADATA_BYTES = 16_384
 LEFT_OUT = "left_out"  # in the metadata of an instance: the names of what was too large to be kept
 
-_SECRET = re.compile(r"authorization|cookie|token|secret|password|api[-_]?key|signature|hmac", re.IGNORECASE)
+_SECRET = re.compile(
+    r"auth(?!or)|authori[sz]|cookie|session|token|jwt|secret|password|passwd|passphrase|credential|signature|hmac"
+    r"|(api|auth|access|private|subscription)[-_]?key",
+    re.IGNORECASE,
+)
 _SHOWN_CHARS = 1000  # of a value that cannot be stored
 _SHOWN_NAMES = 50
 _TAG = f'"{codec.TAG}"'.encode()  # which a plain value must not hold
