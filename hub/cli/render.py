@@ -133,9 +133,7 @@ def _head(name: str, instance_id: str, item: Json, viewer: Viewer) -> Iterator[P
     if item.get("version_last_run_id") not in (None, item.get("versionId")):
         yield "Version Last Run", safe(str(item["version_last_run_id"]))
     yield "Status", _status(item.get("status"))
-    source = (item.get("trigger") or {}).get("source")
-    if source:
-        yield "Trigger", TRIGGERS.get(source, UNKNOWN)
+    yield from _origin(item.get("trigger") or {})
     if item.get("parent"):
         yield "Parent", _instance_name(item["parent"])
     if item.get("queued"):
@@ -150,6 +148,14 @@ def _head(name: str, instance_id: str, item: Json, viewer: Viewer) -> Iterator[P
         yield "Error", _error(item["error"])
     if item.get("rollback"):
         yield "Rollback", _rollback(item["rollback"])
+
+
+def _origin(trigger: Json) -> Iterator[Pair]:
+    if trigger.get("source"):
+        yield "Trigger", TRIGGERS.get(trigger["source"], UNKNOWN)
+    for label, part in (("Trigger Name", "name"), ("Event Key", "key"), ("Delivery Id", "delivery_id")):
+        if trigger.get(part):
+            yield label, safe(str(trigger[part]))
 
 
 def _instance_name(item: Json) -> str:

@@ -153,6 +153,13 @@ def test_an_answer_of_a_newer_hub_is_shown_as_far_as_it_is_known() -> None:
     assert 'Output:  {"a":1}' in text
 
 
+def test_an_instance_of_a_trigger_says_which_event_it_comes_from() -> None:
+    origin = {"source": "event", "name": "shop", "key": "order-7", "delivery_id": "d1"}
+    text = plain(render.instance("starter", "i", {"status": "queued", "trigger": origin}, VIEWER, output=True, limit=5000))
+
+    assert "Trigger:        📩 Event\nTrigger Name:   shop\nEvent Key:      order-7\nDelivery Id:    d1\n" in text
+
+
 def test_an_attempt_that_is_due_is_retried_now() -> None:
     late = Viewer(now=datetime(2026, 11, 22, 7, tzinfo=UTC), zone=UTC)
     item = recorded("waiting")
