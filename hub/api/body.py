@@ -24,26 +24,34 @@ _UTF8 = frozenset({"utf-8", "utf8", "us-ascii"})
 
 async def read(request: web.Request, limit_bytes: int) -> bytes:
     """Return the whole body. Raises: PayloadTooLarge as soon as that is certain, Rejected when the client breaks off."""
-    cure = "store large data elsewhere and send a reference to it"
-    too_large = PayloadTooLarge(f"the body is larger than the {limit_bytes:,} bytes that are accepted here; {cure}")
     if request.content_length is not None and request.content_length > limit_bytes:
-        raise too_large
+        raise _too_large(limit_bytes)
     if not request.body_exists:
         return b""
     parts: list[bytes] = []
     size, body_s = 0, request.app[LIMITS].body_s
     try:
+        if request.content.is_eof():  # it came together with the head, as most do: there is nothing to wait for
+            whole = request.content.read_nowait()
+            if len(whole) > limit_bytes:
+                raise _too_large(limit_bytes)
+            return whole
         async with asyncio.timeout(body_s):
             async for part in request.content.iter_any():
                 size += len(part)
                 if size > limit_bytes:
-                    raise too_large
+                    raise _too_large(limit_bytes)
                 parts.append(part)
     except TimeoutError:
         raise Rejected(f"the body did not come within {body_s:g} seconds", code="request.timeout") from None
     except (web.RequestPayloadError, ConnectionError):
         raise Rejected("the body breaks off before its end", code="body") from None
     return b"".join(parts)
+
+
+def _too_large(limit_bytes: int) -> PayloadTooLarge:
+    cure = "store large data elsewhere and send a reference to it"
+    return PayloadTooLarge(f"the body is larger than the {limit_bytes:,} bytes that are accepted here; {cure}")
 
 
 def parse(request: web.Request, raw: bytes, shape: TypeAdapter[Any]) -> Any:
