@@ -33,6 +33,7 @@ from hub.project import Project, load_project
 from hub.settings import FILE, Settings
 from hub.store import store_for
 from hub.triggering import declared_triggers, handler_of, hosted_triggers
+from hub.ui import api_page
 from hub.ui.dashboard import Dashboard
 
 
@@ -112,6 +113,7 @@ class App:
             fetch,
             engine.telemetry.render,
             pages=Dashboard(engine, desk, self._clock).handle,
+            docs=api_page.page,
             clock=self._clock,
             log=self._log,
         )

@@ -12,8 +12,6 @@ from collections import Counter
 from dataclasses import dataclass
 
 from aiohttp import web
-from aiohttp.web_protocol import RequestHandler
-from aiohttp.web_request import BaseRequest
 
 from hub.api import envelope, problems
 from hub.core.ports import Log
@@ -69,7 +67,7 @@ class Connections:
             del self._by_address[address]
 
 
-class Connection(RequestHandler):
+class Connection(web.RequestHandler):
     """The server library's connection, with deadlines."""
 
     __slots__ = ("_address", "_connections", "_head_bytes", "_head_deadline", "_write_deadline")
@@ -144,7 +142,7 @@ class Connection(RequestHandler):
         super().resume_writing()
 
     def handle_error(
-        self, request: BaseRequest, status: int = 500, exc: BaseException | None = None, message: str | None = None
+        self, request: web.BaseRequest, status: int = 500, exc: BaseException | None = None, message: str | None = None
     ) -> web.StreamResponse:
         """Answer what is no request, or what failed outside of every handler."""
         if status < 500:

@@ -68,7 +68,7 @@ class Gateway:
 
 _ADDRESSES = (
     "this project has no fetch handler. The hub answers at /client/v4/accounts/{account}/workflows, /hooks/…, /healthz, /readyz, "
-    "/metrics, /openapi.json and /dashboard"
+    "/metrics, /docs, /openapi.json and /dashboard"
 )
 
 

@@ -9,7 +9,7 @@ import re
 from collections.abc import Awaitable, Callable
 from uuid import uuid4
 
-from aiohttp import HttpVersion10, web
+from aiohttp import web
 
 from hub.api import envelope, problems
 from hub.api.operation import Answer, Plain
@@ -54,7 +54,7 @@ def guarded(handle: WebHandler, log: Log) -> WebHandler:
     async def answer(request: web.Request) -> web.StreamResponse:
         request[_ID] = _given_or_new(request)
         try:
-            if request.version < HttpVersion10:
+            if request.version < (1, 0):
                 raise Rejected("HTTP/1.1 is spoken here, or HTTP/1.0", code="request.malformed")
             response = await handle(request)
         except Exception as error:  # the outermost frame of a request: it is logged and answered

@@ -11,7 +11,7 @@ from typing import Any
 
 from hub.api import account_shapes, results, shapes, trigger_shapes
 from hub.api.accounts import Accounts
-from hub.api.health import METRICS_TYPE, Vitals
+from hub.api.health import DOCS_TYPE, METRICS_TYPE, Vitals
 from hub.api.instances import Instances
 from hub.api.local import LOCAL_ROOT, LocalDoor, LocalInstanceListQuery, LocalWorkflowListQuery
 from hub.api.operation import Operation
@@ -246,6 +246,7 @@ def _open_rows(vitals: Vitals) -> tuple[Operation, ...]:
         _open("ready", "/readyz", vitals.ready, "Whether the store answers.", result=results.Health, errors=("unavailable",)),
         _open("metrics", "/metrics", vitals.metrics, "Metrics for Prometheus.", result=str, content_type=METRICS_TYPE),
         _open("openapi", "/openapi.json", vitals.openapi, "This document.", result=dict[str, Any]),
+        _open("docs", "/docs", vitals.docs, "This document as a page.", result=str, content_type=DOCS_TYPE, errors=("route.unknown",)),
     )
 
 

@@ -22,7 +22,7 @@ from hub.api.bulk import Terminations
 from hub.api.connection import LIMITS, Connections, Limits
 from hub.api.dispatch import Dispatcher
 from hub.api.gateway import DASHBOARD, HOOKS, Gateway
-from hub.api.health import Vitals
+from hub.api.health import DocsPage, Vitals
 from hub.api.instances import Instances
 from hub.api.listen import cannot_listen, reachable, take_port
 from hub.api.live import HEARTBEAT_S, LiveStreams
@@ -35,7 +35,6 @@ from hub.api.triggers import Triggers
 from hub.api.workflows import Directory, Workflows
 from hub.core.access import Scope
 from hub.core.clock import Clock, SystemClock
-from hub.core.codec import dump_plain
 from hub.core.desk import Desk
 from hub.core.ports import Engine, HttpHandler, Log
 from hub.core.routing import RouteLookup
@@ -59,7 +58,10 @@ class ApiOptions:
 
 
 class ApiServer:
-    """The hub's HTTP face. `fetch` answers what nobody else does, `pages` the dashboard; without them these addresses are empty."""
+    """The hub's HTTP face.
+
+    `fetch` answers what nobody else does, `pages` is the dashboard, `docs` shows the API's document; without one its addresses are empty.
+    """
 
     def __init__(  # noqa: PLR0913  # one parameter for each neighbour
         self,
@@ -71,6 +73,7 @@ class ApiServer:
         metrics: Callable[[], bytes],
         *,
         pages: HttpHandler | None = None,
+        docs: DocsPage | None = None,
         clock: Clock | None = None,
         log: Log | None = None,
     ) -> None:
@@ -84,17 +87,17 @@ class ApiServer:
         directory = Directory(engine)
         self._terminations = Terminations(engine, clock, self._log)
         self._streams = LiveStreams(self._log, options.heartbeat_s)
-        vitals = Vitals(engine, metrics, lambda: self._document)
+        vitals = Vitals(engine, metrics, lambda: self._document, docs)
         instances = Instances(engine, directory, self._terminations, clock)
         self.operations = operations(
             Accounts(options.account),
-            Workflows(engine, directory, self._terminations),
+            Workflows(engine, desk, directory, self._terminations),
             instances,
             Triggers(desk, clock),
             LocalDoor(engine, instances, clock),
             vitals,
         )
-        self._document = dump_plain(document(self.operations, version=options.version))
+        self._document = document(self.operations, version=options.version)
         self.app = self._make_app(Gateway(routes, fetch, pages, max_body_bytes=options.max_body_bytes))
 
     @property

@@ -27,6 +27,7 @@ from hub.engine.hosting import Hosting
 from hub.engine.routes import RouteTable
 from hub.engine.runner import RunnerOptions
 from hub.store.sqlite import SqliteStore
+from hub.ui import api_page
 from hub.ui.dashboard import Dashboard
 from triggers._hook_config import HttpConfig
 from triggers.cron import CronConfig, CronTrigger
@@ -194,7 +195,7 @@ async def running(
         chosen = ApiOptions(**{"port": 0, "account": ACCOUNT, "shutdown_s": 5.0, "version": "1.2.3", **options})
         pages = Dashboard(engine, desk, clock).handle
         measured = metrics or engine.telemetry.render
-        server = ApiServer(engine, desk, chosen, hosting.routes, fetch, measured, pages=pages, clock=clock, log=log)
+        server = ApiServer(engine, desk, chosen, hosting.routes, fetch, measured, pages=pages, docs=api_page.page, clock=clock, log=log)
         await server.start()
         try:
             async with aiohttp.ClientSession(server.url, auto_decompress=False) as client:
