@@ -10,6 +10,13 @@ from typing import Any, Literal, NotRequired
 from typing_extensions import TypedDict
 
 
+class WorkflowSchedule(TypedDict):
+    """A schedule of a workflow, and when its next instance starts."""
+
+    cron: str
+    next_instance: str
+
+
 class WorkflowItem(TypedDict):
     """A workflow with its instances counted by status."""
 
@@ -21,6 +28,7 @@ class WorkflowItem(TypedDict):
     modified_on: str
     triggered_on: str | None
     instances: dict[str, int]
+    schedules: NotRequired[list[WorkflowSchedule]]
 
 
 class VersionItem(TypedDict):

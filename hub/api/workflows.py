@@ -5,11 +5,16 @@ Reads the engine port and shapes the results; keeps nothing but the ids of workf
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from datetime import datetime
+
 from hub.api.bulk import Terminations
 from hub.api.envelope import result_info, timestamp
 from hub.api.operation import Answer, Call
-from hub.api.results import Done, VersionGraph, VersionItem, WorkflowChange, WorkflowItem
+from hub.api.results import Done, VersionGraph, VersionItem, WorkflowChange, WorkflowItem, WorkflowSchedule
 from hub.api.shapes import PageQuery, UpdateBody, WorkflowListQuery
+from hub.core.delivery import TriggerView
+from hub.core.desk import Desk
 from hub.core.errors import Conflict, NotFound
 from hub.core.model import Status, Version, VersionQuery, WorkflowQuery, WorkflowRecord
 from hub.core.ports import Engine
@@ -37,8 +42,9 @@ class Directory:
 class Workflows:
     """Handlers of `/workflows`."""
 
-    def __init__(self, engine: Engine, directory: Directory, terminations: Terminations) -> None:
+    def __init__(self, engine: Engine, desk: Desk, directory: Directory, terminations: Terminations) -> None:
         self._engine = engine
+        self._desk = desk
         self._directory = directory
         self._terminations = terminations
 
@@ -47,11 +53,13 @@ class Workflows:
         query = call.query
         page = await self._engine.find(WorkflowQuery(search=query.search, limit=query.per_page, offset=query.offset))
         info = result_info(count=len(page.items), per_page=query.per_page, page=query.page, total=page.total, cursor=None)
-        return Answer(result=[workflow_item(record) for record in page.items], info=info)
+        schedules = schedules_of(await self._desk.triggers())
+        return Answer(result=[workflow_item(record, schedules.get(record.name)) for record in page.items], info=info)
 
     async def get(self, call: Call[None, None]) -> Answer:
         """Return one workflow."""
-        return Answer(result=workflow_item(await self._engine.workflow(call.workflow)))
+        record = await self._engine.workflow(call.workflow)
+        return Answer(result=workflow_item(record, schedules_of(await self._desk.triggers()).get(record.name)))
 
     async def update(self, call: Call[None, UpdateBody]) -> Answer:
         """Accept an update that changes nothing, as a deployment of the same project sends it; refuse any other."""
@@ -127,9 +135,20 @@ def _refuse_changes(record: WorkflowRecord, body: UpdateBody) -> None:
         raise Conflict(f"{', '.join(body.wishes)} cannot be set here; {cure}", code="workflow.declared")
 
 
-def workflow_item(record: WorkflowRecord) -> WorkflowItem:
+def schedules_of(triggers: Iterable[TriggerView]) -> dict[str, list[WorkflowSchedule]]:
+    """Return the schedules of each workflow that are going to create an instance. One that is paused, or has ended, is not."""
+    found: dict[str, list[WorkflowSchedule]] = {}
+    for view in triggers:
+        cron, next_at = view.settings.get("cron"), view.health.facts.get("next_at")
+        if view.record.workflow is not None and isinstance(cron, str) and isinstance(next_at, str):
+            schedule = WorkflowSchedule(cron=cron, next_instance=timestamp(datetime.fromisoformat(next_at)))
+            found.setdefault(view.record.workflow, []).append(schedule)
+    return found
+
+
+def workflow_item(record: WorkflowRecord, schedules: list[WorkflowSchedule] | None = None) -> WorkflowItem:
     """Shape a workflow; every status has a count."""
-    return WorkflowItem(
+    item = WorkflowItem(
         id=record.id,
         name=record.name,
         script_name=record.script_name,
@@ -139,6 +158,9 @@ def workflow_item(record: WorkflowRecord) -> WorkflowItem:
         triggered_on=timestamp(record.triggered_at),
         instances={status.value: record.counts.get(status, 0) for status in Status},
     )
+    if schedules:
+        item["schedules"] = schedules
+    return item
 
 
 def version_item(version: Version, workflow_id: str) -> VersionItem:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 
@@ -82,6 +83,26 @@ async def test_many_readers_at_once_are_all_answered(node: Node) -> None:
     assert {answer.status for answer in answers} == {200}
 
 
+async def greet(node: Node, *, scheduled: bool) -> dict[str, Any]:
+    """Return the workflow `greet` as soon as it has schedules, or none."""
+    async with asyncio.timeout(30):
+        while True:
+            workflow: dict[str, Any] = (await node.get("/greet")).result
+            if ("schedules" in workflow) is scheduled:
+                return workflow
+            await asyncio.sleep(0)
+
+
+async def test_a_workflow_tells_its_schedules_with_the_time_of_the_next_instance(node: Node) -> None:
+    schedules = (await greet(node, scheduled=True))["schedules"]
+    assert [each["cron"] for each in schedules] == ["0 0 29 2 *"]
+    assert schedules[0]["next_instance"].endswith("-02-29T00:00:00.000Z")
+    listed = (await node.call("GET", ROOT)).result
+    assert {item["name"]: item["schedules"] for item in listed if "schedules" in item} == {"greet": schedules}
+    await node.call("PATCH", "/client/v4/accounts/local/triggers/leap-day/status", json={"status": "pause"})
+    await greet(node, scheduled=False)
+
+
 # ---- updates
 
 
@@ -93,7 +114,7 @@ async def update(node: Node, **body: object) -> tuple[int, int, str]:
 async def test_an_update_that_changes_nothing_is_accepted(node: Node) -> None:
     workflow = (await node.get("/greet")).result
     (version,) = (await node.get("/greet/versions")).result
-    body = {"script_name": "tests", "class_name": "Greet", "schedules": [], "limits": {}, "jurisdiction": None}
+    body: dict[str, Any] = {"script_name": "tests", "class_name": "Greet", "schedules": [], "limits": {}, "jurisdiction": None}
     updated = (await node.call("PUT", f"{ROOT}/greet", json=body)).result
     same = ("id", "name", "script_name", "class_name", "created_on", "modified_on", "triggered_on")
     assert {key: updated[key] for key in same} == {key: workflow[key] for key in same}
