@@ -1,6 +1,6 @@
 """The `hub` program: the client commands of `hub.cli`, and beside them the commands that run a hub.
 
-Sits on the root floor because `serve` and `dev` need the composition root, which the command line's own floor may not see. Their modules
+Sits on the root floor because these need the composition root, which the command line's own floor may not see. Their modules
 are imported when the command runs, so that `hub --help` and the client commands never wait for them.
 """
 
@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from hub.cli.main import app
+
+if TYPE_CHECKING:
+    from hub.database import Place
 
 Project = Annotated[Path, typer.Argument(metavar="PROJECT", help="Folder with hub.toml.")]
 Host = Annotated[str | None, typer.Option("--host", metavar="HOST", help="Address to listen on; else [server] host.", show_default=False)]
@@ -23,6 +26,10 @@ Data = Annotated[
     Path | None, typer.Option("--data", metavar="DIR", help="Folder of the SQLite file; else PROJECT/.hub.", show_default=False)
 ]
 Folder = Annotated[Path, typer.Option("--project", metavar="DIR", help="Folder with hub.toml.")]
+File = Annotated[
+    Path | None, typer.Option("--file", metavar="FILE", help="This database, instead of the project's.", show_default=False)
+]
+Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 
 _SETTINGS = """\b
 Every setting may come from a flag, else from its environment variable
@@ -36,6 +43,14 @@ Exit codes:
   7    terminated
   8    paused: it cannot go on by itself
   130  interrupted by Ctrl-C: it is parked, and goes on with --id or in a hub"""
+
+
+_DATABASE = """\b
+Examples:
+  hub db backup
+  hub db check --file hub-20260101T030000Z.sqlite
+To restore a backup: stop the hub, remove hub.sqlite-wal and hub.sqlite-shm
+from its folder, and put the copy in place of hub.sqlite."""
 
 
 @app.command("serve", epilog=_SETTINGS)
@@ -72,7 +87,7 @@ def run(
         str | None, typer.Option("--input", metavar="@FILE|-", help="Read JSON from a file or from standard input.", show_default=False)
     ] = None,
     data: Data = None,
-    json: Annotated[bool, typer.Option("--json", help="Print the instance as JSON, however it has ended.")] = False,
+    json: Json = False,
 ) -> None:
     """Run one instance of a workflow in this process.
 
@@ -84,6 +99,58 @@ def run(
 
     order = Order(project=project, data=data)
     raise typer.Exit(runs.run(runs.RunOrder(order=order, workflow=workflow, payload=payload, input=input, id=id, json=json)))
+
+
+db = typer.Typer(no_args_is_help=True, help="Look after the database of a project.", epilog=_DATABASE)
+app.add_typer(db, name="db")
+
+
+def _place(project: Path, data: Path | None, file: Path | None, json: bool) -> Place:
+    from hub.database import Place
+    from hub.serve import Order
+
+    return Place(order=Order(project=project, data=data), file=file, json=json)
+
+
+@db.command("backup")
+def db_backup(
+    target: Annotated[
+        Path | None, typer.Argument(metavar="[FILE]", help="The new file; else hub-TIME.sqlite here.", show_default=False)
+    ] = None,
+    project: Folder = Path(),
+    data: Data = None,
+    file: File = None,
+    json: Json = False,
+) -> None:
+    """Copy the database, also while a hub works on it.
+
+    The copy is the database as it was at one moment, in one file.
+    """
+    from hub import database
+
+    raise typer.Exit(database.back_up(_place(project, data, file, json), target))
+
+
+@db.command("check")
+def db_check(project: Folder = Path(), data: Data = None, file: File = None, json: Json = False) -> None:
+    """Check that the database holds together.
+
+    SQLite's own check, and the rules that the hub keeps. It changes nothing, and a hub may work meanwhile.
+    """
+    from hub import database
+
+    raise typer.Exit(database.check(_place(project, data, file, json)))
+
+
+@db.command("upgrade")
+def db_upgrade(project: Folder = Path(), data: Data = None, file: File = None, json: Json = False) -> None:
+    """Bring the database to the schema of this hub.
+
+    A hub does that when it starts, too; a backup before it is a good idea.
+    """
+    from hub import database
+
+    raise typer.Exit(database.upgrade(_place(project, data, file, json)))
 
 
 def main() -> None:

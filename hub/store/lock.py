@@ -39,6 +39,20 @@ class FileLock:
         os.ftruncate(file, 0)
         os.pwrite(file, f"{os.getpid()} (started {datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC)\n".encode(), 0)
 
+    def owner(self) -> str | None:
+        """Return what the hub that has the lock says of itself, its process and when it started; None = nobody has it."""
+        try:
+            file = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return None
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)  # given back at once
+        except BlockingIOError:
+            return os.read(file, 200).decode(errors="replace").strip() or "of unknown number"
+        finally:
+            os.close(file)
+        return None
+
     def release(self) -> None:
         """Unlock; safe twice."""
         if self._file is not None:

@@ -34,6 +34,8 @@ _COMMANDS = [
     *(["workflows", "instances", verb] for verb in _INSTANCE_VERBS),
     ["triggers"],
     *(["triggers", verb] for verb in ("list", "describe", "pause", "resume", "fire", "backfill")),
+    ["db"],
+    *(["db", verb] for verb in ("backup", "check", "upgrade")),
     ["deliveries"],
     *(["deliveries", verb] for verb in ("list", "describe", "replay")),
 ]

@@ -37,7 +37,8 @@ ROOM_MAY_SEE = {
     "hub.process": ["hub.cli"],
     "hub.serve": ["hub.app", "hub.process", "hub.settings", "hub.plugins", "hub.project", "hub.cli", "hub.core"],
     "hub.run": ["hub.app", "hub.serve", "hub.process", "hub.settings", "hub.cli", "hub.api", "hub.engine", "hub.core"],
-    "hub.__main__": ["hub.serve", "hub.run", "hub.cli", "hub.core"],
+    "hub.database": ["hub.serve", "hub.store", "hub.cli", "hub.core"],
+    "hub.__main__": ["hub.serve", "hub.run", "hub.database", "hub.cli", "hub.core"],
     "hub.triggering": [
         *("hub.schema", "hub.flow_schema", "hub.flows", "hub.plugins", "hub.project", "hub.mistakes", "hub.engine", "hub.core"),
     ],
