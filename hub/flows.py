@@ -34,7 +34,7 @@ def flow_rules(flow: FlowSettings, scope: str, path: str) -> FlowRules:
         return NO_FLOW
 
     def key(own: Any, place: str) -> Key:
-        return Key(scope, None if own.key is None else Expression.compile(own.key, f"{path}.{place}.key"))
+        return Key(scope, None if own.key is None else Expression.of_event(own.key, f"{path}.{place}.key"))
 
     rules: dict[str, Any] = {}
     keys: dict[str, Key | tuple[Key, ...]] = {}
@@ -50,7 +50,7 @@ def flow_rules(flow: FlowSettings, scope: str, path: str) -> FlowRules:
     rules |= {name: value for name, value in plain.items() if value is not None}
     if isinstance(flow.priority, int):
         rules["priority"] = timedelta(seconds=flow.priority)
-    priority = Expression.compile(flow.priority, f"{path}.priority") if isinstance(flow.priority, str) else None
+    priority = Expression.of_event(flow.priority, f"{path}.priority") if isinstance(flow.priority, str) else None
     return FlowRules(rules=rules, keys=keys, priority=priority)
 
 
@@ -60,7 +60,7 @@ def cancel_rules(workflow: str, declared: tuple[CancelSettings, ...], path: str)
         CancelRule(
             workflow=workflow,
             trigger=each.trigger,
-            event=Expression.compile(each.event, f"{path}.{n}.event"),
+            event=Expression.of_event(each.event, f"{path}.{n}.event"),
             params=Expression.compile(each.params, f"{path}.{n}.params"),
         )
         for n, each in enumerate(declared)

@@ -129,7 +129,7 @@ _ARGUMENTS = {"queue": "batch", "scheduled": "controller"}
 def _rules(settings: Settings, own: TriggerSettings, place: str, *, calls_handler: bool) -> Rules:
     def compiled(key: str) -> Expression | None:
         text = getattr(own, key)
-        return None if text is None else Expression.compile(text, f"{place}.{key}")
+        return None if text is None else Expression.of_event(text, f"{place}.{key}")
 
     for key in _GENERIC:
         if calls_handler and key != "filter_error" and getattr(own, key) is not None:

@@ -8,8 +8,9 @@ over what is there.
 
 from __future__ import annotations
 
+import difflib
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from math import log2
 from typing import Any
 
@@ -48,6 +49,27 @@ class Expression:
         except ValueError as error:
             raise ConfigError(f"{_short(text)} is not an expression: {error}", path=where) from None
 
+    @classmethod
+    def of_event(cls, text: str, where: str = "") -> Expression:
+        """Return an expression over `document`. Raises: ConfigError, also for a name that no event has and that would always be null."""
+        expression = cls.compile(text, where)
+        for name in expression.names():
+            if name not in EVENT_NAMES:
+                near = difflib.get_close_matches(name, EVENT_NAMES, 1)
+                advice = f"did you mean {near[0] if near else f'payload.{name}'}?"
+                raise ConfigError(f'{_short(text)}: an event has no "{name}"; {advice} There are {", ".join(EVENT_NAMES)}', path=where)
+        return expression
+
+    def names(self) -> Iterator[str]:
+        """Return the names that are looked up in the document itself; those within what was looked up may be any."""
+        rest = [self._tree]
+        while rest:
+            node = rest.pop()
+            if node["type"] == "field":
+                yield node["value"]
+            elif node["type"] != "expref":
+                rest.extend(_children(node)[: 1 if node["type"] in _NARROWING else None])
+
     def evaluate(self, document: Mapping[str, Any]) -> Any:
         """Return the value in a document: a JSON value when the document is one, not too large to be written. Raises: ExpressionError."""
         value = self._value(document)
@@ -78,8 +100,11 @@ class Expression:
             raise ExpressionError(f"{_short(self.text)}: {_one_line(error)}") from None
 
 
+EVENT_NAMES = ("payload", "headers", "key", "subject", "metadata", "trigger")
+
+
 def document(trigger: str, event: TriggerEvent) -> dict[str, Any]:
-    """Return what expressions see of an event."""
+    """Return what expressions see of an event: EVENT_NAMES."""
     return {
         "payload": event.payload,
         "headers": event.headers,
@@ -170,6 +195,7 @@ def _short(text: str) -> str:
 _CONTAINERS = frozenset({dict, list})
 _SIZED = frozenset({dict, list, str})
 _CHAINS = frozenset({"or_expression", "and_expression", "pipe", "subexpression", "index_expression"})
+_NARROWING = frozenset({"subexpression", "index_expression", "pipe", "projection", "value_projection", "filter_projection"})
 
 
 class _ExhaustedError(Exception):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import jmespath
@@ -228,3 +229,42 @@ def test_an_error_names_the_expression_and_the_reason_and_no_part_of_the_payload
 
 def test_a_large_part_of_the_payload_is_handed_on_whole() -> None:
     assert value("payload.many") == MANY
+
+
+# ---- the names of an event
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("playload.x", 'an event has no "playload"; did you mean payload? There are payload, headers, key, subject, metadata, trigger'),
+        ("order.id", 'an event has no "order"; did you mean payload.order?'),
+        ("payload.a == 'x' && length(itms[?n > `1`]) > `0`", 'an event has no "itms"'),
+        ("{id: payload.id, kind: header.x}", 'an event has no "header"; did you mean headers?'),
+        ("sort_by(rows, &n)[0]", 'an event has no "rows"'),
+        ("[key, subjekt]", 'an event has no "subjekt"; did you mean subject?'),
+    ],
+)
+def test_a_name_that_no_event_has_is_found_when_the_project_loads(text: str, told: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(told)) as caught:
+        Expression.of_event(text, "triggers.0.filter")
+    assert caught.value.path == "triggers.0.filter"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "payload.items[].{a: b}",
+        "payload.list[*].a | [0] || key",
+        "sort_by(payload.rows, &n)[0].any",
+        "payload | anything",
+        "*.a",
+        "@.key",
+        "to_string(@)",
+        "payload.*.x",
+        "payload.a[?b == `1` && c].d",
+        '[payload.a, subject, metadata.queue, trigger, headers."x-a"]',
+    ],
+)
+def test_names_within_what_was_looked_up_may_be_any(text: str) -> None:
+    assert Expression.of_event(text).text == text
