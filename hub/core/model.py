@@ -12,6 +12,7 @@ from enum import StrEnum
 from typing import Generic, TypeVar
 
 from hub.core.errors import ErrorInfo
+from hub.core.labels import NO_LABELS, Labels
 
 T = TypeVar("T")
 
@@ -187,6 +188,7 @@ class NewInstance:
     retention: Retention = FOR_EVER
     parent: Parent | None = None
     provenance: bytes | None = None  # JSON of a `Provenance`
+    labels: Labels = NO_LABELS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -222,6 +224,7 @@ class Instance:
     terminated_by: Termination | None = None  # None = nobody, or nobody knows
     rollback: Rollback | None = None
     provenance: bytes | None = None  # JSON of a `Provenance`
+    labels: Labels = NO_LABELS
     limited: bool = False  # a concurrency limit counts it while it executes: it parks at once when it waits
 
 
@@ -330,6 +333,7 @@ class Page(Generic[T]):
 class InstanceQuery:
     """Which instances; all conditions hold together. Newest first unless `ascending`. `offset` and `cursor` exclude each other.
 
+    The order is that of creation, by time and then by key. A time range holds its ends. `labels` are those that an instance must carry.
     `heads` leaves `params`, `output` and `error` out of the answer, which keeps lists fast.
     """
 
@@ -340,6 +344,13 @@ class InstanceQuery:
     parent: int | None = None
     created_from: datetime | None = None
     created_to: datetime | None = None
+    modified_from: datetime | None = None
+    modified_to: datetime | None = None
+    ended_from: datetime | None = None
+    ended_to: datetime | None = None
+    trigger: str | None = None
+    version: str | None = None  # with which it was created
+    labels: Labels = NO_LABELS
     ascending: bool = False
     limit: int = 50
     offset: int = 0

@@ -18,6 +18,7 @@ from typing import Any, ClassVar, cast, get_args
 from hub.core.errors import ErrorInfo
 from hub.core.family import write_end
 from hub.core.flow import NONE
+from hub.core.labels import NO_LABELS
 from hub.core.lifecycle import Head, decide
 from hub.core.model import Entry, Kind, NewInstance, Status
 from hub.core.writes import (
@@ -106,6 +107,7 @@ class Rows:
     """The row operations of one group, a list for each kind, to be run in the order of these fields."""
 
     instances: list[Row] = field(default_factory=list)
+    labels: list[Row] = field(default_factory=list)
     seen: list[Row] = field(default_factory=list)
     settled: list[Row] = field(default_factory=list)  # stored deliveries that created an instance
     cursors: dict[str, int] = field(default_factory=dict)  # the latest by name of the trigger
@@ -256,6 +258,8 @@ class Group:
         queued, started = next(self._revs), None if write.node is None else next(self._revs)
         self.rows.instances.append(rows.instance_row(new, key=key, workflow=workflow, head=head, queued=queued, started=started))
         created_at = columns.micros(new.created_at)
+        if new.labels is not NO_LABELS:
+            self.rows.labels.extend([(workflow, name, value, created_at, key) for name, value in new.labels.filed()])
         self.rows.triggered[workflow] = max(created_at, self.rows.triggered.get(workflow, created_at))
         known.heads[key] = head
         known.taken[new.workflow, new.id] = existing = Existing(key, new.id, head.status)

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from hub.core.errors import ErrorInfo
+from hub.core.labels import encode_labels, labels_of
 from hub.core.lifecycle import Head
 from hub.core.model import (
     FOR_EVER,
@@ -82,6 +83,7 @@ def instance_row(new: NewInstance, *, key: int, workflow: int, head: Head, queue
         *kept,
         queued,
         started,
+        encode_labels(new.labels),
         new.params,
         new.provenance,
     )
@@ -189,7 +191,7 @@ def instance_of(row: Row) -> Instance:
     (
         key, workflow, id, status, created_at, modified_at, started_at, ended_at, paused_at, wake_at, node, token, wish,
         inbox_seq, recoveries, version, source, trigger, cron, scheduled_at, version_ran, parent, inbox_type, success, error_keep,
-        ends_as, flow, terminated_by, *large,
+        ends_as, flow, terminated_by, labels, *large,
     ) = row  # fmt: skip
     params, output, error, rollback, provenance = large or (b"null", None, None, None, None)
     return Instance(
@@ -220,6 +222,7 @@ def instance_of(row: Row) -> Instance:
         retention=_retention(success, error_keep),
         ends_as=None if ends_as is None else _STATUS[ends_as],
         terminated_by=termination_of(terminated_by),
+        labels=labels_of(labels),
         limited=is_limited(flow),
         rollback=rollback_of(rollback),
         provenance=provenance,

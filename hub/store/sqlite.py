@@ -42,6 +42,7 @@ from hub.store import access, deliveries, messages
 from hub.store import sqlite_claim as claims
 from hub.store import sqlite_read as read
 from hub.store import sqlite_write as write
+from hub.store.instance_lists import find_instances
 from hub.store.lock import FileLock
 from hub.store.revisions import Revisions
 from hub.store.schema import bring_to_newest
@@ -61,7 +62,7 @@ _READERS = 4  # a slow list must not stand in the way of the others
 _STATEMENTS = 256  # prepared ones a connection keeps: more than there are
 _LOG_BYTES = 64 * 1024 * 1024  # what a burst has added to the write-ahead log is given back down to this
 _QUERIES: dict[type, Callable[[sqlite3.Connection, Any], Page[Any]]] = {
-    InstanceQuery: read.find_instances,
+    InstanceQuery: find_instances,
     WorkflowQuery: read.find_workflows,
     VersionQuery: read.find_versions,
     InboxQuery: read.find_events,

@@ -96,6 +96,7 @@ def run(db: sqlite3.Connection, planned: Rows) -> None:
     """Run the rows of a plan, kind by kind."""
     for statement, values in (
         (sql.INSERT_INSTANCE, planned.instances),
+        (sql.INSERT_LABEL, planned.labels),
         (sql.INSERT_SEEN, planned.seen),
         (deliveries.SETTLE, planned.settled),
         (deliveries.ADVANCE, [(cursor, trigger) for trigger, cursor in sorted(planned.cursors.items())]),

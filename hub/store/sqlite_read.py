@@ -10,13 +10,10 @@ import sqlite3
 from collections.abc import Iterable
 from datetime import datetime
 
-from hub.core.errors import Rejected
 from hub.core.history import HistoryEvent, HistoryKind, HistoryQuery
 from hub.core.model import (
     InboxEvent,
     InboxQuery,
-    Instance,
-    InstanceQuery,
     Page,
     Snapshot,
     Status,
@@ -27,7 +24,6 @@ from hub.core.model import (
 )
 from hub.store import columns, rows
 from hub.store import statements as sql
-from hub.store.cursors import cursor_of, key_of
 
 _OF_BEGINNING, _OF_FAILURE, _OF_STATUS, _OF_ATTEMPT = 0, 2, 3, 4  # parts of `statements.HISTORY`
 
@@ -47,21 +43,6 @@ def next_due(db: sqlite3.Connection) -> datetime | None:
 def counts(db: sqlite3.Connection) -> dict[Status, int]:
     """Count instances by status."""
     return {Status(status): number for status, number in db.execute(sql.COUNTS)}
-
-
-def find_instances(db: sqlite3.Connection, query: InstanceQuery) -> Page[Instance]:
-    """Read one page of instances."""
-    after = None if query.cursor is None else key_of(query.cursor)
-    if after is not None and query.offset:
-        raise Rejected("a page has a cursor or an offset, not both", code="query.invalid")
-    found = db.execute(*sql.instances(query, after)).fetchall()
-    items = tuple(rows.instance_of(row) for row in found[: query.limit])
-    more = len(found) > query.limit and items
-    return Page(
-        items=items,
-        cursor=cursor_of(items[-1].key) if more else None,
-        total=db.execute(*sql.instances_total(query)).fetchone()[0] if query.total else None,
-    )
 
 
 def find_workflows(db: sqlite3.Connection, query: WorkflowQuery) -> Page[WorkflowRecord]:

@@ -5,10 +5,6 @@ No value ever becomes part of a text; lists of numbers travel as one JSON parame
 
 from __future__ import annotations
 
-from hub.core.model import InstanceQuery
-from hub.store.columns import micros
-from hub.store.rows import Row
-
 IN_KEYS = "IN (SELECT value FROM json_each(?))"
 
 # ---- heads
@@ -47,9 +43,11 @@ WHERE d.trigger = ? AND d.key = ?
 TAKEN = "SELECT key, id, status FROM instance WHERE workflow = ? AND id = ?"
 INSERT_INSTANCE = """
 INSERT INTO instance (key, workflow, id, status, created_at, modified_at, wake_at, node, token, version, source, trigger, dedupe_key,
-schedule_cron, scheduled_at, parent, parent_inbox_type, success_retention, error_retention, queued_rev, started_rev, params, provenance)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+schedule_cron, scheduled_at, parent, parent_inbox_type, success_retention, error_retention, queued_rev, started_rev, labels, params,
+provenance)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
+INSERT_LABEL = "INSERT INTO label (workflow, name, value, created_at, instance) VALUES (?, ?, ?, ?, ?)"
 INSERT_SEEN = "INSERT INTO idempotency (trigger, key, instance, at) VALUES (?, ?, ?, ?)"
 
 # ---- the journal
@@ -103,7 +101,7 @@ KEEP_JOINED = f"""
 UPDATE idempotency SET deleted_id = i.id FROM member m JOIN instance i ON i.key = m.instance
 WHERE m.instance {IN_KEYS} AND idempotency.trigger = m.trigger AND idempotency.key = m.key AND idempotency.instance = m.instance
 """
-_OF_INSTANCE = ("step", "attempt", "inbox", "history", "gate", "collection", "member")
+_OF_INSTANCE = ("step", "attempt", "inbox", "history", "gate", "collection", "member", "label")
 DELETE_CHILDREN = tuple(f"DELETE FROM {table} WHERE instance {IN_KEYS}" for table in _OF_INSTANCE)
 DELETE_INSTANCES = f"DELETE FROM instance WHERE key {IN_KEYS}"
 INSTANCES_OF_WORKFLOW = "SELECT key FROM instance WHERE workflow = ?"
@@ -173,13 +171,12 @@ UNION ALL SELECT min(place) FROM gate WHERE rule = 'deadline' AND key = '' AND p
 
 # ---- reading
 
-_HEAD = """
+HEAD = """
 SELECT i.key, w.name, i.id, i.status, i.created_at, i.modified_at, i.started_at, i.ended_at, i.paused_at, i.wake_at, i.node, i.token,
 i.wish, i.inbox_seq, i.recoveries, i.version, i.source, i.trigger, i.schedule_cron, i.scheduled_at,
-i.version_ran, i.parent, i.parent_inbox_type, i.success_retention, i.error_retention, i.ends_as, i.flow, i.terminated_by"""
-_FROM = " FROM instance i JOIN workflow w ON w.key = i.workflow"
-_INSTANCE = f"{_HEAD}, i.params, i.output, i.error, i.rollback, i.provenance{_FROM}"
-INSTANCES = f"{_INSTANCE} WHERE i.key {IN_KEYS}"
+i.version_ran, i.parent, i.parent_inbox_type, i.success_retention, i.error_retention, i.ends_as, i.flow, i.terminated_by, i.labels"""
+LARGE = ", i.params, i.output, i.error, i.rollback, i.provenance"
+INSTANCES = f"{HEAD}{LARGE} FROM instance i JOIN workflow w ON w.key = i.workflow WHERE i.key {IN_KEYS}"
 STEPS = f"SELECT {_STEP} FROM step WHERE instance {IN_KEYS} ORDER BY instance, ordinal"
 ATTEMPTS = f"""
 SELECT {_ATTEMPT} FROM attempt WHERE instance {IN_KEYS} AND ended_at IS NOT NULL ORDER BY instance, ended_at, kind, name, count, number
@@ -216,48 +213,3 @@ WORKFLOW_COUNTS = f"SELECT workflow, status, count(*) FROM instance WHERE workfl
 _VERSION_FILTER = "FROM version v JOIN workflow w ON w.key = v.workflow WHERE w.name = ?1 AND v.id = coalesce(?2, v.id)"
 VERSIONS = f"SELECT v.id, w.name, v.class_name, v.digest, v.created_at {_VERSION_FILTER} ORDER BY v.key DESC LIMIT ?3 OFFSET ?4"
 VERSIONS_TOTAL = f"SELECT count(*) {_VERSION_FILTER}"
-
-
-def instances(query: InstanceQuery, after: int | None) -> tuple[str, Row]:
-    """Return the statement of one page of instances, which asks for one row more than the page; `after` is the key in the cursor."""
-    conditions, values = _conditions(query, listing=True)
-    if after is not None:
-        conditions.append("i.key > ?" if query.ascending else "i.key < ?")
-        values.append(after)
-    columns = f"{_HEAD}{_FROM}" if query.heads else _INSTANCE
-    order = "ASC" if query.ascending else "DESC"
-    return f"{columns}{_where(conditions)} ORDER BY i.key {order} LIMIT ? OFFSET ?", (*values, query.limit + 1, query.offset)
-
-
-def instances_total(query: InstanceQuery) -> tuple[str, Row]:
-    """Return the statement that counts the instances on all pages."""
-    conditions, values = _conditions(query, listing=False)
-    return f"SELECT count(*) FROM instance i{_where(conditions)}", tuple(values)
-
-
-def _conditions(query: InstanceQuery, *, listing: bool) -> tuple[list[str], list[object]]:
-    # A list wants the order of keys, which the index has for one status only; the plus sign keeps SQLite from sorting a whole workflow.
-    # Of a parent there are few, whatever else is asked for.
-    of_parent = "+" if query.parent is not None else ""
-    by_key = of_parent or ("+" if listing and query.id is None and len(query.statuses) != 1 else "")
-    found: list[tuple[str, list[object]]] = []
-    if query.workflow is not None:
-        found.append((f"{by_key}i.workflow = (SELECT key FROM workflow WHERE name = ?)", [query.workflow]))
-    if query.id is not None:
-        found.append(("i.id = ?", [query.id]))
-    if query.key is not None:
-        found.append(("i.key = ?", [query.key]))
-    if query.statuses:
-        statuses = sorted(status.value for status in query.statuses)
-        found.append((f"{of_parent}i.status IN ({', '.join('?' * len(statuses))})", [*statuses]))
-    if query.parent is not None:
-        found.append(("i.parent = ?", [query.parent]))
-    if query.created_from is not None:
-        found.append(("i.created_at >= ?", [micros(query.created_from)]))
-    if query.created_to is not None:
-        found.append(("i.created_at <= ?", [micros(query.created_to)]))
-    return [text for text, _ in found], [value for _, values in found for value in values]
-
-
-def _where(conditions: list[str]) -> str:
-    return f" WHERE {' AND '.join(conditions)}" if conditions else ""

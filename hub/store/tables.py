@@ -79,10 +79,11 @@ class InstanceTable(SQLModel, table=True):
     """The head of an instance. `key` is never given twice, so rows of a deleted instance can never be taken for another's.
 
     The live index serves the claim, the take-over from a dead node and the next due time; an instance leaves it when it ends. The status
-    index serves counts and lists by status; it costs a write some percent, and a million instances are counted ten times faster; with the
-    token it also counts those that have never been claimed. The others hold only instances with a head start, children, and instances
-    that will expire. `flow` is what lasts of the flow control of an instance, NULL = nothing. The large columns are last: a list of heads
-    never reads their pages.
+    index serves counts and all lists, which are merged from one walk for each status in the order of creation; it costs a write some
+    percent, and a million instances are counted ten times faster. With the token it also counts those that have never been claimed, with
+    the trigger it passes over those of others without reading them. The others hold only instances with a head start, children, and
+    instances that will expire. `flow` is what lasts of the flow control of an instance, NULL = nothing. The large columns are last: a list
+    of heads never reads their pages.
     """
 
     __tablename__ = "instance"
@@ -91,7 +92,7 @@ class InstanceTable(SQLModel, table=True):
         UniqueConstraint("workflow", "id", name="instance_workflow_id"),
         Index("instance_live", "node", "wake_at", **_where("ended_at IS NULL")),
         Index("instance_ahead", text("(wake_at - ahead)"), **_where("ahead IS NOT NULL AND ended_at IS NULL AND node IS NULL")),
-        Index("instance_status", "workflow", "status", "token"),
+        Index("instance_status", "workflow", "status", "created_at", "token", "trigger"),
         Index("instance_parent", "parent", **_where("parent IS NOT NULL")),
         Index("instance_expires", "expires_at", **_where("expires_at IS NOT NULL")),
         {"sqlite_autoincrement": True},
@@ -131,11 +132,25 @@ class InstanceTable(SQLModel, table=True):
     ended_rev: int | None = Field(default=None, sa_type=BigInteger)
     flow: str | None = Field(default=None, sa_type=Text)
     ahead: int | None = Field(default=None, sa_type=BigInteger)
+    labels: str | None = Field(default=None, sa_type=Text)
     params: bytes = Field(sa_type=LargeBinary)
     output: bytes | None = Field(default=None, sa_type=LargeBinary)
     error: str | None = Field(default=None, sa_type=Text)
     rollback: str | None = Field(default=None, sa_type=Text)
     provenance: bytes | None = Field(default=None, sa_type=LargeBinary)
+
+
+class LabelTable(SQLModel, table=True):
+    """The labels of instances, to find them by; the name of a tag is empty. An instance without labels has no row."""
+
+    __tablename__ = "label"
+    __table_args__: ClassVar[Any] = (Index("label_instance", "instance"), {"sqlite_with_rowid": False})
+
+    workflow: int = Field(primary_key=True, sa_type=BigInteger)
+    name: str = Field(primary_key=True, sa_type=Text)
+    value: str = Field(primary_key=True, sa_type=Text)
+    created_at: int = Field(primary_key=True, sa_type=BigInteger)
+    instance: int = Field(primary_key=True, sa_type=BigInteger)
 
 
 class StepTable(SQLModel, table=True):

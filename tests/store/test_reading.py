@@ -63,7 +63,7 @@ async def test_a_page_after_a_cursor_is_not_moved_by_new_and_deleted_instances(w
     await many(world, 4)
     first = await world.store.find(InstanceQuery(limit=2))
 
-    await world.create("newest")
+    await world.create("newest", created_at=at(9))
 
     second = await world.store.find(InstanceQuery(limit=2, cursor=first.cursor))
     assert [instance.id for instance in second.items] == ["i1", "i0"]

@@ -106,6 +106,7 @@ def _instances() -> None:
         sa.Column("ended_rev", sa.BigInteger),
         sa.Column("flow", sa.Text),
         sa.Column("ahead", sa.BigInteger),
+        sa.Column("labels", sa.Text),
         sa.Column("params", sa.LargeBinary, nullable=False),
         sa.Column("output", sa.LargeBinary),
         sa.Column("error", sa.Text),
@@ -119,12 +120,22 @@ def _instances() -> None:
     op.create_index("instance_live", "instance", ["node", "wake_at"], sqlite_where=live, postgresql_where=live)
     ahead = sa.text("ahead IS NOT NULL AND ended_at IS NULL AND node IS NULL")
     op.create_index("instance_ahead", "instance", [sa.text("(wake_at - ahead)")], sqlite_where=ahead, postgresql_where=ahead)
-    op.create_index("instance_status", "instance", ["workflow", "status", "token"])
+    op.create_index("instance_status", "instance", ["workflow", "status", "created_at", "token", "trigger"])
     for name, column in (("instance_parent", "parent"), ("instance_expires", "expires_at")):
         given = sa.text(f"{column} IS NOT NULL")
         op.create_index(name, "instance", [column], sqlite_where=given, postgresql_where=given)
     if op.get_bind().dialect.name == "sqlite":
         op.execute(_FINAL.strip())
+    op.create_table(
+        "label",
+        sa.Column("workflow", sa.BigInteger, primary_key=True, nullable=False),
+        sa.Column("name", sa.Text, primary_key=True, nullable=False),
+        sa.Column("value", sa.Text, primary_key=True, nullable=False),
+        sa.Column("created_at", sa.BigInteger, primary_key=True, nullable=False),
+        sa.Column("instance", sa.BigInteger, primary_key=True, nullable=False),
+        sqlite_with_rowid=False,
+    )
+    op.create_index("label_instance", "label", ["instance"])
 
 
 def _journal() -> None:
