@@ -186,8 +186,8 @@ def _same_key(flow: FlowSettings) -> bool:
     return flow.singleton is not None and any(each.key == flow.singleton.key for each in flow.concurrency)
 
 
-def _rates(flow: FlowSettings) -> list[RateSettings]:
-    return [rate for rate in (flow.rate_limit, flow.throttle) if rate is not None]
+def _bursts(rate: RateSettings | None) -> bool:
+    return rate is not None and rate.burst > rate.limit
 
 
 CONFLICTS = (
@@ -229,8 +229,12 @@ CONFLICTS = (
         "only the smallest limit would count",
     ),
     Conflict(
-        "`burst` greater than `limit`", "burst", lambda flow: any(rate.burst > rate.limit for rate in _rates(flow)),
+        "`rate_limit.burst` greater than `rate_limit.limit`", "rate_limit.burst", lambda flow: _bursts(flow.rate_limit),
         "more would come at once than a whole period allows; raise limit",
+    ),
+    Conflict(
+        "`throttle.burst` greater than `throttle.limit`", "throttle.burst", lambda flow: _bursts(flow.throttle),
+        "more would start at once than a whole period allows; raise limit",
     ),
 )  # fmt: skip
 

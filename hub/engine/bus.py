@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
@@ -14,6 +15,7 @@ from functools import partial
 from hub.core.admission import BATCH, check_derived_id, check_id, deleted_workflow
 from hub.core.admit import collects
 from hub.core.delivery import Delivery, DeliveryStatus, Provenance, Receipt, ReceiptStatus, TriggerEvent
+from hub.core.duration import format_duration
 from hub.core.errors import Conflict, HubError, NotFound, Overloaded, RateLimited, Rejected, Unavailable
 from hub.core.flow import NONE, Refusal
 from hub.core.model import Instance, NewInstance, Status
@@ -217,8 +219,10 @@ def _full(new: NewInstance, outcome: Outcome) -> Overloaded:
 def _skipped(new: NewInstance, outcome: Outcome) -> HubError:
     """Return the error for an instance that the flow of its workflow does not allow."""
     if outcome.reason == Refusal.RATE_LIMIT:
+        wait = _wait(new, outcome) or timedelta(0)
+        told = format_duration(timedelta(seconds=max(1, math.ceil(wait.total_seconds()))))
         return RateLimited(
-            f'more instances of workflow "{new.workflow}" were asked for than its rate limit allows', retry_after=_wait(new, outcome)
+            f'more instances of workflow "{new.workflow}" were asked for than its rate limit allows; try again in {told}', retry_after=wait
         )
     there = f'"{outcome.id}" is' if outcome.id is not None else "another one is"
     return Conflict(

@@ -272,8 +272,8 @@ ILLEGAL = [
     ),
     (7, ['concurrency = [{ limit = 1, key = "a" }, { limit = 2, key = "a" }]'], "concurrency"),
     (7, ["concurrency = [{ limit = 1 }, { limit = 2 }]"], "concurrency"),
-    (8, ['rate_limit = { limit = 1, period = "1 second", burst = 2 }'], "burst"),
-    (8, ['throttle = { limit = 1, period = "1 second", burst = 2 }'], "burst"),
+    (8, ['rate_limit = { limit = 1, period = "1 second", burst = 2 }'], "rate_limit.burst"),
+    (9, ['throttle = { limit = 1, period = "1 second", burst = 2 }'], "throttle.burst"),
 ]
 
 
