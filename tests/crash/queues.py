@@ -13,7 +13,7 @@ import signal
 import sqlite3
 import threading
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import AsyncExitStack, closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,6 +28,7 @@ from tests.triggers.proxy import Proxy, proxied
 AGAIN_S = 30.0  # consuming again is promised within that
 _DRAIN_S = 240.0  # for the rest at the end: a broker finds a half-open link only when heartbeats are missing
 _POLL_S = 0.05
+_LANES = 4  # of the sender: a confirm takes the broker longer than making the message takes us
 clock = SystemClock()
 
 SETTINGS = """
@@ -117,34 +118,50 @@ class Node:
 
 
 class Sender:
-    """Publishes numbered messages in a thread, each until the broker has confirmed it."""
+    """Publishes numbered messages, each until the broker has confirmed it, over several connections at once."""
+
+    def __init__(self, url: str, queue: str) -> None:
+        self._lanes = [_Lane(url, queue) for _ in range(_LANES)]
+        self.sent = 0
+
+    async def send(self, count: int) -> None:
+        """Publish the next messages."""
+        first, self.sent = self.sent, self.sent + count
+        ranges = [range(first + n, self.sent, _LANES) for n in range(_LANES)]
+        await asyncio.gather(*(asyncio.to_thread(lane.send, numbers) for lane, numbers in zip(self._lanes, ranges, strict=True)))
+
+    def close(self) -> None:
+        for lane in self._lanes:
+            lane.close()
+
+
+class _Lane:
+    """One connection of the sender, used in a thread."""
 
     def __init__(self, url: str, queue: str) -> None:
         self._url = url
         self._queue = queue
         self._broker: Broker | None = None
         self._stop = threading.Event()
-        self.sent = 0
 
-    async def send(self, count: int) -> None:
-        """Publish the next messages."""
-        await asyncio.to_thread(self._send, self.sent + count)
+    def send(self, numbers: Iterable[int]) -> None:
+        for number in numbers:
+            while not self._stop.is_set() and not self._sent(number):
+                self._stop.wait(0.2)
 
     def close(self) -> None:
         self._stop.set()
         if self._broker is not None:
             self._broker.close()
 
-    def _send(self, until: int) -> None:
-        while self.sent < until and not self._stop.is_set():
-            try:
-                self._broker = self._broker or Broker(self._url)
-                while self.sent < until:
-                    self._broker.publish(self._queue, {"n": self.sent}, message_id=f"m-{self.sent}")
-                    self.sent += 1
-            except (AMQPError, OSError):  # the broker is away; whether it has the message is unknown, so it is sent again
-                self._broker = None
-                self._stop.wait(0.2)
+    def _sent(self, number: int) -> bool:
+        try:
+            self._broker = self._broker or Broker(self._url)
+            self._broker.publish(self._queue, {"n": number}, message_id=f"m-{number}")
+        except (AMQPError, OSError):  # the broker is away; whether it has the message is unknown, so it is sent again
+            self._broker = None
+            return False
+        return True
 
 
 Fault = Callable[["Campaign"], Awaitable[None]]
