@@ -19,6 +19,8 @@ from hub.core.ports import Handler, TriggerContext
 from hub.core.queue import Decision, Message, MessageBatch
 from triggers._hands import Habits, Hands, Taken
 
+_INSTANT_S = 1e-6  # what is left of a wait after rounding; no clock can be asked to sleep so long
+
 
 @dataclass(slots=True, eq=False)
 class _Entry:
@@ -76,7 +78,7 @@ class Batches(Hands):
             await self.gate.opened()
             self._waiting = [entry for entry in self._waiting if not entry.decided.done()]  # the others are withdrawn
             rest_s = timeout_s - (self.ctx.clock.monotonic() - self._waiting[0].since_s) if self._waiting else math.inf
-            if len(self._waiting) >= most or rest_s <= 0:
+            if len(self._waiting) >= most or rest_s < _INSTANT_S:
                 batch, self._waiting = self._waiting[:most], self._waiting[most:]
                 for entry in batch:
                     self.busy(entry.task)

@@ -168,11 +168,18 @@ class Hands:
         self.tally = Tally()
         self._tasks: dict[asyncio.Task[None], Taken] = {}
         self._idle: set[asyncio.Task[Any] | None] = set()
+        self._settled = asyncio.Event()
 
     @property
     def held(self) -> int:
         """How many messages are not settled."""
         return len(self._tasks)
+
+    async def below(self, count: int) -> None:
+        """Return when less than that many messages are not settled."""
+        while len(self._tasks) >= count:
+            self._settled.clear()
+            await self._settled.wait()
 
     def take(self, taken: Taken) -> None:
         """Begin with a message."""
@@ -304,6 +311,7 @@ class Hands:
 
     def _done(self, task: asyncio.Task[None]) -> None:
         self._tasks.pop(task, None)
+        self._settled.set()
         self.tally.settled_s = self.ctx.clock.monotonic()
         if not task.cancelled() and (error := task.exception()) is not None:
             self.ctx.log.error("queue.message_failed", trigger=self.ctx.name, error=f"{type(error).__name__}: {error}")

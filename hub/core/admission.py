@@ -26,6 +26,15 @@ def check_id(id: str) -> str:
     return id
 
 
+def check_queue_name(name: str) -> str:
+    """Return a name for a queue. Raises: Rejected."""
+    if not isinstance(name, str) or len(name) > NAME_CHARS or not _WORD.fullmatch(name):
+        raise Rejected(
+            f"invalid name of a queue {_shown(name)}: 1 to {NAME_CHARS} of a-z A-Z 0-9 _ -, not beginning with -", code="queue.invalid_name"
+        )
+    return name
+
+
 def check_derived_id(id: str) -> str:
     """Return an id that a trigger derived, as cron does: spaces and * / , # are allowed too. Raises: Rejected."""
     if len(id) > DERIVED_ID_CHARS or not _DERIVED.fullmatch(id):

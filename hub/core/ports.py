@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, ClassVar, Protocol, overload, runtime_checkable
 
+from hub.core.access import Token, TokenQuery
+from hub.core.audit import AuditEntry, AuditQuery
 from hub.core.clock import Clock
 from hub.core.delivery import (
     Delivery,
@@ -43,6 +45,7 @@ from hub.core.model import (
     WorkflowQuery,
     WorkflowRecord,
 )
+from hub.core.queues import Feed, QueueQuery, QueueRecord
 from hub.core.retention import AS_THE_WORKFLOW, RetentionWish
 from hub.core.routing import Routes
 from hub.core.stream import InstanceEvent
@@ -89,6 +92,10 @@ class TriggerContext(Protocol):
 
     def status_path(self, workflow: str, id: str) -> str:
         """Return the absolute path under which REST shows an instance."""
+        ...
+
+    def feed(self, queue: str) -> Feed:
+        """Return one of the hub's own queues, for a trigger that consumes it."""
         ...
 
     async def emit(self, event: TriggerEvent) -> Receipt:
@@ -246,15 +253,23 @@ class Store(Protocol):
     async def find(self, query: DeliveryQuery) -> Page[Delivery]: ...
     @overload
     async def find(self, query: TriggerQuery) -> Page[TriggerRecord]: ...
+    @overload
+    async def find(self, query: QueueQuery) -> Page[QueueRecord]: ...
+    @overload
+    async def find(self, query: TokenQuery) -> Page[Token]: ...
+    @overload
+    async def find(self, query: AuditQuery) -> Page[AuditEntry]: ...
 
     async def counts(self) -> Mapping[Status, int]:
         """How many instances there are in each status."""
         ...
 
-    async def prune(self, now: datetime, limit: int, deliveries_kept: timedelta | None = None) -> int:
-        """Delete up to `limit` instances whose retention has ended, and as many stored deliveries that are older than `deliveries_kept`.
+    async def prune(
+        self, now: datetime, limit: int, deliveries_kept: timedelta | None = None, messages_kept: timedelta | None = None
+    ) -> int:
+        """Delete up to `limit` instances whose retention has ended, as many stored deliveries, and messages that are older than is said.
 
-        Returns the larger of the two numbers: 0 = there is no more to do now. Safe to repeat. A held delivery is never deleted, and the
+        Returns the largest of the three numbers: 0 = there is no more to do now. Safe to repeat. A held delivery is never deleted, and the
         key of an event stays known for `retention.DELIVERY_KEPT`, also when its instance is gone.
         """
         ...

@@ -21,6 +21,7 @@ from hub.core.ports import Handler, Log, Trigger
 from hub.engine.gate import Again, Gate
 from hub.engine.ledger import Finding, Ledger
 from hub.engine.pipeline import UNAVAILABLE
+from hub.engine.queues import QueueFeed, Queues
 from hub.engine.routes import RouteTable
 from hub.engine.telemetry import Telemetry
 
@@ -52,6 +53,7 @@ class Services:
     again: Again
     instance: Callable[[str, str], Awaitable[Instance]]
     ledger: Ledger
+    queues: Queues
     telemetry: Telemetry
     clock: Clock
     log: Log
@@ -82,6 +84,10 @@ class Context:
     def status_path(self, workflow: str, id: str) -> str:
         """Return the REST path at which an instance can be looked at."""
         return f"/client/v4/accounts/{quote(self._services.account)}/workflows/{workflow}/instances/{quote(id, safe='')}"
+
+    def feed(self, queue: str) -> QueueFeed:
+        """Return one of the hub's own queues, for this trigger."""
+        return self._services.queues.feed(queue)
 
     async def emit(self, event: TriggerEvent) -> Receipt:
         """Do what the event asks for; see `TriggerContext.emit`."""

@@ -12,6 +12,7 @@ from dataclasses import replace
 
 from hub.core.delivery import Phase, Receipt, TriggerEvent, TriggerHealth
 from hub.core.errors import HubError, Unavailable
+from hub.core.queues import Consumer, ConsumerView
 from hub.engine.context import Context, Services, TriggerSpec
 from hub.engine.gate import Gate
 
@@ -108,7 +109,10 @@ class Hosting:
         """Start every trigger that is enabled, in order. Raises: ConfigError, Unavailable; those already started are stopped then."""
         ledger = self._services.ledger
         specs = [hosted.spec for hosted in self.hosted.values()]
-        await asyncio.gather(*(ledger.register(spec.name, spec.kind, spec.workflow, spec.digest) for spec in specs))
+        await asyncio.gather(
+            *(ledger.register(spec.name, spec.kind, spec.workflow, spec.digest) for spec in specs),
+            *(self._declare_queues(spec) for spec in specs),
+        )
         records, held = await ledger.records(), await self._holding()
         try:
             for name, hosted in self.hosted.items():
@@ -119,6 +123,17 @@ class Hosting:
             await self.stop()
             raise
         self._watching = asyncio.create_task(self._watch(), name="triggers-watch")
+
+    async def _declare_queues(self, spec: TriggerSpec) -> None:
+        """Make the queues of the hub that a trigger consumes or fills, also when it is disabled: what is sent waits for it."""
+        consumer = spec.trigger
+        if not isinstance(consumer, Consumer):
+            return
+        dead = consumer.dead_letter_queue
+        view = ConsumerView(trigger=spec.name, workflow=spec.workflow, dead_letter_queue=dead, settings=consumer.consumption())
+        await self._services.queues.declare(consumer.queue, consumer=view)
+        if dead is not None:
+            await self._services.queues.declare(dead)
 
     async def stop(self) -> None:
         """Stop every trigger; returns when nothing is emitted any more."""

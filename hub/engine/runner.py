@@ -20,6 +20,7 @@ from hub.core.deliveries import provenance_of
 from hub.core.errors import ErrorInfo, HubError
 from hub.core.model import Entry, InboxQuery, Instance, InstanceQuery, Snapshot, Status, StepConfig, Wish
 from hub.core.ports import Log, Store
+from hub.core.queues import KEPT
 from hub.core.workflow import WorkflowEntrypoint, WorkflowEvent
 from hub.core.writes import Finish, Park
 from hub.engine.attempt import Announcer, Running, Services
@@ -51,6 +52,7 @@ class RunnerOptions:
     poll: timedelta = timedelta(seconds=5)  # without a signal the store is asked that often, and dead nodes are looked for
     prune_every: timedelta = timedelta(minutes=1)
     deliveries_kept: timedelta | None = timedelta(days=30)  # stored ones that are not held; None = for ever
+    messages_kept: timedelta | None = KEPT  # of the hub's own queues
     payload_bytes: int = 1 << 20
     result_bytes: int = 1 << 20
     state_bytes: int = 1 << 30
@@ -119,6 +121,11 @@ class Runner:
             rehearsal=wiring.rehearsal,
         )
         wiring.telemetry.resident = lambda: len(self._resident)
+
+    @property
+    def node(self) -> int | None:
+        """The number of this node, once it has a lease."""
+        return self._node
 
     @property
     def threads(self) -> ThreadPool:
