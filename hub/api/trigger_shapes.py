@@ -66,11 +66,11 @@ class FireBody(BaseModel):
 
 
 class BackfillBody(BaseModel):
-    """The occurrences from `start` up to, and without, `end`, oldest first."""
+    """The occurrences from `start` up to, and without, `end`, oldest first; `end` does not lie in the future."""
 
     start: Moment
     end: Moment
-    overlap: Overlap | None = Field(default=None, description="default as the trigger says")
+    overlap: Overlap | None = Field(default=None, description="default one after another, or all at once where the schedule allows it")
     limit: int = Field(default=100, ge=1, le=MAX_BACKFILL)
     dry_run: bool = Field(default=False, description="only say which occurrences these are")
 

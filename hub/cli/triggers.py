@@ -135,20 +135,25 @@ async def backfill(
     call: Call,
     name: Name,
     start: Annotated[
-        str, typer.Option("--start", metavar="DATE", help="First moment (ISO 8601); it is part of the span.", show_default=False)
+        str, typer.Option("--start", metavar="DATE", help="Start of the span (ISO 8601), part of it.", show_default=False)
     ],
     end: Annotated[
-        str, typer.Option("--end", metavar="DATE", help="Last moment (ISO 8601); it is not part of the span.", show_default=False)
+        str, typer.Option("--end", metavar="DATE", help="End of the span, not part of it; no later than now.", show_default=False)
     ],
     overlap: Annotated[
-        OverlapChoice | None, typer.Option("--overlap", help="Overlap policy of this backfill; else one after another.", show_default=False)
+        OverlapChoice | None,
+        typer.Option(
+            "--overlap",
+            help="Overlap policy of this backfill; else one after another, or all at once where the schedule allows it.",
+            show_default=False,
+        ),
     ] = None,
     limit: Annotated[int, typer.Option("--limit", min=1, max=1000, help="At most so many occurrences.")] = 100,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say which occurrences these are.")] = False,
 ) -> None:
     """Run a schedule for a time that lies behind, oldest first.
 
-    Occurrences that ran are not run again.
+    Occurrences that ran are not run again. Where --limit leaves some out, it says the --start to go on with.
     """
     from hub.cli import payloads
 

@@ -33,6 +33,7 @@ _PHASE_CLASSES = {
     Phase.STOPPED: "terminated",
 }
 _TRIGGERS: Crumb = ("Triggers", address("triggers"))
+_OF_SLOTS = (DeliveryStatus.SKIPPED, DeliveryStatus.MISSED)  # of many of them the hub hears at once, when it is back
 _DELIVERIES: Crumb = ("Deliveries", address("deliveries"))
 
 
@@ -84,13 +85,13 @@ def deliveries(page: Page[Delivery], trigger: str | None, status: DeliveryStatus
             tag("a", item.id, href=address("deliveries", item.id)),
             tag("a", item.trigger, href=address("triggers", item.trigger)),
             _badge(item.status),
-            moment(item.received_at),
+            moment(item.occurred_at if item.status in _OF_SLOTS else item.received_at),
             [tag("code", item.code), " ", item.message],
         ]
         for item in page.items
     ]
     empty = tag("p", "There are no such deliveries. What created an instance is found there.", class_="note")
-    listed = table(["Delivery", "Trigger", "Status", "Received", "Cause"], rows) if rows else empty
+    listed = table(["Delivery", "Trigger", "Status", "Received / due", "Cause"], rows) if rows else empty
     newest = None if first else tag("a", "← newest", href=_listing(trigger, status))
     older = None if page.cursor is None else tag("a", "older →", href=_listing(trigger, status, page.cursor), rel="next")
     pager = tag("div", newest, " ", older, class_="pager")

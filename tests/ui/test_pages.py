@@ -128,6 +128,17 @@ def test_an_id_with_slashes_is_one_segment_of_its_address() -> None:
     assert address("workflows", "w", "instances", "*/5 * * * *-1") == "/dashboard/workflows/w/instances/%2A%2F5%20%2A%20%2A%20%2A%20%2A-1"
 
 
+# ---- deliveries
+
+
+@pytest.mark.parametrize(
+    ("status", "shown"), [(DeliveryStatus.MISSED, at(-60)), (DeliveryStatus.SKIPPED, at(-60)), (DeliveryStatus.HELD, T0)]
+)
+def test_an_occurrence_that_did_not_run_is_listed_at_the_time_at_which_it_was_due(status: DeliveryStatus, shown: datetime) -> None:
+    item = Delivery(id="d1", trigger="nightly", status=status, received_at=T0, occurred_at=at(-60), code="catch_up.last")
+    assert f"{shown:%H:%M:%S} UTC" in seen(trigger_pages.deliveries(Page(items=(item,)), None, None, first=True)).text
+
+
 # ---- workflows
 
 
