@@ -3,31 +3,15 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 
-from hub.core.duration import format_duration, parse_duration
+from triggers._durations import Duration, between
 
 _MAX_NAME_BYTES = 255  # the protocol's limit
 _LONGEST_NAME_ADDED = len(".retry.86400")
-
-
-def _read_duration(value: Any) -> timedelta:
-    try:
-        return parse_duration(value, what="-")
-    except ValueError as error:
-        raise ValueError(str(error).removeprefix("-: ")) from None
-
-
-def _between(low: timedelta, high: timedelta) -> AfterValidator:
-    def check(value: timedelta) -> timedelta:
-        if not low <= value <= high:
-            raise ValueError(f"must be from {format_duration(low)} to {format_duration(high)}")
-        return value
-
-    return AfterValidator(check)
 
 
 def _check_name(name: str) -> str:
@@ -38,7 +22,6 @@ def _check_name(name: str) -> str:
     return name
 
 
-_Duration = BeforeValidator(_read_duration)
 _QueueName = Annotated[str, AfterValidator(_check_name)]
 
 
@@ -72,22 +55,22 @@ class AmqpConfig(BaseModel):
     single_active_consumer: bool = Field(default=False, description="One consumer at a time, over all nodes: keeps the order.")
     bindings: tuple[Binding, ...] = Field(default=(), description="With declare: exchanges that the queue is bound to.")
     max_body: int = Field(default=1_048_576, ge=1, le=26_214_400, description="Largest body in bytes, after decompression; 25 MiB at most.")
-    heartbeat: Annotated[timedelta, _Duration, _between(timedelta(seconds=1), timedelta(minutes=10))] = Field(
+    heartbeat: Annotated[Duration, between(timedelta(seconds=1), timedelta(minutes=10))] = Field(
         default=timedelta(seconds=30), description="How often both sides show that they are there."
     )
-    watch: Annotated[timedelta, _Duration, _between(timedelta(milliseconds=100), timedelta(minutes=10))] = Field(
+    watch: Annotated[Duration, between(timedelta(milliseconds=100), timedelta(minutes=10))] = Field(
         default=timedelta(seconds=5), description="How often the hub makes sure that the broker answers and still knows its consumer."
     )
-    grace: Annotated[timedelta, _Duration, _between(timedelta(0), timedelta(hours=1))] = Field(
+    grace: Annotated[Duration, between(timedelta(0), timedelta(hours=1))] = Field(
         default=timedelta(seconds=10), description="How long messages in hand may take when the hub stops; the rest goes back."
     )
     max_batch_size: int = Field(default=10, ge=1, le=100, description="Without workflow: most messages of one call of queue(batch).")
-    max_batch_timeout: Annotated[timedelta, _Duration, _between(timedelta(0), timedelta(minutes=1))] = Field(
+    max_batch_timeout: Annotated[Duration, between(timedelta(0), timedelta(minutes=1))] = Field(
         default=timedelta(seconds=5), description="Without workflow: how long a batch waits to be full."
     )
     max_concurrency: int = Field(default=5, ge=1, le=250, description="Without workflow: calls of queue(batch) at a time on one node.")
     max_retries: int = Field(default=3, ge=0, le=100, description="Tries after the first one; then the message goes to the dead letters.")
-    retry_delay: Annotated[timedelta, _Duration, _between(timedelta(0), timedelta(hours=24))] = Field(
+    retry_delay: Annotated[Duration, between(timedelta(0), timedelta(hours=24))] = Field(
         default=timedelta(0), description="Wait before a message is tried again, unless retry() says otherwise."
     )
 

@@ -3,25 +3,21 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, ValidationInfo, WithJsonSchema, field_validator
 
-from hub.core.duration import format_duration, parse_duration
+from hub.core.duration import format_duration
 from hub.core.flow import Overlap
 from triggers._calendar import Gap, Repeat, Spread, check_timezone, read_spread
 from triggers._catch_up import ON_TIME, CatchUp
+from triggers._durations import Duration
 from triggers._expression import parse, spaced
 
 _LONGEST_WAIT = timedelta(days=366)
 
 
-def _read_duration(value: Any) -> timedelta:
-    return parse_duration(value)
-
-
 _SPREAD_SCHEMA = {"type": ["string", "number"], "examples": ["30 minutes", "50%"]}
-Duration = Annotated[timedelta, BeforeValidator(_read_duration)]
 SpreadText = Annotated[Spread, BeforeValidator(read_spread), WithJsonSchema(_SPREAD_SCHEMA)]
 
 

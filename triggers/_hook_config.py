@@ -24,7 +24,7 @@ from pydantic import (
     model_validator,
 )
 
-from hub.core.duration import format_duration, parse_duration
+from triggers._durations import Duration, between
 from triggers._schemes import PRESETS, Encoding, Proof, Scheme, check
 from triggers._signatures import Verifier, key_of
 
@@ -43,22 +43,6 @@ _SIGNING_KEYS = frozenset(
 _TABLE = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
 
-def _read_duration(value: Any) -> timedelta:
-    try:
-        return parse_duration(value)
-    except ValueError as error:
-        raise ValueError(str(error).removeprefix("duration: ")) from None
-
-
-def _between(low: timedelta, high: timedelta) -> AfterValidator:
-    def within(duration: timedelta) -> timedelta:
-        if not low <= duration <= high:
-            raise ValueError(f"must be from {format_duration(low)} to {format_duration(high)}")
-        return duration
-
-    return AfterValidator(within)
-
-
 def _as_list(value: Any) -> Any:
     return [value] if isinstance(value, str) else value
 
@@ -75,7 +59,6 @@ def _filled(secret: SecretStr) -> SecretStr:
     return secret
 
 
-Duration = Annotated[timedelta, BeforeValidator(_read_duration)]
 HeaderName = Annotated[str, AfterValidator(_lower)]
 Secret = Annotated[SecretStr, AfterValidator(_filled)]
 Preset = Literal[
@@ -91,7 +74,7 @@ class RateConfig(BaseModel):
     model_config = _TABLE
 
     limit: int = Field(ge=1, description="Requests in a period.")
-    period: Annotated[Duration, _between(timedelta(milliseconds=1), _A_DAY)] = Field(
+    period: Annotated[Duration, between(timedelta(milliseconds=1), _A_DAY)] = Field(
         default=timedelta(seconds=1), description="Over which time the limit holds."
     )
     burst: int | None = Field(default=None, ge=1, description="How many of them may come at once; default all.")
@@ -128,7 +111,7 @@ class VerifyConfig(BaseModel):
     secrets: Annotated[tuple[Secret, ...], BeforeValidator(_as_list)] = Field(
         max_length=10, description="Any of them counts, so that one can be replaced by another; public keys for Ed25519."
     )
-    tolerance: Annotated[Duration, _between(timedelta(seconds=1), _A_DAY)] = Field(
+    tolerance: Annotated[Duration, between(timedelta(seconds=1), _A_DAY)] = Field(
         default=timedelta(minutes=5), description="How far a signed timestamp may be off, into the past and into the future."
     )
     status: Literal[400, 401] = Field(default=401, description="What a request is answered that proves nothing.")
@@ -234,7 +217,7 @@ class HttpConfig(BaseModel):
     remote_header: HeaderName | None = Field(
         default=None, description="Header in which your proxy tells the sender's address, of a list the last; default the connection's."
     )
-    wait: Annotated[Duration, _between(timedelta(seconds=1), timedelta(minutes=10))] | None = Field(
+    wait: Annotated[Duration, between(timedelta(seconds=1), timedelta(minutes=10))] | None = Field(
         default=None, description="How long a sender may wait for the output, with `Prefer: wait=N` or ?wait=; default not at all."
     )
     reply: ReplyConfig = Field(default_factory=ReplyConfig, description="What an accepted request is answered.")
