@@ -70,7 +70,7 @@ class TriggerDesk:
             if key is not None:
                 raise Conflict("a schedule that runs now has no idempotency key; leave it out", code="trigger.cannot_fire")
             return await trigger.fire(payload)
-        if hosted.spec.workflow is None:
+        if hosted.spec.handler is not None:
             raise Conflict(
                 f'trigger "{name}" calls the project\'s handler, which takes what its source delivers; send it there',
                 code="trigger.cannot_fire",

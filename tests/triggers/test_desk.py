@@ -143,6 +143,20 @@ async def test_a_paused_trigger_holds_what_is_fired(hosted: Hosted) -> None:
     assert (await desk.fire("hook", 1)).status is ReceiptStatus.HELD
 
 
+async def test_a_trigger_without_workflow_can_be_fired_unless_it_calls_the_handler(hosted: Hosted) -> None:
+    async def handle(argument: Any) -> None:
+        """Do nothing."""
+
+    await hosted.host_specs(TriggerSpec("stop", None, Source()), TriggerSpec("queue", None, Source(), handler=handle))
+    desk = desk_of(hosted)
+
+    await desk.fire("stop", {"order": 1})
+    with pytest.raises(Conflict, match='trigger "queue" calls the project\'s handler'):
+        await desk.fire("queue")
+
+    assert [event.payload for event in hosted.events] == [{"order": 1}]
+
+
 async def test_a_fired_schedule_runs_now(hosted: Hosted) -> None:
     await hosted.host_specs(TriggerSpec("tick", "orders", cron(), kind="cron"))
 
