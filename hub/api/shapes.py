@@ -155,6 +155,12 @@ class UpdateBody(BaseModel):
         """The keys, beside the two that are required, under which something is asked for."""
         return [key for key in ("limits", "concurrency", "schedules", "default_retention", "jurisdiction") if getattr(self, key)]
 
+    @property
+    def crons(self) -> list[str]:
+        """The expressions of `schedules`, sorted, with single spaces."""
+        named = (each.get("cron") if isinstance(each, dict) else each for each in self.schedules or ())
+        return sorted(" ".join(str(cron).split()) for cron in named)
+
 
 class RetentionBody(BaseModel):
     """How long an instance is kept after its end; an absent key means as the workflow says. A number is milliseconds."""

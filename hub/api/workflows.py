@@ -64,7 +64,7 @@ class Workflows:
     async def update(self, call: Call[None, UpdateBody]) -> Answer:
         """Accept an update that changes nothing, as a deployment of the same project sends it; refuse any other."""
         record = await self._engine.workflow(call.workflow)
-        _refuse_changes(record, call.body)
+        _refuse_changes(record, call.body, await self._desk.triggers())
         page = await self._engine.find(VersionQuery(workflow=record.name, limit=1))
         return Answer(
             result=WorkflowChange(
@@ -122,7 +122,7 @@ class Workflows:
         return version_item(page.items[0], workflow_id)
 
 
-def _refuse_changes(record: WorkflowRecord, body: UpdateBody) -> None:
+def _refuse_changes(record: WorkflowRecord, body: UpdateBody, triggers: Iterable[TriggerView]) -> None:
     """Raise Conflict when an update asks for something else than what the project declares: it would not outlive the next start."""
     cure = f'workflows are declared in hub.toml: change the [[workflows]] table of "{record.name}" there and start the hub again'
     for key, is_now, wanted in (
@@ -131,8 +131,10 @@ def _refuse_changes(record: WorkflowRecord, body: UpdateBody) -> None:
     ):
         if is_now != wanted:
             raise Conflict(f'{key} of "{record.name}" is "{is_now}" and cannot become "{wanted}" here; {cure}', code="workflow.declared")
-    if body.wishes:
-        raise Conflict(f"{', '.join(body.wishes)} cannot be set here; {cure}", code="workflow.declared")
+    declared = sorted(str(view.settings["cron"]) for view in triggers if view.record.workflow == record.name and "cron" in view.settings)
+    wishes = [key for key in body.wishes if key != "schedules" or body.crons != declared]
+    if wishes:
+        raise Conflict(f"{', '.join(wishes)} cannot be set here; {cure}", code="workflow.declared")
 
 
 def schedules_of(triggers: Iterable[TriggerView]) -> dict[str, list[WorkflowSchedule]]:

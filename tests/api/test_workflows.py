@@ -122,9 +122,18 @@ async def test_an_update_that_changes_nothing_is_accepted(node: Node) -> None:
     assert (updated["is_deleted"], updated["terminator_running"]) == (0, 0)
 
 
+async def test_an_update_that_names_the_schedules_of_the_project_is_accepted(node: Node) -> None:
+    body = {"script_name": "tests", "class_name": "Greet", "schedules": [{"cron": "0 0  29 2 *"}]}
+    assert (await node.call("PUT", f"{ROOT}/greet", json=body)).result["name"] == "greet"
+    await node.call("PATCH", "/client/v4/accounts/local/triggers/leap-day/status", json={"status": "pause"})
+    assert (await node.call("PUT", f"{ROOT}/greet", json=body)).result["name"] == "greet", "paused, it is still declared"
+
+
 @pytest.mark.parametrize(
     ("body", "named"),
     [
+        ({"schedules": [{"cron": "0 0 29 2 *"}, {"cron": "@daily"}]}, "schedules cannot be set here"),
+        ({"schedules": [{"cron": "0 0 29 2 *"}, 5]}, "schedules cannot be set here"),
         ({"class_name": "Other"}, 'class_name of "greet" is "Greet" and cannot become "Other"'),
         ({"script_name": "other"}, 'script_name of "greet" is "tests" and cannot become "other"'),
         ({"limits": {"steps": 5}}, "limits cannot be set here"),
