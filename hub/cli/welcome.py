@@ -79,7 +79,7 @@ def addresses(hub: Welcome, viewer: Viewer) -> Iterator[Text]:
 
 
 def _line(label: str, what: str, leads_to: str | None) -> Text:
-    line = Text.assemble("  ", (f"{safe(label):<10}", "dim"), safe(what))
+    line = Text.assemble("  ", (f"{safe(label):<9} ", "dim"), safe(what))
     return line if leads_to is None else line.append(f" → {safe(leads_to)}")
 
 
@@ -96,7 +96,7 @@ def tries(hub: Welcome) -> Iterator[Text]:
 def _tries(hub: Welcome) -> Iterator[str]:
     if hub.fetches:
         yield f"curl -s {hub.url}/"
-    webhook = next((webhook for webhook in hub.webhooks if webhook.method == "POST"), None)
+    webhook = next((webhook for webhook in hub.webhooks if webhook.method == "POST" and webhook.workflow in hub.workflows), None)
     if webhook is not None:
         yield f"curl -s -X POST {hub.url}{webhook.path} -H 'content-type: application/json' -d '{_SAMPLE}'"
     if hub.workflows:

@@ -25,7 +25,10 @@ def test_every_trigger_is_told_with_where_it_leads() -> None:
         account="acme",
         webhooks=(Webhook(method="PUT", path="/hooks/in", workflow="orders"),),
         crons=(Cron(cron="0 9 * * 1", zone="Europe/Berlin", workflow="report", next_at=datetime(2026, 11, 23, 8, tzinfo=UTC)),),
-        others=(OtherTrigger(kind="amqp", name="jobs", workflow="orders"),),
+        others=(
+            OtherTrigger(kind="amqp", name="jobs", workflow="orders"),
+            OtherTrigger(kind="inbox:Inbox", name="files", workflow="orders"),
+        ),
     )
 
     assert lines(addresses(hub, VIEWER)) == [
@@ -33,9 +36,19 @@ def test_every_trigger_is_told_with_where_it_leads() -> None:
         "  webhook   PUT http://127.0.0.1:8787/hooks/in → orders",
         "  cron      0 9 * * 1 Europe/Berlin → report, next at 11/23/2026, 8:00:00 AM",
         "  amqp      jobs → orders",
+        "  inbox:Inbox files → orders",
         "  dashboard http://127.0.0.1:8787/dashboard",
         "  api       http://127.0.0.1:8787/client/v4/accounts/acme",
     ]
+
+
+def test_a_webhook_that_starts_no_workflow_is_none_to_start_by_hand() -> None:
+    stop = Webhook(method="POST", path="/hooks/stop", workflow="cancels orders")
+
+    told = lines(tries(Welcome(name="shop", url="http://127.0.0.1:8787", account="local", workflows=("orders",), webhooks=(stop,))))
+
+    assert not [line for line in told if "cancels" in line or "/hooks/" in line]
+    assert any(" trigger orders " in line for line in told)
 
 
 def test_a_hub_without_anything_offers_nothing_to_try() -> None:
