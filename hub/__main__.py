@@ -60,8 +60,9 @@ def serve(project: Project = Path(), host: Host = None, port: Port = None, data:
     It runs until Ctrl-C or SIGTERM. What has not ended then goes on at the next start; so does what a crash interrupts.
     """
     from hub import serve as node
+    from hub.order import Order
 
-    raise typer.Exit(node.serve(node.Order(project=project, host=host, port=port, data=data)))
+    raise typer.Exit(node.serve(Order(project=project, host=host, port=port, data=data)))
 
 
 @app.command("dev", epilog=_SETTINGS)
@@ -71,8 +72,9 @@ def dev(project: Project = Path(), host: Host = None, port: Port = None, data: D
     It tells what to try first, and runs until Ctrl-C. Instances go on after a reload, with the new code.
     """
     from hub import serve as node
+    from hub.order import Order
 
-    raise typer.Exit(node.dev(node.Order(project=project, host=host, port=port, data=data)))
+    raise typer.Exit(node.dev(Order(project=project, host=host, port=port, data=data)))
 
 
 @app.command("run", epilog=_OUTCOMES)
@@ -95,7 +97,7 @@ def run(
     in a hub, so that Ctrl-C, a crash or a kill only interrupts it.
     """
     from hub import run as runs
-    from hub.serve import Order
+    from hub.order import Order
 
     order = Order(project=project, data=data)
     raise typer.Exit(runs.run(runs.RunOrder(order=order, workflow=workflow, payload=payload, input=input, id=id, json=json)))
@@ -107,7 +109,7 @@ app.add_typer(db, name="db")
 
 def _place(project: Path, data: Path | None, file: Path | None, json: bool) -> Place:
     from hub.database import Place
-    from hub.serve import Order
+    from hub.order import Order
 
     return Place(order=Order(project=project, data=data), file=file, json=json)
 
@@ -151,6 +153,29 @@ def db_upgrade(project: Folder = Path(), data: Data = None, file: File = None, j
     from hub import database
 
     raise typer.Exit(database.upgrade(_place(project, data, file, json)))
+
+
+config = typer.Typer(no_args_is_help=True, help="Look at the settings of a project.")
+app.add_typer(config, name="config")
+
+
+@config.command("show", epilog=_SETTINGS)
+def config_show(
+    project: Project = Path(),
+    origin: Annotated[bool, typer.Option("--origin", help="Say where each one came from.")] = False,
+    host: Host = None,
+    port: Port = None,
+    data: Data = None,
+    json: Json = False,
+) -> None:
+    """Show every setting that is in effect.
+
+    Those of the file, of variables and of flags, and all defaults. Secrets are shown as ***.
+    """
+    from hub import config_show
+    from hub.order import Order
+
+    raise typer.Exit(config_show.show(Order(project=project, host=host, port=port, data=data), origin=origin, as_json=json))
 
 
 def main() -> None:

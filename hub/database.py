@@ -18,7 +18,7 @@ from hub.cli.exits import Exit
 from hub.cli.program import command
 from hub.cli.progress import shown_progress
 from hub.core.errors import ConfigError, HubError
-from hub.serve import Order
+from hub.order import Order
 from hub.store import care, store_for
 from hub.store.invariants import RULES
 from hub.store.schema import NEWEST

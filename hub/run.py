@@ -24,8 +24,8 @@ from hub.core.errors import ConfigError, Conflict, HubError, NotFound, StoreInUs
 from hub.core.model import FINAL, Instance, Status
 from hub.core.ports import CreateRequest
 from hub.engine.embedded import EmbeddedEngine
+from hub.order import Order
 from hub.process import Signals, loop_factory, tune_garbage_collection
-from hub.serve import Order
 from hub.settings import Settings
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -24,34 +24,17 @@ from hub.cli.program import command
 from hub.cli.welcome import Cron, OtherTrigger, Webhook, Welcome, addresses, tries
 from hub.cli.words import Viewer
 from hub.core.errors import ConfigError, HubError
+from hub.order import Order
 from hub.plugins import calls, parse_options, trigger_class
 from hub.process import Signals, loop_factory, tune_garbage_collection
 from hub.project import forget
-from hub.settings import Settings, load_settings
+from hub.settings import Settings
 from hub.triggering import cancelled_by
 
 _GRACE = timedelta(milliseconds=250)  # for running steps in `dev`: serving again within a second of a save matters more
 _IGNORED = frozenset({"__pycache__", "node_modules", "venv"})  # besides all folders whose name begins with a dot
 _SUFFIXES = (".py", ".toml")
 _QUIET_MS = 50  # editors write in several strokes; this long without another one ends a save
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Order:
-    """What the command line asks for; None leaves it to the settings."""
-
-    project: Path
-    host: str | None = None
-    port: int | None = None
-    data: Path | None = None
-
-    def settings(self) -> Settings:
-        """Read the project's settings. Raises: ConfigError."""
-        server = {key: value for key, value in (("host", self.host), ("port", self.port)) if value is not None}
-        overrides: dict[str, Any] = {"server": server} if server else {}
-        if self.data is not None:
-            overrides["data"] = self.data
-        return load_settings(self.project, overrides=overrides)
 
 
 def serve(order: Order) -> Exit:

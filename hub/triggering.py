@@ -8,8 +8,7 @@ from __future__ import annotations
 import hashlib
 import inspect
 import json
-import re
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,14 +23,12 @@ from hub.engine.expressions import Expression
 from hub.engine.rules import OnFault, Rules
 from hub.flow_schema import NO_RULES
 from hub.flows import flow_rules, shown
+from hub.masking import HIDDEN, masked
 from hub.mistakes import fields_of, mistake
 from hub.plugins import calls, parse_options, trigger_class
 from hub.project import load_object
 from hub.schema import Settings, TriggerSettings
 
-HIDDEN = "***"
-_SECRET = re.compile(r"secret|password|token|api_?key|authorization|credential", re.IGNORECASE)
-_PASSWORD_IN_URL = re.compile(r"(?<=://)([^/@\s:]*):[^/@\s]+(?=@)")
 _GENERIC = ("filter", "filter_error", "key", "map", "schema")
 
 InThread = Callable[[Callable[[], Any]], Awaitable[Any]]  # runs a call beside the event loop
@@ -170,14 +167,4 @@ def _shown(own: TriggerSettings, config: Any) -> dict[str, Any]:
     if own.flow != NO_RULES:
         generic["flow"] = shown(own.flow)
     secret = {key for key, value in own.options.items() if isinstance(getattr(config, key, None), SecretStr) and "://" not in str(value)}
-    return generic | {key: HIDDEN if key in secret else _masked(key, value) for key, value in own.options.items()}
-
-
-def _masked(key: str, value: Any) -> Any:
-    if _SECRET.search(key):
-        return HIDDEN
-    if isinstance(value, Mapping):
-        return {name: _masked(str(name), each) for name, each in value.items()}
-    if isinstance(value, list | tuple):
-        return [_masked(key, each) for each in value]
-    return _PASSWORD_IN_URL.sub(rf"\1:{HIDDEN}", value) if isinstance(value, str) else value
+    return generic | {key: HIDDEN if key in secret else masked(key, value) for key, value in own.options.items()}

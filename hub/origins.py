@@ -1,0 +1,148 @@
+"""Every setting that is in effect, and where it came from: a flag, a variable, a line of hub.toml, or the default.
+
+Reads what `load_settings` reads and decides nothing itself: the values are those of the loaded settings. Secrets are ***, and a text that
+refers to environment variables is shown as it is written, never filled in.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import tomllib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, SecretStr
+
+from hub.masking import HIDDEN, masked
+from hub.mistakes import fields_of
+from hub.plugins import connector_class, parse_options, trigger_class
+from hub.schema import REFERENCE, TABLES, Settings, file_form, variables
+from hub.settings import FILE, load_settings
+from hub.toml_lines import Path as Place
+from hub.toml_lines import lines_of
+
+DEFAULT = "default"
+_PLAIN = ("name", "main", "account", "data")
+_FLAGS = {("data",): "--data", ("server", "host"): "--host", ("server", "port"): "--port"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setting:
+    """A setting in effect. `value` is plain JSON as one would write it in the file; `origin` names the source that won."""
+
+    key: str
+    value: Any
+    origin: str
+
+
+def effective(project: Path, overrides: Mapping[str, Any], environ: Mapping[str, str] | None = None) -> list[Setting]:
+    """Return all settings of a project. Raises: ConfigError as `load_settings` and the plug-ins do."""
+    environ = os.environ if environ is None else environ
+    settings = load_settings(project, overrides=overrides, environ=environ)
+    text = (project / FILE).read_text(encoding="utf-8")
+    sources = _Sources(overrides, environ, tomllib.loads(text), lines_of(text))
+    return [_setting(sources, place, value) for place, value in _all(settings)]
+
+
+# ---- where a value came from
+
+
+@dataclass(frozen=True, slots=True)
+class _Sources:
+    flags: Mapping[str, Any]
+    environ: Mapping[str, str]
+    tables: Mapping[str, Any]
+    lines: Mapping[Place, int]
+
+    def origin(self, place: Place) -> str:
+        if place in _FLAGS and _at(self.flags, place) is not None:
+            return _FLAGS[place]
+        variable = next((name for name, path in variables().items() if path == place), None)
+        if variable is not None and self.environ.get(variable):
+            return variable
+        if _at(self.tables, place) is None:
+            return DEFAULT
+        return f"{FILE}:{next(self.lines[place[:n]] for n in range(len(place), 0, -1) if place[:n] in self.lines)}"
+
+    def written(self, place: Place) -> str | None:
+        """Return the text of the file where it refers to variables."""
+        value = _at(self.tables, place)
+        return value if isinstance(value, str) and REFERENCE.search(value) else None
+
+
+def _at(value: Any, place: Place) -> Any:
+    for part in place:
+        if isinstance(value, Mapping):
+            value = value.get(part)
+        elif isinstance(value, list) and isinstance(part, int) and part < len(value):
+            value = value[part]
+        else:
+            return None
+    return value
+
+
+def _setting(sources: _Sources, place: Place, value: Any) -> Setting:
+    origin = sources.origin(place)
+    written = sources.written(place) if origin.startswith(FILE) else None
+    return Setting(key=".".join(map(str, place)), value=_shown(str(place[-1]), value, written), origin=origin)
+
+
+def _shown(key: str, value: Any, written: str | None) -> Any:
+    """Return a value as it may be seen: only what is no secret, and of a reference the text that refers."""
+    if written is not None and (REFERENCE.fullmatch(written) or not isinstance(value, SecretStr)):
+        return written if REFERENCE.fullmatch(written) else masked(key, written)
+    if isinstance(value, SecretStr):
+        text = value.get_secret_value() if written is None else written
+        return masked("", text) if "://" in text else HIDDEN if text else ""
+    plain = file_form(value)
+    return plain if plain in ("", None) or isinstance(plain, bool | int) else masked(key, plain)
+
+
+# ---- all settings there are
+
+
+def _all(settings: Settings) -> Iterator[tuple[Place, Any]]:
+    for key in _PLAIN:
+        yield (key,), getattr(settings, key)
+    for name, value in settings.vars.items():
+        yield from _leaves(("vars", name), value)
+    for n, workflow in enumerate(settings.workflows):
+        yield from _leaves(("workflows", n), workflow)
+    for n, trigger in enumerate(settings.triggers):
+        if settings.trigger_places[n] == f"triggers.{n}":  # the others stand in the schedules of their workflow
+            place = f"triggers.{n}"
+            own = {key: getattr(trigger, key) for key in fields_of(type(trigger)) if key != "options"}
+            config = parse_options(trigger_class(trigger.kind, place), trigger.options, place)
+            yield from _leaves(("triggers", n), own | _fields(config))
+    for n, connector in enumerate(settings.connectors):
+        place = f"connectors.{n}"
+        own = {"kind": connector.kind, "binding": connector.binding}
+        config = parse_options(connector_class(connector.kind, place), connector.options, place)
+        yield from _leaves(("connectors", n), own | _fields(config))
+    for table in TABLES:
+        yield from _leaves((table,), getattr(settings, table))
+
+
+def _leaves(place: Place, value: Any) -> Iterator[tuple[Place, Any]]:
+    """Yield the single settings inside a value; what is not set and has no default is left out."""
+    inner = _fields(value)
+    if isinstance(value, list | tuple) and any(_fields(item) or isinstance(item, SecretStr) for item in value):
+        inner = dict(enumerate(value))
+    if inner:
+        for key, item in inner.items():
+            yield from _leaves((*place, key), item)
+    elif isinstance(value, list | tuple):
+        yield place, [file_form(item) for item in value]
+    elif value is not None:
+        yield place, value
+
+
+def _fields(value: Any) -> dict[Any, Any]:
+    if isinstance(value, BaseModel):
+        return {field.alias or name: getattr(value, name) for name, field in type(value).model_fields.items()}
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+    return dict(value) if isinstance(value, Mapping) else {}
