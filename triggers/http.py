@@ -189,12 +189,13 @@ class HttpTrigger:
         receipt = await ctx.emit(event)
         if receipt.status is ReceiptStatus.DUPLICATE and FINGERPRINT in event.metadata:
             await self._check_same(ctx, event, receipt)
-        if wait is None or receipt.status not in _OWN or receipt.workflow is None or receipt.instance_id is None:
+        if wait is None:
             return _answers.accepted(ctx, receipt, self._config.reply)
-        with contextlib.suppress(NotFound, Unavailable):  # the event is on disk whatever becomes of the wait: an error would bring it again
-            instance = await ctx.instance(receipt.workflow, receipt.instance_id, wait.timeout)  # at once when the hub stops
-            if instance.status in FINAL:
-                return _answers.ended(ctx, instance, wait)
+        if receipt.status in _OWN and receipt.workflow is not None and receipt.instance_id is not None:
+            with contextlib.suppress(NotFound, Unavailable):  # the event is on disk: an error would bring it again
+                instance = await ctx.instance(receipt.workflow, receipt.instance_id, wait.timeout)  # at once when the hub stops
+                if instance.status in FINAL:
+                    return _answers.ended(ctx, instance, wait)
         return _answers.unended(ctx, receipt, self._config.reply, wait)
 
     async def _check_same(self, ctx: TriggerContext, event: TriggerEvent, receipt: Receipt) -> None:

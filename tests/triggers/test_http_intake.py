@@ -606,6 +606,19 @@ async def test_slow_instance_is_answered_in_time_with_where_to_look_and_never_as
     assert hosted.clock.now() - began == timedelta(seconds=20)
 
 
+@pytest.mark.parametrize("status", [ReceiptStatus.HELD, ReceiptStatus.FILTERED])
+async def test_sender_that_waits_where_nothing_was_started_is_told_so_at_once(hosted: Hosted, status: ReceiptStatus) -> None:
+    async def kept(_event: TriggerEvent) -> Receipt:
+        return Receipt(status=status, workflow="orders", reason="filter", delivery="d-1")
+
+    hosted.answer = kept
+    await hosted.host(**{"in": hook(wait="60 seconds", reply={"status": 200, "body": "started {id}"})})
+    began = hosted.clock.now()
+    reply = await post(hosted, b'"slow"', {"prefer": "wait=20"})
+    assert (reply.status, told(reply)[status.value], told(reply)["delivery"]) == (202, True, "d-1")
+    assert hosted.clock.now() - began < timedelta(seconds=1)
+
+
 async def test_repeated_delivery_waits_for_the_first_instance(hosted: Hosted) -> None:
     await hosted.host(**{"in": hook(wait="60 seconds")})
     first = await post(hosted, headers={"idempotency-key": "k"})
