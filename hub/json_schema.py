@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from hub.plugins import CONNECTORS, TRIGGERS, kinds, plugin_class
+from hub.plugins import CONNECTORS, TRIGGERS, kinds, plugin_class, trigger_class
 from hub.schema import Settings, file_form
 from hub.values import DURATION_SCHEMA
 
@@ -21,6 +21,7 @@ def json_schema() -> dict[str, Any]:
     del schema["properties"]["project"], definitions["StoreSettings"]["required"]
     _add_kinds(definitions, "TriggerSettings", TRIGGERS, required=["kind"])
     _add_kinds(definitions, "ConnectorSettings", CONNECTORS, required=["kind", "binding"])
+    definitions["ConsumerSettings"] = _schema_of(trigger_class("queue").Config)
     own = {"title": "hub.toml", "description": "The settings of a Trigger Hub project.", "required": ["name", "main"]}
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema, **own}
 

@@ -160,8 +160,9 @@ class _Consumer:
         self._waiting: int | None = None
         handler = ctx.handler
         self.hands = Hands(ctx, config) if handler is None else Batches(ctx, config, handler)
-        self._room = _IN_HAND if handler is None else max(config.max_batch_size, min(config.max_batch_size * config.max_concurrency, _WAITING))
-        self._enough = self._room if handler else self._room // 2  # a batch must be able to fill; else few large transactions are better
+        self._room, self._enough = _IN_HAND, _IN_HAND // 2  # few large transactions
+        if handler is not None:  # a batch must be able to fill
+            self._room = self._enough = max(config.max_batch_size, min(config.max_batch_size * config.max_concurrency, _WAITING))
 
     async def run(self) -> None:
         """Consume until the trigger stops."""
