@@ -25,6 +25,7 @@ from hub.engine.binding import WorkflowBinding
 from hub.engine.desk import TriggerDesk
 from hub.engine.embedded import Definition, EmbeddedEngine
 from hub.engine.hosting import Hosting
+from hub.engine.queue_binding import QueueBinding
 from hub.engine.runner import RunnerOptions
 from hub.flows import cancel_rules, flow_rules
 from hub.mistakes import in_file
@@ -123,6 +124,8 @@ class App:
             self._stack.push_async_callback(api.stop)
         url = api.url if self._doors else reachable(settings.server.host, settings.server.port)
         bindings.update({w.binding: WorkflowBinding(engine, w.name) for w in settings.workflows if w.binding})
+        producers = settings.queues.producers
+        bindings.update({p.binding: QueueBinding(engine.queues, p.queue, p.delivery_delay) for p in producers})
         bindings.update(settings.expanded_vars(url))
         env = Env(bindings)
         for connector in connectors.values():
@@ -130,6 +133,8 @@ class App:
             self._stack.push_async_callback(connector.close)
         await engine.start()
         self._stack.push_async_callback(engine.stop)
+        for producer in producers:
+            await engine.queues.declare(producer.queue, producer=producer.binding)
         self._engine = engine
         if not self._doors:
             return
@@ -188,6 +193,7 @@ def runner_options(settings: Settings) -> RunnerOptions:
         steps=limits.steps,
         max_recoveries=runner.max_recoveries,
         deliveries_kept=settings.deliveries_kept,
+        messages_kept=settings.messages_kept,
         defaults=StepConfig(limit=steps.retry_limit, delay=steps.retry_delay, backoff=steps.retry_backoff, timeout=steps.timeout),
     )
 

@@ -17,6 +17,8 @@ from pydantic import AfterValidator, ConfigDict, Field, SecretStr
 
 from hub.core.duration import format_duration
 from hub.core.model import FOR_EVER, Backoff, Retention
+from hub.core.queue import LONGEST_DELAY
+from hub.core.queues import KEPT
 from hub.core.retention import DELIVERY_KEPT, FOREVER, RetentionWish
 from hub.flow_schema import NO_RULES, CancelSettings, FlowSettings
 from hub.mistakes import fields_of
@@ -30,6 +32,8 @@ from hub.values import (
     Identifier,
     Keep,
     Name,
+    QueueName,
+    Seconds,
     between,
     one_or_list,
 )
@@ -103,7 +107,7 @@ class TriggerSettings:
     kind: Annotated[str, Field(description="An installed kind of trigger, or package.module:Class.")]
     name: Annotated[Name, Field(description="Unique name; default KIND-WORKFLOW.")]
     workflow: Annotated[
-        str | None, Field(description="The workflow that it starts; without one, amqp calls the handler queue and cron scheduled.")
+        str | None, Field(description="The workflow that it starts; without one, amqp and queue call the handler queue, and cron scheduled.")
     ] = None
     enabled: Annotated[bool, Field(description="false: it is not started; the address of a webhook answers 404.")] = True
     filter: Annotated[str | None, Field(min_length=1, description="JMESPath; only events for which it is true create an instance.")] = None
@@ -115,6 +119,38 @@ class TriggerSettings:
     ] = None
     flow: Annotated[FlowSettings, Field(description="Flow control for its events, over that of the workflow, rule by rule.")] = NO_RULES
     options: dict[str, Any] = field(default_factory=dict, repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProducerSettings:
+    """One `[[queues.producers]]` table: a queue of the hub, as wrangler's settings have it."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
+
+    binding: Annotated[Identifier, Field(description="The queue is self.env.BINDING.")]
+    queue: Annotated[QueueName, Field(description="The queue of the hub that it sends into; it is made when the hub starts.")]
+    delivery_delay: Annotated[
+        Seconds, between(timedelta(0), LONGEST_DELAY), Field(description="Wait before a message is delivered; a number is seconds.")
+    ] = timedelta(0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConsumerSettings:
+    """One `[[queues.consumers]]` table, as in wrangler's settings: a trigger of kind queue without workflow. `options` are its keys."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
+
+    options: dict[str, Any] = field(default_factory=dict, repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueueSettings:
+    """The `[queues]` table: queues that lie in the database of the hub."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
+
+    producers: Annotated[tuple[ProducerSettings, ...], Field(description="Queues that the code sends into.")] = ()
+    consumers: Annotated[tuple[ConsumerSettings, ...], Field(description="Queues whose messages the handler queue(batch) gets.")] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -207,6 +243,7 @@ class RetentionSettings:
     success: Annotated[Keep, Field(description="Complete instances.")] = timedelta.max
     error: Annotated[Keep, Field(description="Errored and terminated instances.")] = timedelta.max
     deliveries: Annotated[Keep, Field(description="Deliveries that created nothing; held ones are kept until they do.")] = DELIVERY_KEPT
+    messages: Annotated[Keep, Field(description="Messages that wait in queues of the hub; older ones are deleted.")] = KEPT
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -236,6 +273,7 @@ class Settings:
     workflows: tuple[WorkflowSettings, ...] = ()
     triggers: tuple[TriggerSettings, ...] = ()
     connectors: tuple[ConnectorSettings, ...] = ()
+    queues: QueueSettings = field(default_factory=QueueSettings)
     server: ServerSettings = field(default_factory=ServerSettings)
     store: StoreSettings
     runner: RunnerSettings = field(default_factory=RunnerSettings)
@@ -260,10 +298,16 @@ class Settings:
         return None if self.retention.deliveries == timedelta.max else self.retention.deliveries
 
     @property
+    def messages_kept(self) -> timedelta | None:
+        """How long messages are kept in queues of the hub; None = for ever."""
+        return None if self.retention.messages == timedelta.max else self.retention.messages
+
+    @property
     def trigger_places(self) -> tuple[str, ...]:
-        """Where each trigger stands in the file: in its own table, or in the schedules of its workflow."""
-        scheduled = [f"workflows.{n}.schedules" for n, workflow in enumerate(self.workflows) for _ in workflow.schedules]
-        return (*(f"triggers.{n}" for n in range(len(self.triggers) - len(scheduled))), *scheduled)
+        """Where each trigger stands in the file: in its own table, in the schedules of its workflow, or among the consumers of queues."""
+        others = [f"workflows.{n}.schedules" for n, workflow in enumerate(self.workflows) for _ in workflow.schedules]
+        others += [f"queues.consumers.{n}" for n in range(len(self.queues.consumers))]
+        return (*(f"triggers.{n}" for n in range(len(self.triggers) - len(others))), *others)
 
     def expanded_vars(self, hub_url: str) -> dict[str, Any]:
         """Return `vars` with the hub's own address filled in."""

@@ -75,7 +75,7 @@ def load_settings(project: Path, *, overrides: Mapping[str, Any] | None = None, 
         settings = _adapter().validate_python(merged)
     except ValidationError as error:
         raise from_validation(error, Settings, origin=lambda location: _origin(sources, location)) from None
-    settings = _expanded(_with_schedules(settings), environment, file)
+    settings = _expanded(_with_consumers(_with_schedules(settings)), environment, file)
     _check_names(settings, file)
     _check_flows(settings, file)
     _check_door(settings, _origin(sources, ("server", "host")))
@@ -151,6 +151,9 @@ def _complete(project: Path, sources: Mapping[str, Mapping[str, Any]]) -> dict[s
     for table, own in (("triggers", TriggerSettings), ("connectors", ConnectorSettings)):
         if isinstance(merged.get(table), list):
             merged[table] = [_with_options(item, own) for item in merged[table]]
+    queues = merged.get("queues")
+    if isinstance(queues, dict) and isinstance(queues.get("consumers"), list):
+        merged["queues"] = queues | {"consumers": [{"options": item} if isinstance(item, dict) else item for item in queues["consumers"]]}
     return merged | {"project": project.resolve()}
 
 
@@ -186,6 +189,17 @@ def _with_schedules(settings: Settings) -> Settings:
             taken.add(name)
             options = {"cron": cron} if workflow.flow.singleton is not None else {"cron": cron, "overlap": "allow"}  # as in the original
             added.append(TriggerSettings(kind="cron", name=name, workflow=workflow.name, options=options))
+    return replace(settings, triggers=(*settings.triggers, *added))
+
+
+def _with_consumers(settings: Settings) -> Settings:
+    """Turn the consumers of queues into triggers, behind all others."""
+    taken = {trigger.name for trigger in settings.triggers}
+    added = []
+    for consumer in settings.queues.consumers:
+        name = next(name for name in _numbered(f"queue-{consumer.options.get('queue', '')}"[:60]) if name not in taken)
+        taken.add(name)
+        added.append(TriggerSettings(kind="queue", name=name, options=consumer.options))
     return replace(settings, triggers=(*settings.triggers, *added))
 
 
@@ -240,6 +254,7 @@ def _check_names(settings: Settings, file: str) -> None:
     _check_unique(file, "triggers.{}.name", [trigger.name for trigger in settings.triggers])
     attributes = [(f"workflows.{n}.binding", workflow.binding) for n, workflow in enumerate(settings.workflows)]
     attributes += [(f"connectors.{n}.binding", connector.binding) for n, connector in enumerate(settings.connectors)]
+    attributes += [(f"queues.producers.{n}.binding", producer.binding) for n, producer in enumerate(settings.queues.producers)]
     attributes += [(f"vars.{name}", name) for name in settings.vars]
     owners: dict[str, str] = {}
     for path, name in attributes:

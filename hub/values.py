@@ -12,7 +12,9 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
+from hub.core.admission import check_queue_name
 from hub.core.duration import format_duration, parse_duration
+from hub.core.errors import Rejected
 from hub.core.retention import FOREVER, read_keep
 
 STRICT = ConfigDict(extra="forbid")  # a key that nothing reads is a mistake
@@ -56,6 +58,17 @@ def _read_duration(value: Any) -> timedelta:
         raise ValueError(str(error).removeprefix(f"{_UNNAMED}: ")) from None
 
 
+def _read_seconds(value: Any) -> timedelta:
+    return _read_duration(f"{value} seconds" if isinstance(value, int | float) and not isinstance(value, bool) else value)
+
+
+def _check_queue(name: Any) -> Any:
+    try:
+        return check_queue_name(name)
+    except Rejected as error:
+        raise ValueError(error.message) from None
+
+
 def _read_keep(value: Any) -> timedelta:
     try:
         return read_keep(value, what=_UNNAMED)
@@ -84,5 +97,7 @@ Identifier = Annotated[str, AfterValidator(_check_identifier)]
 NOT_BOOL = BeforeValidator(_refuse_bool)
 ONE_OR_LIST = BeforeValidator(_as_list)
 Duration = Annotated[timedelta, BeforeValidator(_read_duration), WithJsonSchema(DURATION_SCHEMA)]
+Seconds = Annotated[timedelta, BeforeValidator(_read_seconds), WithJsonSchema(DURATION_SCHEMA)]  # a plain number is seconds, as in wrangler
+QueueName = Annotated[str, AfterValidator(_check_queue)]
 Keep = Annotated[timedelta, BeforeValidator(_read_keep), WithJsonSchema(_KEEP_SCHEMA)]  # timedelta.max = for ever
 Jmespath = Annotated[str, Field(min_length=1)]  # compiled when the project is loaded
