@@ -8,21 +8,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 from hub.core.codec import dump_plain, plain
 from hub.core.delivery import Receipt, ReceiptStatus
-from hub.core.errors import HubError, Rejected
+from hub.core.errors import HubError
 from hub.core.model import HttpReply, HttpRequest, Instance, Status
 from hub.core.ports import TriggerContext
+from hub.core.preference import Wait, asked_wait
 from triggers._hook_config import ReplyConfig
 
 _PLACEHOLDER = re.compile(r"\{(id|workflow|status|status_url)\}")
-_PREFERENCE = re.compile(r"(?:^|[,;])\s*wait\s*=\s*\"?([0-9]{1,9})\"?\s*(?=[,;]|$)", re.IGNORECASE)  # RFC 7240, section 4.3
-_WAIT = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,3})?)(ms|s|m|)")
-_UNITS = {"ms": "milliseconds", "s": "seconds", "": "seconds", "m": "minutes"}
 _JSON = {"content-type": "application/json"}
 
 
@@ -81,34 +79,9 @@ def batch(ctx: TriggerContext, results: Sequence[Receipt | HubError], config: Re
 # ---- waiting for the end
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Wait:
-    """How long a sender waits for the end, and whether it said so by the header `Prefer`."""
-
-    timeout: timedelta
-    preferred: bool = False
-
-    @property
-    def headers(self) -> dict[str, str]:
-        """What tells the sender that its preference was heard."""
-        return {"preference-applied": f"wait={int(self.timeout.total_seconds())}"} if self.preferred else {}
-
-
-def asked_wait(request: HttpRequest, longest: timedelta | None) -> Wait | None:
+def asked(request: HttpRequest, longest: timedelta | None) -> Wait | None:
     """Return how long the sender wants to wait, within what is allowed; None = not at all. Raises: Rejected with code `query`."""
-    if longest is None:
-        return None
-    if "wait" in request.query:
-        text = request.query["wait"]
-        found = _WAIT.fullmatch(text)
-        if found is None:
-            raise Rejected(f"wait={text[:40]!r} is not a time such as 30s", code="query")
-        timeout = timedelta(**{_UNITS[found[2]]: float(found[1])})
-        return Wait(timeout=min(timeout, longest)) if timeout else None
-    preference = _PREFERENCE.search(request.headers.get("prefer", ""))
-    if preference is None or not int(preference[1]):
-        return None
-    return Wait(timeout=min(timedelta(seconds=int(preference[1])), longest), preferred=True)
+    return None if longest is None else asked_wait(request.query.get("wait"), request.headers.get("prefer", ""), longest)
 
 
 def ended(ctx: TriggerContext, instance: Instance, wait: Wait) -> HttpReply:

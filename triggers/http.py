@@ -20,6 +20,7 @@ from hub.core.delivery import DeliveryStatus, Receipt, ReceiptStatus, TriggerEve
 from hub.core.errors import HubError, NotFound, PayloadTooLarge, RateLimited, Rejected, Unavailable
 from hub.core.model import FINAL, HttpReply, HttpRequest
 from hub.core.ports import TriggerContext
+from hub.core.preference import Wait
 from hub.core.routing import ReadBody
 from triggers import _answers, _handshakes
 from triggers._bodies import check_accepted, media_type, read_payload, unpack
@@ -95,7 +96,7 @@ class HttpTrigger:
             return setup
         if head.method not in self._config.methods:  # served for the sake of a setup request, and this is none
             return HttpReply(status=405, headers={"allow": ", ".join(self._config.methods)})
-        wait = _answers.asked_wait(head, self._config.wait)
+        wait = _answers.asked(head, self._config.wait)
         try:
             request = replace(head, body=await read(self._config.max_body))
         except PayloadTooLarge as error:
@@ -185,7 +186,7 @@ class HttpTrigger:
 
     # ---- events → answer
 
-    async def _emit(self, ctx: TriggerContext, event: TriggerEvent, wait: _answers.Wait | None) -> HttpReply:
+    async def _emit(self, ctx: TriggerContext, event: TriggerEvent, wait: Wait | None) -> HttpReply:
         receipt = await ctx.emit(event)
         if receipt.status is ReceiptStatus.DUPLICATE and FINGERPRINT in event.metadata:
             await self._check_same(ctx, event, receipt)

@@ -69,7 +69,7 @@ def describe_instance(
         end=timestamp(instance.ended_at),
         success=_success(instance),
         output=None if instance.output is None else plain(instance.output),
-        error=_error(instance.error),
+        error=error_item(instance.error),
         rollback=_rollback(instance.rollback),
         step_count=len(snapshot.entries),
     )
@@ -77,6 +77,10 @@ def describe_instance(
         detail["parent"] = ChildItem(workflow_name=parent.workflow, instance_id=parent.id)
     if instance.schedule is not None:
         detail["schedule"] = _schedule(instance.schedule)
+    if instance.labels.tags:
+        detail["tags"] = list(instance.labels.tags)
+    if instance.labels.metadata:
+        detail["metadata"] = dict(instance.labels.metadata)
     if not simple:
         steps = describe_steps(snapshot)
         detail["steps"] = steps[::-1] if descending else steps
@@ -108,12 +112,12 @@ def describe_step(snapshot: Snapshot, name: str, kind: Kind, attempt: int | None
     entry = _find(snapshot, name, kind)
     failed = {row.number: row for row in snapshot.attempts if (row.kind, row.name, row.count) == (entry.kind, entry.name, entry.count)}
     if attempt in failed:
-        return StepDetail(status="errored", error=_error(failed[attempt].error), output=None)
+        return StepDetail(status="errored", error=error_item(failed[attempt].error), output=None)
     if attempt is not None and attempt != entry.attempt:
         raise NotFound(f'step "{name}" has no attempt {attempt}', code="step.not_found")
     last = failed.get(entry.attempt)
     error = entry.error or (last.error if last is not None and entry.state is State.WAITING else None)
-    detail = StepDetail(status=_STEP_STATUS[entry.kind, entry.state], error=_error(error), output=_value(entry))
+    detail = StepDetail(status=_STEP_STATUS[entry.kind, entry.state], error=error_item(error), output=_value(entry))
     if entry.kind is Kind.EVENT:
         detail["event_type"] = entry.event_type
     if entry.kind is Kind.CHILD:
@@ -179,7 +183,7 @@ def _describe_entry(entry: Entry, failed: list[Attempt], *, live: bool) -> AnySt
     if entry.kind in (Kind.STEP, Kind.ROLLBACK):
         return _describe_do(entry, failed, live=live)
     start, end = timestamp(entry.started_at), timestamp(entry.ended_at or entry.wake_at)
-    finished, error = entry.state in (State.DONE, State.FAILED), _error(entry.error)
+    finished, error = entry.state in (State.DONE, State.FAILED), error_item(entry.error)
     if entry.kind is Kind.SLEEP:
         return SleepItem(type="sleep", name=entry.target, start=start, end=end, finished=finished, error=error)
     wait = WaitItem(
@@ -226,7 +230,7 @@ def _describe_child(entry: Entry) -> StepItem:
 def _rollback(rollback: Rollback | None) -> RollbackItem | None:
     if rollback is None:
         return None
-    return RollbackItem(outcome="complete" if rollback.complete else "failed", error=_error(rollback.error))
+    return RollbackItem(outcome="complete" if rollback.complete else "failed", error=error_item(rollback.error))
 
 
 def _attempts(entry: Entry, failed: list[Attempt]) -> list[AttemptItem]:
@@ -239,10 +243,11 @@ def _attempts(entry: Entry, failed: list[Attempt]) -> list[AttemptItem]:
 
 
 def _attempt(start: datetime, end: datetime | None, success: bool | None, error: ErrorInfo | None) -> AttemptItem:
-    return AttemptItem(start=timestamp(start), end=timestamp(end), success=success, error=_error(error))
+    return AttemptItem(start=timestamp(start), end=timestamp(end), success=success, error=error_item(error))
 
 
-def _error(error: ErrorInfo | None) -> ErrorItem | None:
+def error_item(error: ErrorInfo | None) -> ErrorItem | None:
+    """Shape an error."""
     if error is None:
         return None
     item = ErrorItem(name=error.name, message=error.message)

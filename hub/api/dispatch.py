@@ -47,8 +47,14 @@ class Dispatcher:
             content = None
             if shape is not None:
                 content = body.parse(request, await body.read(request, self._max_body_bytes), shape)
-            last_event = request.headers.get("last-event-id")
-            call = Call(path=request.match_info, query=query, body=content, last_event=last_event, caller=caller)
+            call = Call(
+                path=request.match_info,
+                query=query,
+                body=content,
+                last_event=request.headers.get("last-event-id"),
+                prefer=",".join(request.headers.getall("prefer", [])),
+                caller=caller,
+            )
             answer = await operation.handler(call)
             return await self._streams.send(request, answer) if isinstance(answer, Live) else responses.of_answer(answer)
 

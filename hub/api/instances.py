@@ -6,16 +6,19 @@ Shapes requests and results; every rule is the engine's.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import Any
 
 from hub.api import problems
 from hub.api.bulk import Terminations
-from hub.api.describe import describe_instance, describe_step
+from hub.api.describe import describe_instance, describe_step, error_item
 from hub.api.envelope import Note, result_info, timestamp
 from hub.api.operation import Answer, Call, Live
+from hub.api.patience import LONGEST, Patience
 from hub.api.results import CreatedItem, DeletedBatch, DeletedItem, DeleteFault, Done, EventSent, InstanceItem, JobState, StatusChange
 from hub.api.shapes import (
     CreateBody,
+    CreateQuery,
     DeleteBatchBody,
     DescribeQuery,
     InstanceListQuery,
@@ -26,10 +29,12 @@ from hub.api.shapes import (
 )
 from hub.api.workflows import Directory
 from hub.core.clock import Clock
-from hub.core.codec import parse_json
-from hub.core.errors import NotFound, Rejected
+from hub.core.codec import parse_json, plain
+from hub.core.errors import NotFound, Rejected, Unavailable
+from hub.core.labels import read_labels
 from hub.core.model import FINAL, Instance, InstanceQuery, Kind, Source, Status
 from hub.core.ports import Created, CreateRequest, Engine
+from hub.core.preference import asked_wait
 from hub.core.retention import AS_THE_WORKFLOW, read_retention
 from hub.core.writes import Verb
 
@@ -37,16 +42,28 @@ from hub.core.writes import Verb
 class Instances:
     """Handlers of `/workflows/{workflow}/instances`."""
 
-    def __init__(self, engine: Engine, directory: Directory, terminations: Terminations, clock: Clock) -> None:
+    def __init__(self, engine: Engine, directory: Directory, terminations: Terminations, clock: Clock, patience: Patience) -> None:
         self._engine = engine
         self._directory = directory
         self._terminations = terminations
         self._clock = clock
+        self._patience = patience
 
-    async def create(self, call: Call[None, CreateBody]) -> Answer:
-        """Create one instance; it is on disk when this returns."""
+    async def create(self, call: Call[CreateQuery, CreateBody]) -> Answer:
+        """Create one instance; it is on disk when this returns. Who waits for its end gets 202 when it has not come in time."""
+        wait = asked_wait(call.query.wait, call.prefer, LONGEST)
         created = await self._engine.create(_request(call.workflow, call.body))
-        return Answer(result=_created_item(created, await self._directory.id_of(call.workflow)))
+        item = _created_item(created, await self._directory.id_of(call.workflow))
+        if wait is None:
+            return Answer(result=item)
+        with contextlib.suppress(NotFound, Unavailable):  # it was created whatever becomes of the wait: an error would bring it again
+            ended = await self._patience.end_of(self._engine, call.workflow, created.id, wait.timeout)
+            item["status"] = ended.status.value
+            if ended.status in FINAL:
+                item["output"] = None if ended.output is None else plain(ended.output)
+                item["error"] = error_item(ended.error)
+                return Answer(result=item, headers=wait.headers)
+        return Answer(result=item, status=202, headers=wait.headers)
 
     async def create_batch(self, call: Call[None, list[CreateBody]]) -> Answer:
         """Create up to 100 instances in one commit; what could not be created is told in `messages`."""
@@ -69,6 +86,13 @@ class Instances:
                 statuses=query.status,
                 created_from=query.date_start,
                 created_to=query.date_end,
+                modified_from=query.modified_start,
+                modified_to=query.modified_end,
+                ended_from=query.ended_start,
+                ended_to=query.ended_end,
+                trigger=query.trigger,
+                version=query.version,
+                labels=query.labels,
                 ascending=query.direction == "asc",
                 limit=query.per_page,
                 offset=0 if number is None else (number - 1) * query.per_page,
@@ -156,7 +180,13 @@ class Instances:
 def _request(workflow: str, body: CreateBody) -> CreateRequest:
     retention = AS_THE_WORKFLOW if body.instance_retention is None else read_retention(body.instance_retention.model_dump())
     return CreateRequest(
-        workflow=workflow, id=body.instance_id, params=_params(body.params), source=Source.API, retention=retention
+        workflow=workflow,
+        id=body.instance_id,
+        params=_params(body.params),
+        source=Source.API,
+        retention=retention,
+        labels=read_labels(body.tags, body.metadata),
+        idempotent=body.idempotent,
     )
 
 
@@ -177,17 +207,20 @@ def _params(value: Any) -> Any:
 
 
 def _created_item(created: Created, workflow_id: str) -> CreatedItem:
-    return CreatedItem(
+    item = CreatedItem(
         id=created.id,
         status=created.status.value,
         version_id=created.version,
         workflow_id=workflow_id,
         trigger_source=Source.API.value,
     )
+    if created.duplicate:
+        item["duplicate"] = True
+    return item
 
 
 def _instance_item(instance: Instance, workflow_id: str) -> InstanceItem:
-    return InstanceItem(
+    item = InstanceItem(
         id=instance.id,
         status=instance.status.value,
         version_id=instance.version,
@@ -198,3 +231,10 @@ def _instance_item(instance: Instance, workflow_id: str) -> InstanceItem:
         started_on=timestamp(instance.started_at),
         ended_on=timestamp(instance.ended_at),
     )
+    if instance.trigger is not None:
+        item["trigger_name"] = instance.trigger
+    if instance.labels.tags:
+        item["tags"] = list(instance.labels.tags)
+    if instance.labels.metadata:
+        item["metadata"] = dict(instance.labels.metadata)
+    return item

@@ -6,7 +6,7 @@ Values only; knows no server and no resource. The same row feeds the router, the
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
 from pydantic import BaseModel
@@ -27,6 +27,7 @@ class Call(Generic[Q, B]):
     query: Q
     body: B
     last_event: str | None = None  # what a stream that was cut off had told last
+    prefer: str = ""  # the header of that name
     caller: Caller = ANYBODY
 
     @property
@@ -47,6 +48,8 @@ class Answer:
     result: Any
     info: ResultInfo | None = None
     messages: tuple[Note, ...] = ()
+    status: int = 200
+    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

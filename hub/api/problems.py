@@ -55,6 +55,8 @@ _TABLE: dict[str, tuple[int, int]] = {
     "instance.cannot_restart": (409, 10915),
     "instance.cannot_send_event": (409, 10916),
     "instance.invalid_retention": (400, 10917),
+    "instance.invalid_labels": (400, 10960),
+    "instance.other_input": (409, 10961),
     "subscription.invalid_options": (400, 10918),
     "unavailable": (503, 10920),
     "origin.forbidden": (403, 10921),

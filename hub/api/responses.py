@@ -36,7 +36,9 @@ def of_answer(answer: Answer | Plain) -> web.Response:
     """Send the answer of an operation."""
     if isinstance(answer, Plain):
         return _respond(answer.status, answer.body, answer.content_type)
-    return _respond(200, envelope.success(answer.result, info=answer.info, messages=answer.messages))
+    response = _respond(answer.status, envelope.success(answer.result, info=answer.info, messages=answer.messages))
+    response.headers.update(answer.headers)
+    return response
 
 
 def of_problem(problem: Problem) -> web.Response:

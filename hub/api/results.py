@@ -70,7 +70,20 @@ class VersionGraph(TypedDict):
 
 
 class CreatedItem(TypedDict):
-    """An instance that is on disk."""
+    """An instance that is on disk. `duplicate` = it was there already; `output` and `error` are those of one whose end was waited for."""
+
+    id: str
+    status: str
+    version_id: str | None
+    workflow_id: str
+    trigger_source: str
+    duplicate: NotRequired[Literal[True]]
+    output: NotRequired[Any]
+    error: NotRequired[ErrorItem | None]
+
+
+class InstanceItem(TypedDict):
+    """An instance in a list; the last three only where there is something to tell."""
 
     id: str
     status: str
@@ -78,14 +91,13 @@ class CreatedItem(TypedDict):
     workflow_id: str
     trigger_source: str
 
-
-class InstanceItem(CreatedItem):
-    """An instance in a list."""
-
     created_on: str
     modified_on: str
     started_on: str | None
     ended_on: str | None
+    trigger_name: NotRequired[str]
+    tags: NotRequired[list[str]]
+    metadata: NotRequired[dict[str, str | bool | int | float]]
 
 
 class ErrorItem(TypedDict):
@@ -211,6 +223,8 @@ class InstanceDetail(TypedDict):
     step_count: int
     parent: NotRequired[ChildItem]
     schedule: NotRequired[ScheduleItem]
+    tags: NotRequired[list[str]]
+    metadata: NotRequired[dict[str, str | bool | int | float]]
     steps: NotRequired[list[AnyStepItem]]
 
 

@@ -33,6 +33,7 @@ _INSTANCE = _INSTANCES + "/{instance}"
 
 _NO_WORKFLOW = ("workflow.not_found",)
 _NO_INSTANCE = ("workflow.not_found", "instance.not_found")
+_BAD_INSTANCE = ("instance.invalid_id", "instance.invalid_retention", "instance.invalid_labels")
 _NO_TRIGGER = ("trigger.not_found",)
 _NO_SCHEDULE = ("trigger.not_found", "trigger.no_schedule")
 _NO_DELIVERY = ("delivery.not_found",)
@@ -115,15 +116,16 @@ def _collection_rows(instances: Instances) -> tuple[Operation, ...]:
         _read("listInstances", _INSTANCES, instances.list, "List the instances of a workflow, newest first.", **listing),
         _read("listInstancesSlash", _INSTANCES + "/", instances.list, "The same list; official clients ask with a slash.", **listing),
         _start(
-            "createInstance", "POST", _INSTANCES, instances.create, "Create an instance; it is on disk when this answers.",
-            body=shapes.CreateBody, result=results.CreatedItem,
-            errors=(*_NO_WORKFLOW, "instance.invalid_id", "instance.invalid_retention", "instance.already_exists"),
+            "createInstance", "POST", _INSTANCES, instances.create,
+            "Create an instance; it is on disk when this answers. With a wait, 202 says that its end has not come in that time.",
+            query=shapes.CreateQuery, body=shapes.CreateBody, result=results.CreatedItem,
+            errors=(*_NO_WORKFLOW, *_BAD_INSTANCE, "instance.already_exists", "instance.other_input"),
         ),
         _start(
             "createInstances", "POST", _INSTANCES + "/batch", instances.create_batch,
             "Create 1 to 100 instances; one bad item fails all, a taken id is told in `messages`.",
             body=shapes.CreateBatchBody, result=list[results.CreatedItem],
-            errors=(*_NO_WORKFLOW, "instance.invalid_id", "instance.invalid_retention"),
+            errors=(*_NO_WORKFLOW, *_BAD_INSTANCE),
         ),
         _steer(
             "deleteInstances", "POST", _INSTANCES + "/batch/delete", instances.delete_batch, "Forget 1 to 100 instances.",

@@ -29,6 +29,7 @@ from hub.api.live import HEARTBEAT_S, LiveStreams
 from hub.api.local import LocalDoor
 from hub.api.openapi import document
 from hub.api.operation import Operation
+from hub.api.patience import Patience
 from hub.api.responses import guarded
 from hub.api.routes import API_ROOT, operations
 from hub.api.triggers import Triggers
@@ -86,9 +87,10 @@ class ApiServer:
         clock = clock or SystemClock()
         directory = Directory(engine)
         self._terminations = Terminations(engine, clock, self._log)
+        self._patience = Patience(clock)
         self._streams = LiveStreams(self._log, options.heartbeat_s)
         vitals = Vitals(engine, metrics, lambda: self._document, docs)
-        instances = Instances(engine, directory, self._terminations, clock)
+        instances = Instances(engine, directory, self._terminations, clock, self._patience)
         self.operations = operations(
             Accounts(options.account),
             Workflows(engine, desk, directory, self._terminations),
@@ -135,6 +137,7 @@ class ApiServer:
 
     async def stop(self) -> None:
         """Refuse new connections, let running requests finish until the deadline, end background jobs. Safe twice and without start."""
+        self._patience.stop()
         self._streams.stop()
         listening, self._listening = self._listening, []
         for server in listening:

@@ -1,6 +1,6 @@
 """The shapes of REST requests, field by field as Cloudflare's API has them: pydantic models, which check and feed the OpenAPI document.
 
-Unknown keys of a request are ignored, as the original does: official clients send keys that mean nothing here.
+Unknown keys of a query are ignored, as the original does. Those of a body are refused, but for what official clients send.
 """
 
 from __future__ import annotations
@@ -9,10 +9,15 @@ import re
 from collections.abc import Callable
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
 
+from hub.api.strict import StrictBody
+from hub.core.admission import nearest_name
+from hub.core.codec import parse_json
+from hub.core.errors import Rejected
+from hub.core.labels import MAX_TAGS, Labels, read_labels
 from hub.core.model import Kind, Status
 from hub.core.writes import RestartPoint
 
@@ -21,7 +26,6 @@ MAX_PAGE = 1_000_000  # keeps offsets inside a database's integers
 ADDRESSABLE_ID = r"^[a-zA-Z0-9, */#_-]+$"  # also ids that a cron schedule made
 MAX_ADDRESSABLE_ID = 271
 
-_CREATE_KEYS = frozenset({"id", "instance_id", "instance_retention", "location_hint", "params"})  # of the official clients
 _DATE_ONLY = re.compile(r"\d{4}-\d{2}-\d{2}")
 
 
@@ -91,14 +95,57 @@ class InstanceListQuery(BaseModel):
     status: StatusFilter = frozenset()
     date_start: Annotated[datetime, BeforeValidator(moment)] | None = None
     date_end: Annotated[datetime, BeforeValidator(end_moment)] | None = None
+    modified_start: Annotated[datetime, BeforeValidator(moment)] | None = None
+    modified_end: Annotated[datetime, BeforeValidator(end_moment)] | None = None
+    ended_start: Annotated[datetime, BeforeValidator(moment)] | None = None
+    ended_end: Annotated[datetime, BeforeValidator(end_moment)] | None = None
+    trigger: str | None = Field(default=None, max_length=200, description="name of the trigger that has created them")
+    version: str | None = Field(default=None, max_length=100, description="id of the version with which they were created")
+    tag: str | None = Field(default=None, max_length=2000, description="tags with commas between; all of them are carried")
+    metadata: str | None = Field(
+        default=None, max_length=10_000, description="`key=value`, several with commas between, or a JSON object; all of them are carried",
+        examples=["customer=4711"],
+    )  # fmt: skip
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         if self.page is not None and self.cursor is not None:
             raise ValueError("page and cursor exclude each other; send one of them")
-        if self.date_start and self.date_end and self.date_start > self.date_end:
-            raise ValueError("date_start is later than date_end")
+        for name in ("date", "modified", "ended"):
+            first, last = getattr(self, f"{name}_start"), getattr(self, f"{name}_end")
+            if first and last and first > last:
+                raise ValueError(f"{name}_start is later than {name}_end")
         return self
+
+    @property
+    def labels(self) -> Labels:
+        """The labels that are asked for. Raises: Rejected with code `query`."""
+        tags = [] if self.tag is None else [tag.strip() for tag in self.tag.split(",") if tag.strip()]
+        try:
+            return read_labels(tags, _pairs(self.metadata or ""))
+        except Rejected as error:
+            raise Rejected(error.message, code="query") from None
+
+
+def _pairs(text: str) -> dict[str, Any]:
+    """Read metadata as a query has it. Raises: Rejected."""
+    if text.startswith("{"):
+        read: dict[str, Any] = parse_json(text)  # an object, or malformed
+        return read
+    pairs = [pair.partition("=") for pair in text.split(",") if pair.strip()]
+    wrong = next((key for key, sign, _ in pairs if not sign), None)
+    if wrong is not None:
+        raise Rejected(f'metadata: "{wrong[:60]}" has no =; write key=value', code="query")
+    return {key.strip(): value for key, _, value in pairs}
+
+
+class CreateQuery(BaseModel):
+    """Whether to wait for the end."""
+
+    wait: str | None = Field(
+        default=None, max_length=20, examples=["30s"],
+        description="for how long to wait for the end of the instance, a minute at most; the header `Prefer: wait=30` says the same",
+    )  # fmt: skip
 
 
 class DescribeQuery(BaseModel):
@@ -162,35 +209,46 @@ class UpdateBody(BaseModel):
         return sorted(" ".join(str(cron).split()) for cron in named)
 
 
-class RetentionBody(BaseModel):
+class RetentionBody(StrictBody):
     """How long an instance is kept after its end; an absent key means as the workflow says. A number is milliseconds."""
 
     success_retention: str | int | float | None = Field(default=None, examples=["7 days", "forever"])
     error_retention: str | int | float | None = Field(default=None, examples=["30 days"])
 
 
-class CreateBody(BaseModel):
+class CreateBody(StrictBody):
     """A new instance. `params` is any JSON value; a text that holds JSON is read as JSON, because the SDKs send it so."""
 
     model_config = ConfigDict(populate_by_name=True)
+    tolerated: ClassVar[frozenset[str]] = frozenset({"location_hint"})
 
     instance_id: str | None = Field(default=None, validation_alias=AliasChoices("instance_id", "id"))
     params: Any = Field(default_factory=dict)
     instance_retention: RetentionBody | None = Field(default=None, description="default: as the workflow says")
+    tags: list[str] | None = Field(default=None, max_length=MAX_TAGS, examples=[["urgent"]])
+    metadata: dict[str, str | bool | int | float] | None = Field(default=None, examples=[{"customer": 4711}])
+    idempotent: bool = Field(
+        default=False, description="an instance of that id which was created with the same params is the answer, and no conflict"
+    )
 
-    @model_validator(mode="before")
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.idempotent and self.instance_id is None:
+            raise ValueError("idempotent: a repetition is known by its id; send instance_id")
+        return self
+
     @classmethod
-    def _refuse_a_bare_payload(cls, body: object) -> object:
-        """Refuse an object without any key of this body: it is the payload itself, and would be dropped in silence."""
-        if isinstance(body, dict) and body and not _CREATE_KEYS & body.keys():
-            raise ValueError(f'"{next(iter(body))[:60]}" is no key of this body; what the instance shall get belongs under "params"')
-        return body
+    def told(cls, key: str, known: set[str]) -> str:
+        """Say what is wrong with a key: it may be one of the payload itself."""
+        near = nearest_name(key, known)
+        cure = near if near.startswith("; did") else '; what the instance shall get belongs under "params"'
+        return f'"{key[:60]}" is no key of this body{cure}'
 
 
 CreateBatchBody = Annotated[list[CreateBody], Field(min_length=1, max_length=MAX_BATCH)]
 
 
-class OriginBody(BaseModel):
+class OriginBody(StrictBody):
     """The step from which to run again."""
 
     name: str
@@ -200,7 +258,7 @@ class OriginBody(BaseModel):
     )
 
 
-class StatusBody(BaseModel):
+class StatusBody(StrictBody):
     """What an instance shall do."""
 
     status: Literal["pause", "resume", "terminate", "restart"]
@@ -230,7 +288,7 @@ class StatusBody(BaseModel):
 InstanceId = Annotated[str, Field(pattern=ADDRESSABLE_ID, max_length=MAX_ADDRESSABLE_ID)]
 
 
-class DeleteBatchBody(BaseModel):
+class DeleteBatchBody(StrictBody):
     """The ids of the instances to forget."""
 
     instances: list[InstanceId] = Field(min_length=1, max_length=MAX_BATCH)

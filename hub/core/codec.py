@@ -252,6 +252,13 @@ def plain(data: bytes) -> Any:
     return _untagged(value, _SHOW) if _TAG_BYTES in data else value
 
 
+def same(one: bytes, other: bytes) -> bool:
+    """Whether two encoded values are the same, whatever the order of their keys."""
+    if one == other:
+        return True
+    return orjson.dumps(orjson.loads(one), option=orjson.OPT_SORT_KEYS) == orjson.dumps(orjson.loads(other), option=orjson.OPT_SORT_KEYS)
+
+
 def dump_plain(value: Any) -> bytes:
     """Write a plain value as JSON text for clients, however large its integers are."""
     try:

@@ -28,6 +28,7 @@ from hub.core.delivery import (
 )
 from hub.core.flow import Overlap
 from hub.core.history import HistoryEvent, HistoryQuery
+from hub.core.labels import NO_LABELS, Labels
 from hub.core.model import (
     HttpReply,
     HttpRequest,
@@ -284,7 +285,10 @@ class Store(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CreateRequest:
-    """A wish for a new instance. `params` is any value that the codec keeps; without `id` the hub makes one."""
+    """A wish for a new instance. `params` is any value that the codec keeps; without `id` the hub makes one.
+
+    `idempotent` = an instance of that id which was created with the same params is the answer, and no conflict.
+    """
 
     workflow: str
     params: Any = field(default_factory=dict)
@@ -295,11 +299,13 @@ class CreateRequest:
     schedule: Schedule | None = None
     retention: RetentionWish = AS_THE_WORKFLOW
     provenance: Provenance | None = None
+    labels: Labels = NO_LABELS
+    idempotent: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Created:
-    """An instance that is on disk. `duplicate` = an earlier event with the same key had created it."""
+    """An instance that is on disk. `duplicate` = an earlier event with the same key, or the same idempotent request, had created it."""
 
     workflow: str
     id: str

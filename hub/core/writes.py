@@ -19,6 +19,7 @@ from hub.core.model import Attempt, Entry, Kind, NewInstance, Rollback, Status, 
 from hub.core.queues import Fate, LeasedMessage, NewMessage
 
 REPLAYED, NO_DELIVERY = "replayed", "delivery"  # reasons why a stored delivery creates nothing
+OTHER_INPUT = "input"  # the reason why an idempotent creation is a conflict
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +31,8 @@ class CreateInstance:
     later, the slot has been decided on: DUPLICATE, without an instance when it has none. So it is, and no CONFLICT, when its id is taken.
     A delivery that has been replayed already is answered with CONFLICT and the reason `REPLAYED`, `id` = what it created; one that is gone
     with MISSING and the reason `NO_DELIVERY`.
+
+    With `idempotent` a taken id is DUPLICATE when its instance was created with the same params, otherwise CONFLICT with `OTHER_INPUT`.
     """
 
     new: NewInstance
@@ -37,6 +40,7 @@ class CreateInstance:
     flow: Flow = NONE
     cursor: datetime | None = None
     replays: str | None = None
+    idempotent: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,13 +8,14 @@ from typing import Any, overload
 from hub.core import codec
 from hub.core.admission import BATCH, check_derived_id
 from hub.core.errors import ErrorInfo, HubError, Rejected
+from hub.core.labels import read_labels
 from hub.core.model import Instance, Kind, Source, Status
 from hub.core.ports import CreateRequest, Engine
 from hub.core.retention import AS_THE_WORKFLOW, read_retention
 from hub.core.writes import RestartPoint, Verb
 
-_OF_ALL = ("params", "retention")  # what instances can have in common
-_OF_ONE = ("id", *_OF_ALL)
+_OF_ALL = ("params", "retention", "tags", "metadata")  # what instances can have in common
+_OF_ONE = ("id", "idempotent", *_OF_ALL)
 _IGNORED = ("locationHint", "location_hint")  # a hub stands where it stands
 _CREATE_FORMS = "create takes keywords, or the same in one dict"
 _BATCH_FORMS = "create_batch takes instances=[{…}, …], or count=… with params, or a plain list of dicts"
@@ -31,8 +32,9 @@ class WorkflowBinding:
     async def create(self, options: Mapping[str, Any] | None = None, /, **keywords: Any) -> WorkflowInstance:
         """Create an instance: `create(id="…", params={…}, retention={…})`, or the same in one dict. It is on disk when this returns.
 
-        `retention` is `{"successRetention": duration, "errorRetention": duration}`; what it leaves out is as the workflow says. Raises:
-        Rejected (bad id or params), Conflict (the id is taken), Unavailable.
+        `retention` is `{"successRetention": duration, "errorRetention": duration}`; what it leaves out is as the workflow says. `tags=[…]`
+        and `metadata={…}` are labels to find it by. With `idempotent=True` an instance of that id which was created with the same params
+        is returned. Raises: Rejected (bad id, params or labels), Conflict (the id is taken), Unavailable.
         """
         created = await self._engine.create(self._request(_given(options, keywords, _CREATE_FORMS), _OF_ONE))
         return WorkflowInstance(self._engine, self._workflow, created.id)
@@ -97,13 +99,17 @@ class WorkflowBinding:
         if not isinstance(options, Mapping):
             raise Rejected(f"{place}expected an object, got {type(options).__name__}", code="instance.invalid_options")
         _refuse_unknown(options, known, place)
-        params, retention = options.get("params"), options.get("retention")
+        params, retention, idempotent = options.get("params"), options.get("retention"), options.get("idempotent", False)
+        if not isinstance(idempotent, bool) or (idempotent and options.get("id") is None):
+            raise Rejected(f"{place}idempotent: True or False; a repetition is known by its id", code="instance.invalid_options")
         return CreateRequest(
             workflow=self._workflow,
             id=options.get("id"),
             params={} if params is None else params,
             source=Source.BINDING,
             retention=AS_THE_WORKFLOW if retention is None else read_retention(retention),
+            labels=read_labels(options.get("tags"), options.get("metadata")),
+            idempotent=idempotent,
         )
 
 

@@ -20,7 +20,7 @@ from hub.core.errors import Conflict, HubError, NotFound, Overloaded, RateLimite
 from hub.core.flow import NONE, Refusal
 from hub.core.model import Instance, NewInstance, Status
 from hub.core.ports import BatchCreated, BatchError, Created, CreateRequest
-from hub.core.writes import NO_DELIVERY, REPLAYED, CancelInstances, CreateInstance, Outcome, Verdict
+from hub.core.writes import NO_DELIVERY, OTHER_INPUT, REPLAYED, CancelInstances, CreateInstance, Outcome, Verdict
 from hub.engine.committer import Committer
 from hub.engine.intake import Intake
 from hub.engine.runner import Runner
@@ -124,7 +124,8 @@ class Bus:
 
     def _wanted(self, request: CreateRequest) -> tuple[NewInstance, CreateInstance]:
         new = self._intake.admit(request, check_id)
-        return new, CreateInstance(new=new, flow=self._intake.flows.of_params(new.workflow, new.params))
+        flow = self._intake.flows.of_params(new.workflow, new.params)
+        return new, CreateInstance(new=new, flow=flow, idempotent=request.idempotent)
 
     async def create_batch(self, requests: Sequence[CreateRequest]) -> BatchCreated:
         """Create 1 to 100 instances in one commit; all are validated before any is created."""
@@ -161,7 +162,7 @@ class Bus:
         outcome = None if failed else future.result()
         if outcome is not None and outcome.verdict is Verdict.APPLIED:
             self._telemetry.created += 1
-        elif outcome is not None and outcome.verdict is Verdict.DUPLICATE:
+        elif outcome is not None and outcome.verdict is Verdict.DUPLICATE and new.trigger is not None:
             self._telemetry.duplicates += 1
         if node is None:
             return
@@ -192,6 +193,9 @@ class Bus:
     def _created(self, new: NewInstance, outcome: Outcome) -> Created:
         if outcome.verdict is Verdict.MISSING:
             raise deleted_workflow(new.workflow)
+        if outcome.reason == OTHER_INPUT:
+            told = "was created with other params, so this is no repetition; choose another id"
+            raise Conflict(f'the instance "{new.id}" of workflow "{new.workflow}" {told}', code="instance.other_input")
         if outcome.verdict is Verdict.CONFLICT:
             raise Conflict(f'an instance "{new.id}" of workflow "{new.workflow}" exists already', code="instance.already_exists")
         if outcome.verdict is Verdict.FULL:

@@ -16,8 +16,9 @@ from urllib.parse import quote
 from hub.core.clock import Clock
 from hub.core.delivery import DeliveryStatus, Phase, Receipt, TriggerEvent, TriggerHealth, TriggerRecord
 from hub.core.errors import Unavailable
-from hub.core.model import FINAL, Instance
+from hub.core.model import Instance
 from hub.core.ports import Handler, Log, Trigger
+from hub.engine.ends import end_of
 from hub.engine.gate import Again, Gate
 from hub.engine.ledger import Finding, Ledger
 from hub.engine.pipeline import UNAVAILABLE
@@ -26,7 +27,6 @@ from hub.engine.routes import RouteTable
 from hub.engine.telemetry import Telemetry
 
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 30.0  # between two runs of a loop that ended
-_FIRST_LOOK_S, _LAST_LOOK_S = 0.01, 0.25  # at an instance whose end somebody waits for
 
 
 class TriggerSpec(NamedTuple):
@@ -115,14 +115,7 @@ class Context:
 
     async def instance(self, workflow: str, id: str, wait: timedelta = timedelta(0)) -> Instance:
         """Return an instance as soon as it has ended, or else as it is after that time, or when the trigger is stopping."""
-        pause, deadline = _FIRST_LOOK_S, self.clock.monotonic() + wait.total_seconds()
-        while True:
-            instance = await self._services.instance(workflow, id)
-            left = deadline - self.clock.monotonic()
-            if instance.status in FINAL or left <= 0 or self._stopping.is_set():
-                return instance
-            await self.clock.sleep(min(pause, left))
-            pause = min(pause * 1.5, _LAST_LOOK_S)
+        return await end_of(lambda: self._services.instance(workflow, id), wait, self.clock, self._stopping)
 
     async def record(self) -> TriggerRecord:
         """Return what is stored of this trigger."""

@@ -56,6 +56,7 @@ class Intake:
             schedule=request.schedule,
             retention=request.retention.over(self._retention.get(request.workflow, FOR_EVER)),
             parent=parent,
+            labels=request.labels,
             provenance=None if request.provenance is None else encode_provenance(request.provenance),
         )
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, ClassVar, cast, get_args
 
+from hub.core import codec
 from hub.core.errors import ErrorInfo
 from hub.core.family import write_end
 from hub.core.flow import NONE
@@ -23,6 +24,7 @@ from hub.core.lifecycle import Head, decide
 from hub.core.model import Entry, Kind, NewInstance, Status
 from hub.core.writes import (
     NO_DELIVERY,
+    OTHER_INPUT,
     REPLAYED,
     AccessWrite,
     Begin,
@@ -67,11 +69,12 @@ _DELETED = ErrorInfo(name="Deleted", message="the child was deleted")
 
 @dataclass(frozen=True, slots=True)
 class Existing:
-    """An instance that a new one collides with. `status` is None when it was deleted since."""
+    """An instance that a new one collides with. `status` is None when it was deleted since; `params` are loaded where they decide."""
 
     key: int
     id: str
     status: Status | None
+    params: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,8 +217,14 @@ class Group:
         if new.workflow not in known.workflows:
             return Outcome(verdict=Verdict.MISSING)
         place = (new.workflow, new.id)
+        if place not in known.taken:
+            return None
         taken = Verdict.CONFLICT if write.cursor is None else Verdict.DUPLICATE  # the id of a slot is made of the slot: it has its instance
-        return self._collides(taken, known.taken[place]) if place in known.taken else None
+        if not write.idempotent:
+            return self._collides(taken, known.taken[place])
+        if codec.same(new.params, known.taken[place].params or b""):
+            return self._collides(Verdict.DUPLICATE, known.taken[place])
+        return replace(self._collides(Verdict.CONFLICT, known.taken[place]), reason=OTHER_INPUT)
 
     def _decided(self, write: CreateInstance) -> bool:
         """Whether another node has decided on the slot already: for an instance that is gone, or for none."""
@@ -262,7 +271,7 @@ class Group:
             self.rows.labels.extend([(workflow, name, value, created_at, key) for name, value in new.labels.filed()])
         self.rows.triggered[workflow] = max(created_at, self.rows.triggered.get(workflow, created_at))
         known.heads[key] = head
-        known.taken[new.workflow, new.id] = existing = Existing(key, new.id, head.status)
+        known.taken[new.workflow, new.id] = existing = Existing(key, new.id, head.status, new.params)
         if new.trigger is not None and new.dedupe_key is not None:
             self.rows.seen.append((new.trigger, new.dedupe_key, key, created_at))
             known.seen[new.trigger, new.dedupe_key] = existing

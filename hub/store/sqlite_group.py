@@ -77,14 +77,14 @@ def _look_up(db: sqlite3.Connection, write: CreateInstance, known: Known) -> Non
             known.seen[new.trigger, new.dedupe_key] = _existing(row)
     workflow = known.workflows.get(new.workflow)
     if workflow is not None and not new.generated_id:
-        row = db.execute(sql.TAKEN, (workflow, new.id)).fetchone()
+        row = db.execute(sql.TAKEN_WITH if write.idempotent else sql.TAKEN, (workflow, new.id)).fetchone()
         if row is not None:
             known.taken[new.workflow, new.id] = _existing(row)
 
 
 def _existing(row: rows.Row) -> Existing:
-    key, id, status = row
-    return Existing(key, id, None if status is None else Status(status))
+    key, id, status, *params = row
+    return Existing(key, id, None if status is None else Status(status), params[0] if params else None)
 
 
 def heads_of(db: sqlite3.Connection, keys: Iterable[int]) -> dict[int, Head]:

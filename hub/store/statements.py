@@ -41,6 +41,7 @@ SELECT d.instance, coalesce(d.deleted_id, i.id), i.status FROM idempotency d LEF
 WHERE d.trigger = ? AND d.key = ?
 """
 TAKEN = "SELECT key, id, status FROM instance WHERE workflow = ? AND id = ?"
+TAKEN_WITH = "SELECT key, id, status, params FROM instance WHERE workflow = ? AND id = ?"
 INSERT_INSTANCE = """
 INSERT INTO instance (key, workflow, id, status, created_at, modified_at, wake_at, node, token, version, source, trigger, dedupe_key,
 schedule_cron, scheduled_at, parent, parent_inbox_type, success_retention, error_retention, queued_rev, started_rev, labels, params,

@@ -121,8 +121,26 @@ async def test_a_payload_that_is_not_under_params_is_refused_and_not_dropped(nod
 async def test_keys_of_the_official_clients_that_mean_nothing_here_are_ignored(node: Node) -> None:
     answer = await node.post("/greet/instances", json={"location_hint": "weur"})
     assert answer.result["status"] == "queued"
-    answer = await node.post("/greet/instances", json={"instance_id": "a", "whatever": 1})
-    assert answer.result["id"] == "a"
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "told"),
+    [
+        ("POST", "/instances", {"instance_id": "a", "x": 1}, '"x" is no key of this body; what the instance shall get belongs under "params"'),
+        ("POST", "/instances", {"parms": {}}, '"parms" is no key of this body; did you mean "params"?'),
+        ("POST", "/instances", {"instance_retention": {"success_retentoin": 1}}, 'did you mean "success_retention"?'),
+        ("POST", "/instances/batch", [{}, {"tag": ["a"]}], '[1]: "tag" is no key of this body; did you mean "tags"?'),
+        ("PATCH", "/instances/x/status", {"status": "terminate", "rollbak": True}, 'did you mean "rollback"?'),
+        ("PATCH", "/instances/x/status", {"status": "restart", "from": {"nam": "a"}}, 'from: "nam" is no key of this body; did you'),
+        ("POST", "/instances/batch/delete", {"instances": ["a"], "filter": {}}, '"filter" is no key of this body'),
+    ],
+)  # fmt: skip
+async def test_a_key_that_nobody_knows_is_refused_with_the_nearest_name(node: Node, method: str, path: str, body: Any, told: str) -> None:
+    status, number, message = (await node.call(method, f"{ROOT}/greet{path}", json=body)).failure
+
+    assert (status, number) == (400, 10901)
+    assert told in message
+    await nothing_was_created(node)
 
 
 @pytest.mark.parametrize("id", ["", "-a", "a b", "a.b", "a/b", "é", "x" * 101, "batch", "terminate", "latest", "a\n"])

@@ -92,7 +92,9 @@ async def test_queries_of_the_list_are_described_with_their_bounds(node: Node) -
     spec = await document(node)
     listed = spec["paths"]["/client/v4/accounts/{account}/workflows/{workflow}/instances"]["get"]["parameters"]
     query = {item["name"]: item["schema"] for item in listed if item["in"] == "query"}
-    assert set(query) == {"page", "per_page", "cursor", "direction", "status", "date_start", "date_end"}
+    of_cloudflare = {"page", "per_page", "cursor", "direction", "status", "date_start", "date_end"}
+    times = {"modified_start", "modified_end", "ended_start", "ended_end"}
+    assert set(query) == of_cloudflare | times | {"trigger", "version", "tag", "metadata"}
     assert (query["per_page"]["minimum"], query["per_page"]["maximum"]) == (1, 100)
     assert query["direction"]["enum"] == ["asc", "desc"]
 

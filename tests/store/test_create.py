@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 
 from hub.core.model import InstanceQuery, Parent, Retention, Schedule, Source, Status, VersionQuery, WorkflowQuery
-from hub.core.writes import CreateInstance, DeleteInstance, DeleteWorkflow, Outcome, Verdict
+from hub.core.writes import OTHER_INPUT, CreateInstance, DeleteInstance, DeleteWorkflow, Outcome, Verdict
 from tests.store.given import World, at, finish, new, settle
 
 
@@ -215,3 +215,30 @@ async def test_a_new_digest_adds_a_version_and_keeps_the_workflows_id(world: Wor
     assert (after.id, after.created_at, after.modified_at) == (before.id, at(0), at(50))
     versions = (await world.store.find(VersionQuery(workflow="orders"))).items
     assert [version.id for version in versions] == ["orders-d2", "orders-d1"]
+
+
+# ---- repetitions
+
+
+async def test_an_idempotent_creation_with_the_same_params_is_a_duplicate(world: World) -> None:
+    key = await world.create(params=b'{"a":1,"b":2}')
+
+    outcome = await world.do(CreateInstance(new=new(params=b'{"b":2,"a":1}'), idempotent=True))
+
+    assert (outcome.verdict, outcome.instance, outcome.id, outcome.status) == (Verdict.DUPLICATE, key, "one", Status.QUEUED)
+
+
+@pytest.mark.parametrize("params", [b'{"a":2}', b'{"a":true}', b"null", b'{"a":1,"b":2}'])
+async def test_an_idempotent_creation_with_other_params_is_a_conflict(world: World, params: bytes) -> None:
+    await world.create(params=b'{"a":1}')
+
+    outcome = await world.do(CreateInstance(new=new(params=params), idempotent=True))
+
+    assert (outcome.verdict, outcome.reason) == (Verdict.CONFLICT, OTHER_INPUT)
+
+
+async def test_idempotent_creations_of_one_group_are_one(world: World) -> None:
+    wanted = [CreateInstance(new=new(params=b"1"), idempotent=True), CreateInstance(new=new(params=b"1"), idempotent=True)]
+    wanted.append(CreateInstance(new=new(params=b"2"), idempotent=True))
+
+    assert await world.verdicts(*wanted) == [Verdict.APPLIED, Verdict.DUPLICATE, Verdict.CONFLICT]
