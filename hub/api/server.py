@@ -40,6 +40,7 @@ from hub.core.desk import Desk
 from hub.core.ports import Engine, HttpHandler, Log
 from hub.core.routing import RouteLookup
 
+_INSTANCE = r"{instance:[^/]+(?:/\d+[ ,-][^/]*)*}"  # of a schedule the id may be `*/30 * * * *-1786001400000`, and wrangler escapes nothing
 _BACKLOG = 1024  # connections that may wait for `accept` during a burst
 
 
@@ -179,7 +180,7 @@ def _add_operations(router: web.UrlDispatcher, dispatcher: Dispatcher, table: It
         by_path[operation.path].append(operation)
     for path, rows in by_path.items():
         allowed = {row.method for row in rows}
-        resource = router.add_resource(path)
+        resource = router.add_resource(path.replace("{instance}", _INSTANCE))
         for row in rows:
             handler = dispatcher.bind(row)
             resource.add_route(row.method, handler)

@@ -475,3 +475,17 @@ async def test_a_wrong_retention_creates_nothing(node: Node, retention: Any) -> 
     assert refused.failure[:2] == (400, 10917)
     assert "retention." in refused.failure[2]
     assert (await node.get("/greet/instances")).result == []
+
+
+@pytest.mark.parametrize(
+    "cron", ["*/30 * * * *", "*/10 */5 * * * *", "1-59/2 * * * *", "0/15,45 * * * *", "* * * * */2", "0 8-18/2 */3 * 1/2"]
+)
+async def test_the_id_of_a_scheduled_instance_may_hold_slashes_escaped_or_not(node: Node, cron: str) -> None:
+    id = f"{cron}-1786001400000"
+    await node.engine.emit("leap-day", "approve", TriggerEvent(payload={}, instance_id=id))
+    for path in (id, quote(id, safe="")):
+        assert (await node.get(f"/approve/instances/{path}")).result["id"] == id
+        assert (await node.get(f"/approve/instances/{path}/step?name=prepare-2")).failure[1] == 10909
+    await node.call("POST", f"{ROOT}/approve/instances/{id}/events/approved", json={"n": 1})
+    await node.call("PATCH", f"{ROOT}/approve/instances/{id}/status", json={"status": "terminate"})
+    assert (await node.call("DELETE", f"{ROOT}/approve/instances/{id}")).result["success"] is True

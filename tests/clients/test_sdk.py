@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from hub.core.delivery import TriggerEvent
 from hub.core.model import Status
 from tests.api.node import WORKFLOWS, Node
 from tests.clients.conftest import TOKEN, absent
@@ -272,6 +273,16 @@ async def test_an_instance_that_is_not_there_is_not_found_and_asked_for_once(sdk
         await sdk.instances.get("nope", **AT, workflow_name="greet")
     assert [error.code for error in caught.value.errors] == [10400]
     assert len(sdk.asked) == 1
+
+
+async def test_the_id_of_a_scheduled_instance_may_hold_a_slash(sdk: Sdk, hub: Node) -> None:
+    id = "*/30 * * * *-1786001400000"
+    await hub.engine.emit("leap-day", "greet", TriggerEvent(payload={}, instance_id=id))
+    await hub.settled("greet", id, Status.COMPLETE)
+    found = await sdk.instances.get(id, **AT, workflow_name="greet")
+    assert (found.status, found.output["greeting"]) == ("complete", {"hello": {}})
+    step = await sdk.instances.step(id, **AT, workflow_name="greet", name="greet-1", type="step")
+    assert step.output == {"hello": {}}
 
 
 # ---- the caller

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from hub.core.delivery import TriggerEvent
 from hub.core.model import Status
 from tests.api.node import WORKFLOWS, Node
 from tests.clients.wrangler import Outcome, Wrangler, labels, steps, table
@@ -207,6 +208,16 @@ async def test_failures_retries_and_sleeps_are_described(wrangler: Wrangler, hub
     assert "minutes from now" in step["Retries At"]
     (nap,) = steps((await wrangler(*INSTANCES, "describe", "sleep")).text)
     assert (nap["Name"], nap["Type"], nap["Duration"]) == ("nap-1", "💤 Sleeping", "1 hour")
+
+
+async def test_an_instance_of_a_schedule_is_found_by_its_id_with_spaces_stars_and_slashes(wrangler: Wrangler, hub: Node) -> None:
+    id = "*/30 * * * *-1786001400000"
+    await hub.engine.emit("leap-day", "approve", TriggerEvent(payload={}, instance_id=id))
+    assert (await hub.settled("approve", id, Status.WAITING))["step_count"] == 2
+    told = await wrangler(*INSTANCES, "describe", "approve", id)
+    assert (labels(told.text)["Instance Id"], labels(told.text)["Status"]) == (id, "⏰ Waiting")
+    await wrangler(*INSTANCES, "send-event", "approve", id, "--type", "approved")
+    await hub.settled("approve", id, Status.COMPLETE)
 
 
 # ---- many instances
