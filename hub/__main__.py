@@ -155,6 +155,19 @@ def db_upgrade(project: Folder = Path(), data: Data = None, file: File = None, j
     raise typer.Exit(database.upgrade(_place(project, data, file, json)))
 
 
+@app.command("doctor")
+def doctor(project: Project = Path(), host: Host = None, port: Port = None, data: Data = None, json: Json = False) -> None:
+    """Look at all that a hub needs, and say what to do.
+
+    The machine, the project, its database and what it connects to. It changes nothing, and a hub may run meanwhile. Exit code 1 says that
+    something has to be mended before the hub can do its work.
+    """
+    from hub.doctor.examine import examine
+    from hub.order import Order
+
+    raise typer.Exit(examine(Order(project=project, host=host, port=port, data=data), as_json=json))
+
+
 config = typer.Typer(no_args_is_help=True, help="Look at the settings of a project.")
 app.add_typer(config, name="config")
 

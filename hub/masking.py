@@ -13,9 +13,14 @@ _SECRET = re.compile(r"secret|password|token|api_?key|authorization|credential",
 _PASSWORD_IN_URL = re.compile(r"(?<=://)([^/@\s:]*):[^/@\s]+(?=@)")
 
 
+def is_secret(key: str) -> bool:
+    """Whether a key names a secret."""
+    return _SECRET.search(key) is not None
+
+
 def masked(key: str, value: Any) -> Any:
     """Return a value of hub.toml without what is secret in it, by the name of its key."""
-    if _SECRET.search(key):
+    if is_secret(key):
         return HIDDEN
     if isinstance(value, SecretStr):
         text = value.get_secret_value()

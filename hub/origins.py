@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,16 +17,14 @@ from typing import Any
 from pydantic import BaseModel, SecretStr
 
 from hub.masking import HIDDEN, masked
-from hub.mistakes import fields_of
 from hub.plugins import connector_class, parse_options, trigger_class
-from hub.schema import REFERENCE, TABLES, Settings, file_form, variables
+from hub.schema import REFERENCE, Settings, TriggerSettings, file_form, variables
 from hub.settings import FILE, load_settings
 from hub.toml_lines import Path as Place
 from hub.toml_lines import lines_of
 
 DEFAULT = "default"
-_PLAIN = ("name", "main", "account", "data")
-_FLAGS = {("data",): "--data", ("server", "host"): "--host", ("server", "port"): "--port"}
+_FLAGS: dict[Place, str] = {("data",): "--data", ("server", "host"): "--host", ("server", "port"): "--port"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,25 +103,27 @@ def _shown(key: str, value: Any, written: str | None) -> Any:
 
 
 def _all(settings: Settings) -> Iterator[tuple[Place, Any]]:
-    for key in _PLAIN:
-        yield (key,), getattr(settings, key)
-    for name, value in settings.vars.items():
-        yield from _leaves(("vars", name), value)
-    for n, workflow in enumerate(settings.workflows):
-        yield from _leaves(("workflows", n), workflow)
-    for n, trigger in enumerate(settings.triggers):
-        if settings.trigger_places[n] == f"triggers.{n}":  # the others stand in the schedules of their workflow
-            place = f"triggers.{n}"
-            own = {key: getattr(trigger, key) for key in fields_of(type(trigger)) if key != "options"}
-            config = parse_options(trigger_class(trigger.kind, place), trigger.options, place)
-            yield from _leaves(("triggers", n), own | _fields(config))
-    for n, connector in enumerate(settings.connectors):
-        place = f"connectors.{n}"
-        own = {"kind": connector.kind, "binding": connector.binding}
-        config = parse_options(connector_class(connector.kind, place), connector.options, place)
-        yield from _leaves(("connectors", n), own | _fields(config))
-    for table in TABLES:
-        yield from _leaves((table,), getattr(settings, table))
+    for key, value in _fields(settings).items():
+        if key == "triggers":
+            yield from _plugged(key, _declared(settings), trigger_class)
+        elif key == "connectors":
+            yield from _plugged(key, settings.connectors, connector_class)
+        elif key != "project":
+            yield from _leaves((key,), value)
+
+
+def _declared(settings: Settings) -> list[TriggerSettings]:
+    """Return the triggers that have a table of their own; the others stand in the schedules of their workflow, or elsewhere."""
+    places = zip(settings.trigger_places, settings.triggers, strict=True)
+    return [trigger for place, trigger in places if place.startswith("triggers.")]
+
+
+def _plugged(table: str, items: Iterable[Any], kind: Callable[[str, str], type[Any]]) -> Iterator[tuple[Place, Any]]:
+    """Yield the settings of triggers or connectors, with all that their kinds add."""
+    for n, item in enumerate(items):
+        place = f"{table}.{n}"
+        config = parse_options(kind(item.kind, place), item.options, place)
+        yield from _leaves((table, n), {key: value for key, value in _fields(item).items() if key not in item.options} | _fields(config))
 
 
 def _leaves(place: Place, value: Any) -> Iterator[tuple[Place, Any]]:
@@ -144,5 +144,7 @@ def _fields(value: Any) -> dict[Any, Any]:
     if isinstance(value, BaseModel):
         return {field.alias or name: getattr(value, name) for name, field in type(value).model_fields.items()}
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+        own: dict[Any, Any] = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+        options: dict[Any, Any] = own.pop("options", {})
+        return own | options  # they stand in the same table
     return dict(value) if isinstance(value, Mapping) else {}

@@ -25,10 +25,13 @@ from hub.store.schema import NEWEST
 
 Progress = Callable[[str, int, int], None]  # what is done, how far, of how much (0 = nobody knows)
 
+SQLITE = sqlite3.sqlite_version
 _SQLITE = "sqlite:///"
 _BUSY_S = 5.0
 _PAGES = 2048  # a step of the copy, 8 MB: often enough to show, large enough to cost nothing
 _SHOWN = 5  # broken rows a rule; the first ones tell what is wrong
+_NEWEST_INSTANCE = "SELECT created_at FROM instance WHERE key = (SELECT max(key) FROM instance)"
+_CHANGED = f"SELECT max(at) FROM (SELECT max(started_at) AS at FROM node UNION ALL {_NEWEST_INSTANCE})"
 _BREATH = 2_000_000  # instructions of the database between two signs of life, about a tenth of a second
 
 
@@ -48,6 +51,7 @@ class Contents:
     due_since: datetime | None = None
     troubled: tuple[tuple[str, str, int], ...] = ()  # workflow, id and recoveries of instances whose process has died more than once
     paused_by_error: int = 0
+    changed_at: datetime | None = None  # the newest time that an instance or a node carries
 
     @property
     def current(self) -> bool:
@@ -101,6 +105,7 @@ def contents(path: Path, now: datetime) -> Contents:
                 )
             ),
             paused_by_error=db.execute("SELECT count(*) FROM instance WHERE status = 'paused' AND error IS NOT NULL").fetchone()[0],
+            changed_at=moment_or_none(db.execute(_CHANGED).fetchone()[0]),
             **sizes,
         )
 

@@ -34,7 +34,7 @@ _COMMANDS = [
     *(["workflows", "instances", verb] for verb in _INSTANCE_VERBS),
     ["triggers"],
     *(["triggers", verb] for verb in ("list", "describe", "pause", "resume", "fire", "backfill")),
-    *(["config"], ["config", "show"], ["db"]),
+    *(["doctor"], ["config"], ["config", "show"], ["db"]),
     *(["db", verb] for verb in ("backup", "check", "upgrade")),
     ["deliveries"],
     *(["deliveries", verb] for verb in ("list", "describe", "replay")),
