@@ -21,6 +21,7 @@ from hub.core.model import HttpReply, HttpRequest, StepConfig
 from hub.core.ports import Connector, HttpHandler, Log
 from hub.core.web import Request, Response
 from hub.core.workflow import Env, WorkerEntrypoint, WorkflowEntrypoint
+from hub.engine.access import AccessOptions
 from hub.engine.binding import WorkflowBinding
 from hub.engine.desk import TriggerDesk
 from hub.engine.embedded import Definition, EmbeddedEngine
@@ -101,6 +102,7 @@ class App:
             workflows,
             runner_options(settings),
             rules={each.spec.name: each.rules for each in triggers},
+            access=access_options(settings) if self._doors else None,
         )
         services = engine.services(settings.account)
         hosting = Hosting(hosted_triggers(triggers, project.worker, lambda: env, engine.threads.run), services)
@@ -113,7 +115,10 @@ class App:
             hosting.routes,
             fetch,
             engine.telemetry.render,
-            pages=Dashboard(engine, desk, self._clock).handle,
+            access=engine.access,
+            audit=engine.audit,
+            queues=engine.queues,
+            pages=lambda engine, desk: Dashboard(engine, desk, self._clock).handle,
             docs=api_page.page,
             clock=self._clock,
             log=self._log,
@@ -198,10 +203,26 @@ def runner_options(settings: Settings) -> RunnerOptions:
     )
 
 
+def access_options(settings: Settings) -> AccessOptions:
+    """Return who may come in by the settings."""
+    server = settings.server
+    return AccessOptions(
+        token=server.token.get_secret_value(),
+        auth=server.auth,
+        exposed=None if server.loopback else server.host,
+        audit_kept=settings.audit_kept,
+    )
+
+
 def _api_options(settings: Settings) -> ApiOptions:
     server = settings.server
     return ApiOptions(
-        host=server.host, port=server.port, account=settings.account, token=server.token, version=package_version("trigger-hub")
+        host=server.host,
+        port=server.port,
+        hosts=server.hosts,
+        account=settings.account,
+        project=settings.name,
+        version=package_version("trigger-hub"),
     )
 
 

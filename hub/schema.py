@@ -5,6 +5,7 @@ Never reads a file or the environment. Values are frozen and already checked: wh
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -15,6 +16,8 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, ConfigDict, Field, SecretStr
 
+from hub.core.access import Auth
+from hub.core.audit import AUDIT_KEPT
 from hub.core.duration import format_duration
 from hub.core.model import FOR_EVER, Backoff, Retention
 from hub.core.queue import LONGEST_DELAY
@@ -24,11 +27,13 @@ from hub.flow_schema import NO_RULES, CancelSettings, FlowSettings
 from hub.mistakes import fields_of
 from hub.values import (
     A_MOMENT,
+    COMMA_LIST,
     MIB_25,
     NOT_BOOL,
     ONE_OR_LIST,
     STRICT,
     Duration,
+    HostName,
     Identifier,
     Keep,
     Name,
@@ -172,7 +177,25 @@ class ServerSettings:
 
     host: Annotated[str, Field(min_length=1, description="Address to listen on; one that others can reach needs a token.")] = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535, description="Port to listen on; 0 takes a free one."), NOT_BOOL] = 8787
-    token: Annotated[SecretStr, Field(description="Clients must send it as `Authorization: Bearer TOKEN`; empty = open.")] = _OPEN
+    token: Annotated[SecretStr, Field(description="A token that may everything, beside those of `hub tokens create`.")] = _OPEN
+    auth: Annotated[
+        Auth, Field(description="auto: a token is needed as soon as there is one; required: always; off: never, for this machine only.")
+    ] = Auth.AUTO
+    hosts: Annotated[
+        tuple[HostName, ...],
+        COMMA_LIST,
+        Field(description="Further names in the address of the API and the dashboard, such as that of your proxy."),
+    ] = ()
+
+    @property
+    def loopback(self) -> bool:
+        """Whether only this machine can reach the address."""
+        if self.host.lower() == "localhost":
+            return True
+        try:
+            return ipaddress.ip_address(self.host.strip("[]")).is_loopback
+        except ValueError:
+            return False  # a name may lead anywhere
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -244,6 +267,7 @@ class RetentionSettings:
     error: Annotated[Keep, Field(description="Errored and terminated instances.")] = timedelta.max
     deliveries: Annotated[Keep, Field(description="Deliveries that created nothing; held ones are kept until they do.")] = DELIVERY_KEPT
     messages: Annotated[Keep, Field(description="Messages that wait in queues of the hub; older ones are deleted.")] = KEPT
+    audit: Annotated[Keep, Field(description="Entries of the audit log.")] = AUDIT_KEPT
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -296,6 +320,11 @@ class Settings:
     def deliveries_kept(self) -> timedelta | None:
         """How long stored deliveries are kept; None = for ever."""
         return None if self.retention.deliveries == timedelta.max else self.retention.deliveries
+
+    @property
+    def audit_kept(self) -> timedelta | None:
+        """How long entries of the audit log are kept; None = for ever."""
+        return None if self.retention.audit == timedelta.max else self.retention.audit
 
     @property
     def messages_kept(self) -> timedelta | None:
@@ -353,4 +382,6 @@ def file_form(value: Any) -> Any:
         return format_duration(value)
     if isinstance(value, SecretStr):
         return value.get_secret_value()
+    if isinstance(value, tuple):
+        return [file_form(item) for item in value]
     return str(value) if isinstance(value, Path | str) else value

@@ -6,7 +6,6 @@ than at the start, and never writes one. A key that nothing reads is an error, s
 
 from __future__ import annotations
 
-import ipaddress
 import os
 import re
 import tomllib
@@ -18,6 +17,7 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
+from hub.core.access import Auth
 from hub.core.errors import ConfigError
 from hub.flow_schema import NO_RULES, conflict
 from hub.mistakes import Location, fields_of, from_validation, mistake, nearest
@@ -78,7 +78,7 @@ def load_settings(project: Path, *, overrides: Mapping[str, Any] | None = None, 
     settings = _expanded(_with_consumers(_with_schedules(settings)), environment, file)
     _check_names(settings, file)
     _check_flows(settings, file)
-    _check_door(settings, _origin(sources, ("server", "host")))
+    _check_door(settings, _origin(sources, ("server", "auth")))
     return settings
 
 
@@ -295,19 +295,11 @@ def _check_unique(file: str, path: str, names: Iterable[str]) -> None:
 
 
 def _check_door(settings: Settings, origin: str) -> None:
-    """Refuse to serve other machines without a token: who reaches the API can run every workflow."""
-    host = settings.server.host
-    if not _is_loopback(host) and not settings.server.token.get_secret_value():
-        remedy = "set a token: export HUB_SERVER_TOKEN=$(openssl rand -hex 32)"
-        raise mistake(f"{host!r} can be reached from other machines and the API is open; {remedy}", "server.host", origin)
+    """Refuse to serve other machines without any token: who reaches the API can run every workflow.
 
-
-def _is_loopback(host: str) -> bool:
-    if host.lower() == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return False  # a name may lead anywhere
-
-
+    Whether there is a stored token, nobody knows before the store is open; see `hub.engine.access`.
+    """
+    server = settings.server
+    if server.auth is Auth.OFF and not server.loopback:
+        remedy = 'set auth = "auto" and make a token: hub tokens create admin --scope admin --project DIR'
+        raise mistake(f"{server.host!r} can be reached from other machines; {remedy}", "server.auth", origin)

@@ -23,6 +23,7 @@ MIB_25 = 26_214_400  # the largest payload that a well-known sender has (GitHub'
 DURATION_SCHEMA = {"type": ["string", "number"], "examples": ["10 seconds", "1 hour 30 minutes"]}
 _KEEP_SCHEMA = {**DURATION_SCHEMA, "examples": [FOREVER, "7 days"]}
 _NAME = re.compile(r"[a-zA-Z0-9_][a-zA-Z0-9_-]{0,63}")
+_HOST_NAME = re.compile(r"[a-zA-Z0-9]([a-zA-Z0-9._-]{0,252})")
 _UNNAMED = "duration"  # mistakes are told with the path of their key already
 
 
@@ -42,6 +43,12 @@ def between(low: timedelta, high: timedelta = timedelta.max) -> AfterValidator:
 def _check_name(name: str) -> str:
     if not _NAME.fullmatch(name):
         raise ValueError(f'{name!r} cannot be a name: use letters, digits, "-" and "_", at most 64, not beginning with "-"')
+    return name
+
+
+def _check_host(name: str) -> str:
+    if not _HOST_NAME.fullmatch(name):
+        raise ValueError(f"{name!r} is not the name of a host; write it without scheme and port, such as hub.example.com")
     return name
 
 
@@ -86,6 +93,10 @@ def _as_list(value: Any) -> Any:
     return value if isinstance(value, list | tuple) else [value]
 
 
+def _split(value: Any) -> Any:
+    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+
 def one_or_list(schema: dict[str, Any]) -> None:
     """Let the JSON Schema of a list also allow one item alone; for `Field(json_schema_extra=…)`."""
     items = schema.pop("items")
@@ -93,9 +104,11 @@ def one_or_list(schema: dict[str, Any]) -> None:
 
 
 Name = Annotated[str, AfterValidator(_check_name)]
+HostName = Annotated[str, AfterValidator(_check_host)]
 Identifier = Annotated[str, AfterValidator(_check_identifier)]
 NOT_BOOL = BeforeValidator(_refuse_bool)
 ONE_OR_LIST = BeforeValidator(_as_list)
+COMMA_LIST = BeforeValidator(_split)  # in a variable: a,b,c
 Duration = Annotated[timedelta, BeforeValidator(_read_duration), WithJsonSchema(DURATION_SCHEMA)]
 Seconds = Annotated[timedelta, BeforeValidator(_read_seconds), WithJsonSchema(DURATION_SCHEMA)]  # a plain number is seconds, as in wrangler
 QueueName = Annotated[str, AfterValidator(_check_queue)]

@@ -1,46 +1,50 @@
-"""From a matched route to its operation: access, account, query, body, call, envelope, errors.
+"""From a matched route to its operation: access, query, body, call, audit, envelope, errors.
 
-Access is decided here, per matched row of the table, and denied by default: only rows without a scope are answered without the token. No
-exception leaves through here.
+Who may come in is decided by `guard`, per matched row of the table, and denied by default. A caller who may not see payloads gets the
+handler of the veiled table. A control action is answered when its line in the audit log is on disk. No exception leaves through here.
 """
 
 from __future__ import annotations
 
-import hmac
 import ipaddress
 from typing import Any
 from urllib.parse import urlsplit
 
-from aiohttp import BasicAuth, web
-from pydantic import TypeAdapter
+from aiohttp import web
+from pydantic import BaseModel, TypeAdapter
 
-from hub.api import body, responses
+from hub.api import body, problems, responses
+from hub.api.guard import Guard, Wanted
 from hub.api.live import LiveStreams
-from hub.api.operation import Call, Live, Operation
+from hub.api.operation import Answer, Call, Live, Operation, Plain
 from hub.api.responses import WebHandler, guarded
-from hub.core.access import ANYBODY, Caller, Scope
-from hub.core.errors import NotFound, Rejected
+from hub.core.access import Scope
+from hub.core.audit import Ending
+from hub.core.codec import dump_plain
+from hub.core.errors import HubError, NotFound, Rejected, Unavailable
 from hub.core.ports import Log
 
 _CHALLENGE = 'Basic realm="Trigger Hub", charset="UTF-8"'
+_AUDITED = frozenset({Scope.CONTROL, Scope.ADMIN})
 
 
 class Dispatcher:
     """Makes server handlers of operations."""
 
-    def __init__(self, *, account: str, token: str, max_body_bytes: int, log: Log, streams: LiveStreams) -> None:
-        self._account = account
-        self._credential = f"Bearer {token}".encode() if token else None
+    def __init__(self, guard: Guard, *, max_body_bytes: int, log: Log, streams: LiveStreams) -> None:
+        self._guard = guard
         self._max_body_bytes = max_body_bytes
         self._log = log
         self._streams = streams
 
-    def bind(self, operation: Operation) -> WebHandler:
-        """Return the server handler of an operation."""
+    def bind(self, operation: Operation, veiled: Operation) -> WebHandler:
+        """Return the server handler of an operation; `veiled` is the same row for callers who may not see payloads."""
         shape: TypeAdapter[Any] | None = None if operation.body is None else TypeAdapter(operation.body)
+        wanted = Wanted(operation.name, operation.scope, changes=operation.changes)
+        audited = operation.changes and operation.scope in _AUDITED
 
         async def handle(request: web.Request) -> web.StreamResponse:
-            caller = self._admit(request, operation.scope, changes=operation.changes)
+            caller = self._guard.admit(request, wanted)
             if operation.local:
                 _check_local(request)
             query = None if operation.query is None else body.parse_query(request, operation.query)
@@ -55,56 +59,75 @@ class Dispatcher:
                 prefer=",".join(request.headers.getall("prefer", [])),
                 caller=caller,
             )
-            answer = await operation.handler(call)
+            chosen = operation if caller.may(Scope.PAYLOADS) else veiled
+            answer = await (self._audited(request, chosen, call) if audited else chosen.handler(call))
             return await self._streams.send(request, answer) if isinstance(answer, Live) else responses.of_answer(answer)
 
         return guarded(handle, self._log)
 
-    def protect(self, handle: WebHandler) -> WebHandler:
-        """Return the handler of pages for people: their browser asks them for the token (HTTP Basic: any name, the token as password)."""
+    def protect(self, handle: WebHandler, veiled: WebHandler) -> WebHandler:
+        """Return the handler of pages for people: their browser asks them for a token (HTTP Basic: any name, the token as password)."""
+        wanted = Wanted("dashboard", Scope.READ, password=True)
 
         async def admitted(request: web.Request) -> web.StreamResponse:
-            if self._credential is not None and not (self._has_token(request) or self._has_password(request)):
-                return web.Response(status=401, text="the password is the hub's token", headers={"www-authenticate": _CHALLENGE})
-            return await handle(request)
+            try:
+                caller = self._guard.admit(request, wanted)
+            except Rejected as error:
+                return _refused_page(error)
+            return await (handle if caller.may(Scope.PAYLOADS) else veiled)(request)
 
         return guarded(admitted, self._log)
 
     def refuse(self, scope: Scope | None, allowed: frozenset[str] | None = None) -> WebHandler:
         """Return a handler for what the table does not have: another method of a known path, or an unknown path below the API."""
+        wanted = Wanted("unknown", scope)
 
         async def handle(request: web.Request) -> web.Response:
-            self._admit(request, scope, changes=False)
+            self._guard.admit(request, wanted)
             if allowed is not None:
                 return responses.method_not_allowed(request, allowed)
             raise NotFound(f"there is nothing at {request.method} {request.path}; /openapi.json lists every address", code="route.unknown")
 
         return guarded(handle, self._log)
 
-    def _admit(self, request: web.Request, scope: Scope | None, *, changes: bool) -> Caller:
-        """Let a request pass or raise. The token comes first: without it nothing is told, not even which accounts exist."""
-        if scope is None:
-            return ANYBODY
-        if self._credential is not None and not self._has_token(request):
-            raise Rejected("this hub wants its token: send `Authorization: Bearer <token>`", code="unauthorized")
-        if changes:
-            _check_origin(request)
-        account = request.match_info.get("account", self._account)
-        if account != self._account:
-            message = f'there is no account "{account}" here; this hub\'s account is "{self._account}"'
-            raise NotFound(message, code="account.not_found")
-        return ANYBODY
-
-    def _has_token(self, request: web.Request) -> bool:
-        given = request.headers.get("authorization", "").encode("utf-8", "surrogateescape")
-        return hmac.compare_digest(given, self._credential or b"")
-
-    def _has_password(self, request: web.Request) -> bool:
+    async def _audited(self, request: web.Request, operation: Operation, call: Call[Any, Any]) -> Answer | Plain | Live:
+        """Carry out a control action, and keep who wanted it and how it ended."""
         try:
-            given = BasicAuth.decode(request.headers.get("authorization", ""), encoding="utf-8")
-        except ValueError:
-            return False
-        return hmac.compare_digest(b"Bearer " + given.password.encode(), self._credential or b"")
+            answer = await operation.handler(call)
+        except Exception as error:
+            problem = problems.of(error) if isinstance(error, HubError) else None
+            code = error.code if isinstance(error, HubError) else "internal_server"
+            await self._note(request, operation, call, Ending.FAILED, 500 if problem is None else problem.status, code)
+            raise
+        await self._note(request, operation, call, Ending.DONE, 200)
+        return answer
+
+    async def _note(  # what the line says
+        self, request: web.Request, operation: Operation, call: Call[Any, Any], ending: Ending, status: int, code: str = ""
+    ) -> None:
+        entry = self._guard.entry(request, call.caller, operation.name, ending, status, code)
+        try:
+            await self._guard.note(entry, _detail(call))
+        except Unavailable as error:  # what was done is done, and its answer must not say otherwise
+            self._log.warning("audit.not_kept", operation=operation.name, caller=call.caller.name, target=request.path, error=error.message)
+
+
+def _detail(call: Call[Any, Any]) -> str:
+    """Return what else was asked for, as JSON: the checked models of a control action hold no payload, a plain value might."""
+    asked: dict[str, Any] = {}
+    for part in (call.query, call.body):
+        if isinstance(part, BaseModel):
+            asked |= part.model_dump(mode="json", exclude_unset=True)
+    return dump_plain(asked).decode() if asked else ""
+
+
+def _refused_page(error: Rejected) -> web.Response:
+    """Refuse a page in plain words; a browser that has no right token asks for one."""
+    problem = problems.of(error)
+    if problem.status != 401:
+        return web.Response(status=problem.status, text=error.message)
+    text = f"The password is a token of this hub with the scope read; the user name does not matter. {error.message}"
+    return web.Response(status=401, text=text, headers={"www-authenticate": _CHALLENGE})
 
 
 def _check_local(request: web.Request) -> None:
@@ -123,10 +146,3 @@ def _is_loopback(host: str) -> bool:
         return host == "localhost" or ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
-
-
-def _check_origin(request: web.Request) -> None:
-    """Refuse a write that a page of another site makes a browser send: plain-text bodies need no preflight."""
-    origin = request.headers.get("origin")
-    if origin is not None and urlsplit(origin).netloc != request.host:
-        raise Rejected(f'a page of "{origin}" may not change anything here', code="origin.forbidden")

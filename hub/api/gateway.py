@@ -28,10 +28,19 @@ _CONNECTION_HEADERS = frozenset({"connection", "content-length", "keep-alive", "
 class Gateway:
     """Server handlers of addresses whose answers are made elsewhere."""
 
-    def __init__(self, routes: RouteLookup, fetch: HttpHandler | None, pages: HttpHandler | None, *, max_body_bytes: int) -> None:
+    def __init__(
+        self,
+        routes: RouteLookup,
+        fetch: HttpHandler | None,
+        *,
+        pages: HttpHandler | None,
+        veiled_pages: HttpHandler | None,
+        max_body_bytes: int,
+    ) -> None:
         self._routes = routes
         self._fetch = fetch
         self._pages = pages
+        self._veiled_pages = veiled_pages
         self._max_body_bytes = max_body_bytes
 
     async def hook(self, request: web.Request) -> web.StreamResponse:
@@ -49,9 +58,11 @@ class Gateway:
 
     async def page(self, request: web.Request) -> web.StreamResponse:
         """Hand a request to the dashboard."""
-        if self._pages is None:
-            raise NotFound("this hub has no dashboard", code="route.unknown")
-        return _to_response(await self._pages(_to_request(request, await body.read(request, 0))))
+        return await self._page(request, self._pages)
+
+    async def veiled_page(self, request: web.Request) -> web.StreamResponse:
+        """Hand a request to the dashboard that shows no payloads."""
+        return await self._page(request, self._veiled_pages)
 
     async def fetch(self, request: web.Request) -> web.StreamResponse:
         """Hand a request to the project's fetch handler; what it raises, or answers wrongly, is the project's mistake and told as that."""
@@ -64,6 +75,11 @@ class Gateway:
             raise
         except Exception as error:
             raise responses.FetchFailed from error
+
+    async def _page(self, request: web.Request, pages: HttpHandler | None) -> web.StreamResponse:
+        if pages is None:
+            raise NotFound("this hub has no dashboard", code="route.unknown")
+        return _to_response(await pages(_to_request(request, await body.read(request, 0))))
 
 
 _ADDRESSES = (

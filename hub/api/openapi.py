@@ -17,7 +17,8 @@ from hub.api.shapes import MAX_ADDRESSABLE_ID
 _REF = "#/components/schemas/{model}"
 _PARAMETER = re.compile(r"\{(\w+)\}")
 _WITH_BODY = ("body", "content_type", "payload.too_large")
-_WITH_TOKEN = ("unauthorized", "account.not_found")
+_TOKEN = "a token of `hub tokens create`, or the setting [server] token"  # noqa: S105
+_WITH_TOKEN = ("unauthorized", "token.expired", "scope.missing", "account.forbidden", "account.not_found")
 
 Schemas = dict[str, dict[str, Any]]
 
@@ -43,7 +44,7 @@ def document(operations: Iterable[Operation], *, version: str) -> dict[str, Any]
         "paths": dict(paths),
         "components": {
             "schemas": dict(sorted(schemas.items())),
-            "securitySchemes": {"token": {"type": "http", "scheme": "bearer", "description": "the setting [server] token"}},
+            "securitySchemes": {"token": {"type": "http", "scheme": "bearer", "description": _TOKEN}},
         },
     }
 
@@ -96,7 +97,7 @@ def _responses(operation: Operation, schemas: Schemas) -> dict[str, Any]:
 
 
 def _error_words(operation: Operation) -> list[str]:
-    words = [*operation.errors, "internal_server"]
+    words = [*operation.errors, "host.unknown", "internal_server"]
     if operation.enveloped:
         words.append("unavailable")
     if operation.query is not None:

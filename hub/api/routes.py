@@ -9,12 +9,14 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
-from hub.api import account_shapes, results, shapes, trigger_shapes
+from hub.api import account_shapes, queue_shapes, results, shapes, token_shapes, trigger_shapes
 from hub.api.accounts import Accounts
 from hub.api.health import DOCS_TYPE, METRICS_TYPE, Vitals
 from hub.api.instances import Instances
 from hub.api.local import LOCAL_ROOT, LocalDoor, LocalInstanceListQuery, LocalWorkflowListQuery
 from hub.api.operation import Operation
+from hub.api.queues import Queues
+from hub.api.tokens import Tokens
 from hub.api.triggers import Triggers
 from hub.api.workflows import Workflows
 from hub.core.access import Scope
@@ -27,6 +29,9 @@ _TRIGGERS = API_ROOT + "/accounts/{account}/triggers"
 _TRIGGER = _TRIGGERS + "/{trigger}"
 _DELIVERIES = API_ROOT + "/accounts/{account}/deliveries"
 _DELIVERY = _DELIVERIES + "/{delivery}"
+_QUEUES = API_ROOT + "/accounts/{account}/queues"
+_QUEUE = _QUEUES + "/{queue}"
+_TOKENS = _ACCOUNTS + "/{account}/tokens"
 _WORKFLOW = _WORKFLOWS + "/{workflow}"
 _INSTANCES = _WORKFLOW + "/instances"
 _INSTANCE = _INSTANCES + "/{instance}"
@@ -40,8 +45,15 @@ _NO_DELIVERY = ("delivery.not_found",)
 _REFUSED = ("rejected", "payload.schema", "overloaded", "unavailable", "trigger.disabled")
 
 
-def operations(
-    accounts: Accounts, workflows: Workflows, instances: Instances, triggers: Triggers, local: LocalDoor, vitals: Vitals
+def operations(  # noqa: PLR0913, PLR0917  # one parameter for each resource
+    accounts: Accounts,
+    workflows: Workflows,
+    instances: Instances,
+    triggers: Triggers,
+    queues: Queues,
+    tokens: Tokens,
+    local: LocalDoor,
+    vitals: Vitals,
 ) -> tuple[Operation, ...]:
     """Return the table. Where two paths match the same address, the more exact one stands first."""
     of_workflows = (*_workflow_rows(workflows), *_collection_rows(instances), *_instance_rows(instances))
@@ -50,6 +62,8 @@ def operations(
         *of_workflows,
         *_trigger_rows(triggers),
         *_delivery_rows(triggers),
+        *_queue_rows(queues),
+        *_token_rows(tokens),
         *_local_rows(of_workflows, local),
         *_open_rows(vitals),
     )
@@ -217,6 +231,75 @@ def _delivery_rows(triggers: Triggers) -> tuple[Operation, ...]:
     )  # fmt: skip
 
 
+def _queue_rows(queues: Queues) -> tuple[Operation, ...]:
+    missing = ("queue.not_found",)
+    messages = _QUEUE + "/messages"
+    return (
+        _read(
+            "listQueues", _QUEUES, queues.list, "List the hub's own queues, by name.",
+            query=queue_shapes.QueueListQuery, result=list[queue_shapes.QueueItem], listing=True,
+        ),
+        _read("getQueue", _QUEUE, queues.get, "Read one queue.", result=queue_shapes.QueueItem, errors=missing),
+        _steer(
+            "createQueue", "POST", _QUEUES, queues.create, "Make a queue; those that the project uses are made by themselves.",
+            body=queue_shapes.QueueBody, result=queue_shapes.QueueItem, errors=("queue.invalid_name", "queue.already_exists"),
+        ),
+        _steer(
+            "deleteQueue", "DELETE", _QUEUE, queues.delete, "Forget a queue that the project does not use, with its messages.",
+            result=results.Done, errors=(*missing, "queue.in_use"),
+        ),
+        _start(
+            "pushMessage", "POST", messages, queues.push, "Put a message into a queue; it is on disk when this answers.",
+            body=queue_shapes.MessageBody, result=queue_shapes.Pushed, errors=(*missing, "queue.body", "payload.too_large", "unavailable"),
+        ),
+        _start(
+            "pushMessages", "POST", messages + "/batch", queues.push_batch, "Put up to 100 messages into a queue in one commit.",
+            body=queue_shapes.MessagesBody, result=queue_shapes.Pushed,
+            errors=(*missing, "queue.body", "payload.too_large", "unavailable"),
+        ),
+        _steer(
+            "pullMessages", "POST", messages + "/pull", queues.pull, "Take messages; each comes again when it is not acknowledged in time.",
+            body=queue_shapes.PullBody, result=queue_shapes.Pulled, errors=missing,
+        ),
+        _steer(
+            "ackMessages", "POST", messages + "/ack", queues.ack, "Say of pulled messages that they are done, or shall come again.",
+            body=queue_shapes.AckBody, result=queue_shapes.Acked, errors=missing,
+        ),
+        _steer(
+            "purgeQueue", "POST", _QUEUE + "/purge", queues.purge, "Delete all messages of a queue.",
+            body=queue_shapes.PurgeBody, result=queue_shapes.Purged, errors=missing,
+        ),
+    )  # fmt: skip
+
+
+def _token_rows(tokens: Tokens) -> tuple[Operation, ...]:
+    """Return the rows of an administrator."""
+    missing = ("token.not_found",)
+    return (
+        _administer(
+            "listTokens", "GET", _TOKENS, tokens.list, "List the tokens, newest first, also those that open nothing any more.",
+            result=list[token_shapes.TokenState], listing=True,
+        ),
+        _administer(
+            "createToken", "POST", _TOKENS, tokens.create, "Make a token; this answer shows its secret, and nothing else ever does.",
+            body=token_shapes.TokenBody, result=token_shapes.CreatedToken, errors=("token.invalid", "token.first"),
+        ),
+        _administer(
+            "getToken", "GET", _TOKENS + "/{token}", tokens.get, "Read one token without its secret.",
+            result=token_shapes.TokenState, errors=missing,
+        ),
+        _administer(
+            "revokeToken", "DELETE", _TOKENS + "/{token}", tokens.revoke, "Revoke a token: it opens nothing from now on, and stays listed.",
+            result=token_shapes.TokenState, errors=missing,
+        ),
+        _administer(
+            "listAudit", "GET", _ACCOUNTS + "/{account}/audit", tokens.audit,
+            "List who has steered the hub and who was refused, newest first.",
+            query=token_shapes.AuditListQuery, result=list[token_shapes.AuditItem], listing=True,
+        ),
+    )  # fmt: skip
+
+
 def _local_rows(rows: Iterable[Operation], door: LocalDoor) -> tuple[Operation, ...]:
     """Return the rows of the second door: those of the REST API that its client knows, at its own root, with what differs."""
     as_they_are: dict[str, Any] = {}
@@ -242,14 +325,16 @@ def _local_rows(rows: Iterable[Operation], door: LocalDoor) -> tuple[Operation, 
 
 
 def _open_rows(vitals: Vitals) -> tuple[Operation, ...]:
-    """Return the rows that need no token. Each is listed here on purpose: none of them tells anything about an instance."""
+    """Return the addresses beside the API. Each that needs no token is listed here on purpose: none of them tells what the hub does."""
     return (
+        _read(
+            "metrics", "/metrics", vitals.metrics, "Metrics for Prometheus.", result=str, content_type=METRICS_TYPE, enveloped=False,
+        ),
         _open("live", "/healthz", vitals.live, "Whether the process runs.", result=results.Health),
         _open("ready", "/readyz", vitals.ready, "Whether the store answers.", result=results.Health, errors=("unavailable",)),
-        _open("metrics", "/metrics", vitals.metrics, "Metrics for Prometheus.", result=str, content_type=METRICS_TYPE),
         _open("openapi", "/openapi.json", vitals.openapi, "This document.", result=dict[str, Any]),
         _open("docs", "/docs", vitals.docs, "This document as a page.", result=str, content_type=DOCS_TYPE, errors=("route.unknown",)),
-    )
+    )  # fmt: skip
 
 
 def _read(name: str, path: str, handler: Any, summary: str, **more: Any) -> Operation:
@@ -262,6 +347,10 @@ def _start(name: str, method: str, path: str, handler: Any, summary: str, **more
 
 def _steer(name: str, method: str, path: str, handler: Any, summary: str, **more: Any) -> Operation:
     return Operation(name=name, method=method, path=path, handler=handler, summary=summary, scope=Scope.CONTROL, **more)
+
+
+def _administer(name: str, method: str, path: str, handler: Any, summary: str, **more: Any) -> Operation:
+    return Operation(name=name, method=method, path=path, handler=handler, summary=summary, scope=Scope.ADMIN, **more)
 
 
 def _open(name: str, path: str, handler: Any, summary: str, **more: Any) -> Operation:

@@ -10,18 +10,18 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 import structlog
 from aiohttp import web
-from pydantic import SecretStr
 
 from hub.api.accounts import Accounts
 from hub.api.bulk import Terminations
 from hub.api.connection import LIMITS, Connections, Limits
 from hub.api.dispatch import Dispatcher
 from hub.api.gateway import DASHBOARD, HOOKS, Gateway
+from hub.api.guard import Guard
 from hub.api.health import DocsPage, Vitals
 from hub.api.instances import Instances
 from hub.api.listen import cannot_listen, reachable, take_port
@@ -30,15 +30,22 @@ from hub.api.local import LocalDoor
 from hub.api.openapi import document
 from hub.api.operation import Operation
 from hub.api.patience import Patience
+from hub.api.queues import Queues
 from hub.api.responses import guarded
 from hub.api.routes import API_ROOT, operations
+from hub.api.tokens import Tokens
 from hub.api.triggers import Triggers
 from hub.api.workflows import Directory, Workflows
-from hub.core.access import Scope
+from hub.core.access import Access, Scope
+from hub.core.audit import AuditLog
 from hub.core.clock import Clock, SystemClock
 from hub.core.desk import Desk
 from hub.core.ports import Engine, HttpHandler, Log
+from hub.core.queues import QueueDesk
 from hub.core.routing import RouteLookup
+from hub.engine.veil import VeiledDesk, VeiledEngine
+
+Pages = Callable[[Engine, Desk], HttpHandler]  # makes a dashboard of what it may show
 
 _INSTANCE = r"{instance:[^/]+(?:/\d+[ ,-][^/]*)*}"  # of a schedule the id may be `*/30 * * * *-1786001400000`, and wrangler escapes nothing
 _BACKLOG = 1024  # connections that may wait for `accept` during a burst
@@ -46,12 +53,13 @@ _BACKLOG = 1024  # connections that may wait for `accept` during a burst
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ApiOptions:
-    """How to serve. Port 0 takes a free one. An empty token leaves the API open."""
+    """How to serve. Port 0 takes a free one. `hosts` are the names by which the hub is called beside `host` and those of this machine."""
 
     host: str = "127.0.0.1"
     port: int = 8787
     account: str = "local"
-    token: SecretStr = field(default=SecretStr(""))
+    project: str = "project"
+    hosts: tuple[str, ...] = ()
     max_body_bytes: int = 4 * 1024 * 1024  # room for a payload of 1 MiB whose every character is escaped; the engine has the exact limit
     shutdown_s: float = 10.0
     heartbeat_s: float = HEARTBEAT_S
@@ -62,7 +70,8 @@ class ApiOptions:
 class ApiServer:
     """The hub's HTTP face.
 
-    `fetch` answers what nobody else does, `pages` is the dashboard, `docs` shows the API's document; without one its addresses are empty.
+    `fetch` answers what nobody else does, `pages` makes the dashboard, `docs` shows the API's document; without one its addresses are
+    empty. All that reads exists twice: as it is, and veiled for callers who may not see payloads.
     """
 
     def __init__(  # noqa: PLR0913  # one parameter for each neighbour
@@ -74,7 +83,10 @@ class ApiServer:
         fetch: HttpHandler | None,
         metrics: Callable[[], bytes],
         *,
-        pages: HttpHandler | None = None,
+        access: Access,
+        audit: AuditLog,
+        queues: QueueDesk,
+        pages: Pages | None = None,
         docs: DocsPage | None = None,
         clock: Clock | None = None,
         log: Log | None = None,
@@ -90,18 +102,28 @@ class ApiServer:
         self._terminations = Terminations(engine, clock, self._log)
         self._patience = Patience(clock)
         self._streams = LiveStreams(self._log, options.heartbeat_s)
+        accounts, tokens = Accounts(options.account), Tokens(access, audit, clock, options.account)
+        of_queues = Queues(queues, clock, options.project)
         vitals = Vitals(engine, metrics, lambda: self._document, docs)
-        instances = Instances(engine, directory, self._terminations, clock, self._patience)
-        self.operations = operations(
-            Accounts(options.account),
-            Workflows(engine, desk, directory, self._terminations),
-            instances,
-            Triggers(desk, clock),
-            LocalDoor(engine, instances, clock),
-            vitals,
-        )
+
+        def table(engine: Engine, desk: Desk) -> tuple[Operation, ...]:
+            instances = Instances(engine, directory, self._terminations, clock, self._patience)
+            workflows = Workflows(engine, desk, directory, self._terminations)
+            door = LocalDoor(engine, instances, clock)
+            return operations(accounts, workflows, instances, Triggers(desk, clock), of_queues, tokens, door, vitals)
+
+        veiled = VeiledEngine(engine), VeiledDesk(desk)
+        self.operations = table(engine, desk)
         self._document = document(self.operations, version=options.version)
-        self.app = self._make_app(Gateway(routes, fetch, pages, max_body_bytes=options.max_body_bytes))
+        gateway = Gateway(
+            routes,
+            fetch,
+            pages=None if pages is None else pages(engine, desk),
+            veiled_pages=None if pages is None else pages(*veiled),
+            max_body_bytes=options.max_body_bytes,
+        )
+        guard = Guard(access, audit, clock, account=options.account, host=options.host, hosts=options.hosts)
+        self.app = self._make_app(guard, table(*veiled), gateway)
 
     @property
     def url(self) -> str:
@@ -151,29 +173,25 @@ class ApiServer:
             taken.close()
         await self._terminations.stop()
 
-    def _make_app(self, gateway: Gateway) -> web.Application:
+    def _make_app(self, guard: Guard, veiled: Iterable[Operation], gateway: Gateway) -> web.Application:
         options = self._options
         app = web.Application()
         app[LIMITS] = options.limits
-        dispatcher = Dispatcher(
-            account=options.account,
-            token=options.token.get_secret_value(),
-            max_body_bytes=options.max_body_bytes,
-            log=self._log,
-            streams=self._streams,
-        )
-        _add_operations(app.router, dispatcher, self.operations)
+        dispatcher = Dispatcher(guard, max_body_bytes=options.max_body_bytes, log=self._log, streams=self._streams)
+        _add_operations(app.router, dispatcher, self.operations, {row.name: row for row in veiled})
         for path in (API_ROOT, API_ROOT + "/{tail:.*}"):
             app.router.add_route("*", path, dispatcher.refuse(Scope.READ))
         for path in (DASHBOARD, DASHBOARD + "/{tail:.*}"):
-            app.router.add_route("*", path, dispatcher.protect(gateway.page))
+            app.router.add_route("*", path, dispatcher.protect(gateway.page, gateway.veiled_page))
         for path in (HOOKS, HOOKS + "/{tail:.*}"):
             app.router.add_route("*", path, guarded(gateway.hook, self._log))
         app.router.add_route("*", "/{tail:.*}", guarded(gateway.fetch, self._log))
         return app
 
 
-def _add_operations(router: web.UrlDispatcher, dispatcher: Dispatcher, table: Iterable[Operation]) -> None:
+def _add_operations(
+    router: web.UrlDispatcher, dispatcher: Dispatcher, table: Iterable[Operation], veiled: Mapping[str, Operation]
+) -> None:
     """Add the table; a method that a path lacks answers 405."""
     by_path: defaultdict[str, list[Operation]] = defaultdict(list)
     for operation in table:
@@ -182,7 +200,7 @@ def _add_operations(router: web.UrlDispatcher, dispatcher: Dispatcher, table: It
         allowed = {row.method for row in rows}
         resource = router.add_resource(path.replace("{instance}", _INSTANCE))
         for row in rows:
-            handler = dispatcher.bind(row)
+            handler = dispatcher.bind(row, veiled[row.name])
             resource.add_route(row.method, handler)
             if row.method == "GET":
                 resource.add_route("HEAD", handler)

@@ -76,7 +76,8 @@ class Auditor:
 
 def _storable(entry: AuditEntry) -> AuditEntry:
     """Cut what a client has chosen, and take out what a database does not take."""
-    return replace(entry, caller=_text(entry.caller), remote=entry.remote and _text(entry.remote), target=_text(entry.target), detail=_text(entry.detail))
+    remote = None if entry.remote is None else _text(entry.remote)
+    return replace(entry, caller=_text(entry.caller), remote=remote, target=_text(entry.target), detail=_text(entry.detail))
 
 
 def _text(text: str) -> str:

@@ -20,6 +20,7 @@ from hub.core.errors import NonRetryableError
 from hub.core.model import Status
 from hub.core.ports import HttpHandler
 from hub.core.workflow import Env, WorkflowEntrypoint, WorkflowEvent, WorkflowStep
+from hub.engine.access import AccessOptions
 from hub.engine.context import TriggerSpec
 from hub.engine.desk import TriggerDesk
 from hub.engine.embedded import Definition, EmbeddedEngine
@@ -176,7 +177,12 @@ class Node:
 
 @asynccontextmanager
 async def running(
-    folder: Path, *, fetch: HttpHandler | None = None, metrics: Callable[[], bytes] | None = None, **options: Any
+    folder: Path,
+    *,
+    fetch: HttpHandler | None = None,
+    metrics: Callable[[], bytes] | None = None,
+    access: AccessOptions | None = None,
+    **options: Any,
 ) -> AsyncIterator[Node]:
     """Run a node with its file in a folder."""
     log = structlog.get_logger("test")
@@ -185,7 +191,8 @@ async def running(
         for name, kind in WORKFLOWS.items()
     ]
     clock = SystemClock()
-    engine = EmbeddedEngine(SqliteStore(folder / "hub.sqlite"), clock, log, definitions, RunnerOptions(slots=20, threads=2))
+    store, few = SqliteStore(folder / "hub.sqlite"), RunnerOptions(slots=20, threads=2)
+    engine = EmbeddedEngine(store, clock, log, definitions, few, access=access)
     services = engine.services(ACCOUNT)
     hosting = Hosting(_triggers(), services)
     desk = TriggerDesk(hosting, services)
@@ -193,9 +200,22 @@ async def running(
     try:
         await hosting.start()
         chosen = ApiOptions(**{"port": 0, "account": ACCOUNT, "shutdown_s": 5.0, "version": "1.2.3", **options})
-        pages = Dashboard(engine, desk, clock).handle
         measured = metrics or engine.telemetry.render
-        server = ApiServer(engine, desk, chosen, hosting.routes, fetch, measured, pages=pages, docs=api_page.page, clock=clock, log=log)
+        server = ApiServer(
+            engine,
+            desk,
+            chosen,
+            hosting.routes,
+            fetch,
+            measured,
+            access=engine.access,
+            audit=engine.audit,
+            queues=engine.queues,
+            pages=lambda engine, desk: Dashboard(engine, desk, clock).handle,
+            docs=api_page.page,
+            clock=clock,
+            log=log,
+        )
         await server.start()
         try:
             async with aiohttp.ClientSession(server.url, auto_decompress=False) as client:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from pydantic import SecretStr
 
+from hub.engine.access import AccessOptions
 from tests.api.node import Node, running
 
 ACCOUNT = {"id": "local", "name": "local", "type": "standard"}
@@ -49,6 +49,6 @@ async def test_the_user_is_the_caller(node: Node) -> None:
 
 @pytest.mark.parametrize("path", ["/client/v4/user/tokens/verify", "/client/v4/accounts/local/tokens/verify"])
 async def test_a_token_that_works_is_active_and_another_one_is_401(tmp_path: Path, path: str) -> None:
-    async with running(tmp_path, token=SecretStr("right")) as node:
+    async with running(tmp_path, access=AccessOptions(token="right")) as node:
         assert (await node.call("GET", path, headers={"authorization": "Bearer right"})).result["status"] == "active"
         assert (await node.call("GET", path, headers={"authorization": "Bearer wrong"})).failure[:2] == (401, 10000)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from pydantic import SecretStr
 
 from hub.core.model import Status
+from hub.engine.access import AccessOptions
 from tests.api.node import Node, running
 
 ROOT = "/cdn-cgi/local/explorer/api/workflows"
@@ -98,6 +98,6 @@ async def test_every_name_of_this_machine_is_one(node: Node, host: str) -> None:
 
 
 async def test_a_hub_that_wants_a_token_wants_it_here_too(tmp_path: Path) -> None:
-    async with running(tmp_path, token=SecretStr("right")) as node:
+    async with running(tmp_path, access=AccessOptions(token="right")) as node:
         assert (await node.call("GET", ROOT)).failure[:2] == (401, 10000)
         assert (await node.call("GET", ROOT, headers={"authorization": "Bearer right"})).status == 200

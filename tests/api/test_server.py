@@ -24,7 +24,10 @@ from tests.api.node import ROOT, Node, running
 
 def second_server(node: Node, **options: object) -> ApiServer:
     chosen = ApiOptions(**{"port": 0, **options})  # type: ignore[arg-type]
-    return ApiServer(node.engine, node.desk, chosen, RouteTable(), None, lambda: b"")
+    engine = node.engine
+    return ApiServer(
+        engine, node.desk, chosen, RouteTable(), None, lambda: b"", access=engine.access, audit=engine.audit, queues=engine.queues
+    )
 
 
 # ---- the port

@@ -230,15 +230,23 @@ def test_a_file_that_is_not_text_is_told(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.8.9.1", "::1", "[::1]", "localhost", "LOCALHOST"])
 def test_this_machine_alone_needs_no_token(load: Load, host: str) -> None:
-    assert load("", server={"host": host}).server.host == host
+    server = load('[server]\nauth = "off"\n', server={"host": host}).server
+    assert (server.host, server.loopback) == (host, True)
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.2", "hub.example.com", "localhost.example.com"])
-def test_a_host_that_others_can_reach_needs_a_token(load: Load, host: str) -> None:
-    told = message(load, "", server={"host": host})
-    assert told.startswith(f"command line: server.host: {host!r} can be reached from other machines")
-    assert "export HUB_SERVER_TOKEN=" in told
-    assert load("", {"HUB_SERVER_TOKEN": "t"}, server={"host": host}).server.host == host
+def test_a_host_that_others_can_reach_cannot_do_without_tokens(load: Load, host: str) -> None:
+    told = message(load, '[server]\nauth = "off"\n', server={"host": host})
+    assert told.startswith(f"hub.toml: server.auth: {host!r} can be reached from other machines")
+    assert "hub tokens create admin --scope admin" in told
+    assert not load("", server={"host": host}).server.loopback  # whether there is a stored token, the store knows
+
+
+def test_further_names_of_the_hub_come_from_the_file_or_a_variable(load: Load) -> None:
+    assert load('[server]\nhosts = ["hub.example.com", "hub"]\n').server.hosts == ("hub.example.com", "hub")
+    assert load("", {"HUB_SERVER_HOSTS": "hub.example.com, hub"}).server.hosts == ("hub.example.com", "hub")
+    told = message(load, '[server]\nhosts = ["https://hub.example.com"]\n')
+    assert "server.hosts.0: 'https://hub.example.com' is not the name of a host" in told
 
 
 # ---- limits and retention

@@ -8,10 +8,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from pydantic import SecretStr
 
 from hub.core.delivery import TriggerEvent
 from hub.core.model import Schedule, Source, Status
+from hub.engine.access import AccessOptions
 from tests.api.node import Node, running
 from tests.ui.test_pages import links, seen
 
@@ -128,7 +128,7 @@ async def test_script_and_style_are_our_own_files(node: Node, name: str, kind: s
 @pytest.fixture
 async def locked(tmp_path: Path) -> AsyncIterator[Node]:
     """Run a node with a token."""
-    async with running(tmp_path, token=SecretStr("s3crét")) as node:
+    async with running(tmp_path, access=AccessOptions(token="s3crét")) as node:
         yield node
 
 

@@ -1,0 +1,90 @@
+"""The shapes of requests and results about tokens and the audit log: resources of the hub's own, in the manner of its others."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, BeforeValidator, Field, WithJsonSchema, model_validator
+from typing_extensions import TypedDict
+
+from hub.api.shapes import end_moment, moment, words_of
+from hub.core.access import Scope
+from hub.core.audit import Ending
+
+Moment = Annotated[datetime, BeforeValidator(moment)]
+EndMoment = Annotated[datetime, BeforeValidator(end_moment)]
+EndingFilter = Annotated[
+    frozenset[Ending], BeforeValidator(words_of(Ending)), WithJsonSchema({"type": "string", "examples": list(Ending)})
+]
+
+
+# ---- requests
+
+
+class TokenBody(BaseModel):
+    """A new token."""
+
+    name: str = Field(max_length=64, description="who uses it, for people and the audit log")
+    scopes: frozenset[Scope] = Field(min_length=1, description="what it opens")
+    expires_on: Moment | None = Field(default=None, description="from when on it opens nothing; default never")
+
+
+class AuditListQuery(BaseModel):
+    """Which entries of the audit log, newest first."""
+
+    per_page: int = Field(default=50, ge=1, le=100)
+    cursor: str | None = Field(default=None, max_length=500)
+    caller: str | None = Field(default=None, max_length=64, description="name of the token")
+    token: str | None = Field(default=None, max_length=64, description="id of the token")
+    operation: str | None = Field(default=None, max_length=64)
+    outcome: EndingFilter = frozenset()
+    date_start: Moment | None = None
+    date_end: EndMoment | None = None
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.date_start and self.date_end and self.date_start > self.date_end:
+            raise ValueError("date_start is later than date_end")
+        return self
+
+
+# ---- results
+
+
+class TokenState(TypedDict):
+    """A token without its secret. `last_used_on` is exact to the minute."""
+
+    id: str
+    name: str
+    status: Literal["active", "expired", "revoked"]
+    scopes: list[str]
+    account: str
+    created_on: str
+    created_by: str
+    expires_on: str | None
+    revoked_on: str | None
+    last_used_on: str | None
+
+
+class CreatedToken(TokenState):
+    """A new token. `value` is what clients send as `Authorization: Bearer VALUE`; it is shown here and never again."""
+
+    value: str
+
+
+class AuditItem(TypedDict):
+    """Who wanted what, when, from where, and how it ended. `more` refused requests before this one were only counted."""
+
+    on: str
+    caller: str
+    token_id: str | None
+    remote: str | None
+    operation: str
+    method: str
+    target: str
+    detail: str
+    outcome: Literal["done", "refused", "failed"]
+    status: int
+    code: str
+    more: int
