@@ -17,12 +17,12 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_valida
 
 from hub.core.admission import check_queue_name
 from hub.core.delivery import Phase, TriggerEvent
-from hub.core.duration import format_duration, parse_duration
 from hub.core.errors import Rejected, Unavailable
 from hub.core.ports import TriggerContext
 from hub.core.queue import LONGEST_DELAY, Message
 from hub.core.queues import MESSAGE_BYTES, Fate, Feed, LeasedMessage, as_json, read_body
 from triggers._batches import Batches
+from triggers._durations import Duration, between
 from triggers._hands import Hands, first
 
 _IN_HAND = 256  # messages at a time that become instances: enough for one large commit
@@ -32,14 +32,8 @@ _WATCH_S = 5.0  # how often the state tells anew how many messages wait
 _MOST_DEATHS = 20  # a message whose delivery ended that often with the process goes to the dead letters
 
 
-def _read_seconds(value: Any) -> timedelta:
-    """Read a duration; a plain number is seconds, as in wrangler's settings of a consumer."""
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        value = f"{value} seconds"
-    try:
-        return parse_duration(value, what="-")
-    except ValueError as error:
-        raise ValueError(str(error).removeprefix("-: ")) from None
+def _as_seconds(value: Any) -> Any:
+    return f"{value} seconds" if isinstance(value, int | float) and not isinstance(value, bool) else value
 
 
 def _check_name(name: Any) -> Any:
@@ -49,16 +43,7 @@ def _check_name(name: Any) -> Any:
         raise ValueError(error.message) from None
 
 
-def _up_to(longest: timedelta) -> BeforeValidator:
-    def check(value: Any) -> timedelta:
-        read = _read_seconds(value)
-        if read > longest:
-            raise ValueError(f"must be at most {format_duration(longest)}")
-        return read
-
-    return BeforeValidator(check)
-
-
+_Seconds = Annotated[Duration, BeforeValidator(_as_seconds)]  # a plain number is seconds, as in wrangler's settings of a consumer
 _Name = Annotated[str, BeforeValidator(_check_name)]
 
 
@@ -69,18 +54,18 @@ class QueueConfig(BaseModel):
 
     queue: _Name = Field(description="The queue to consume; it is made when the hub starts.")
     max_batch_size: int = Field(default=10, ge=1, le=100, description="Without workflow: most messages of one call of queue(batch).")
-    max_batch_timeout: Annotated[timedelta, _up_to(timedelta(minutes=1))] = Field(
+    max_batch_timeout: Annotated[_Seconds, between(timedelta(0), timedelta(minutes=1))] = Field(
         default=timedelta(seconds=5), description="Without workflow: how long a batch waits to be full; a number is seconds."
     )
     max_concurrency: int = Field(default=5, ge=1, le=250, description="Without workflow: calls of queue(batch) at a time on one node.")
     max_retries: int = Field(default=3, ge=0, le=100, description="Tries after the first one; then the message goes to the dead letters.")
-    retry_delay: Annotated[timedelta, _up_to(LONGEST_DELAY)] = Field(
+    retry_delay: Annotated[_Seconds, between(timedelta(0), LONGEST_DELAY)] = Field(
         default=timedelta(0), description="Wait before a message is tried again, unless retry() says otherwise; a number is seconds."
     )
     dead_letter_queue: _Name | None = Field(
         default=None, description="The queue of the hub to which hopeless messages go; else they are kept as deliveries."
     )
-    grace: Annotated[timedelta, _up_to(timedelta(hours=1))] = Field(
+    grace: Annotated[_Seconds, between(timedelta(0), timedelta(hours=1))] = Field(
         default=timedelta(seconds=10), description="How long messages in hand may take when the hub stops; the rest goes back."
     )
 
