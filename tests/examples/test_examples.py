@@ -175,3 +175,22 @@ async def test_cron_example_reports_on_the_week_by_its_handler(tmp_path: Path) -
         await example.clock.sleep(20 * 60)
         described = await example.ended("report", "2030-W01")
     assert described["output"]["report"] == "2030-01-06 week 2030-W01: 510 EUR"
+
+
+async def test_jobs_example_ships_each_order_once_and_counts_clicks_without_a_broker(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async with running("jobs", tmp_path) as example:
+        assert await example.get("/?order=7&item=book") == (202, {"sent": "order-7"})
+        await example.get("/?order=7&item=book")
+        await example.clock.sleep(1)
+        (instance,) = await example.instances("shipping")
+        described = await example.ended("shipping", instance["id"])
+        await example.clock.sleep(10)
+        _, queues = await example.get("/client/v4/accounts/local/queues")
+
+    assert described["output"] == {"parcel": "P7", "items": 1}
+    assert capsys.readouterr().out.count("1 clicks from clicks: {'/orders/7': 1}") == 1
+    assert [(queue["queue_name"], queue["messages_waiting"], queue["messages_held"]) for queue in queues["result"]] == [
+        ("clicks", 0, 0), ("clicks-dead", 0, 0), ("orders", 0, 0),
+    ]  # fmt: skip
