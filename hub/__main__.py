@@ -7,14 +7,19 @@ are imported when the command runs, so that `hub --help` and the client commands
 from __future__ import annotations
 
 import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from hub.cli import completion
+from hub.cli import tokens
 from hub.cli.main import app
 
 if TYPE_CHECKING:
+    from hub.cli.tokens import TokenPlace
     from hub.database import Place
 
 Project = Annotated[Path, typer.Argument(metavar="PROJECT", help="Folder with hub.toml.")]
@@ -80,7 +85,7 @@ def dev(project: Project = Path(), host: Host = None, port: Port = None, data: D
 @app.command("run", epilog=_OUTCOMES)
 def run(
     workflow: Annotated[str, typer.Argument(metavar="WORKFLOW", help="Name of the workflow.", show_default=False)],
-    payload: Annotated[str | None, typer.Argument(metavar="[JSON]", help="What the instance gets as payload.", show_default=False)] = None,
+    payload: Annotated[str | None, typer.Argument(metavar="JSON", help="What the instance gets as payload.", show_default=False)] = None,
     project: Folder = Path(),
     id: Annotated[
         str | None, typer.Option("--id", help="Id of the instance; one that has not ended goes on.", show_default=False)
@@ -108,6 +113,7 @@ app.add_typer(db, name="db")
 
 
 def _place(project: Path, data: Path | None, file: Path | None, json: bool) -> Place:
+    from hub.cli.tokens import TokenPlace
     from hub.database import Place
     from hub.order import Order
 
@@ -117,7 +123,7 @@ def _place(project: Path, data: Path | None, file: Path | None, json: bool) -> P
 @db.command("backup")
 def db_backup(
     target: Annotated[
-        Path | None, typer.Argument(metavar="[FILE]", help="The new file; else hub-TIME.sqlite here.", show_default=False)
+        Path | None, typer.Argument(metavar="FILE", help="The new file; else hub-TIME.sqlite here.", show_default=False)
     ] = None,
     project: Folder = Path(),
     data: Data = None,
@@ -167,6 +173,17 @@ def doctor(project: Project = Path(), host: Host = None, port: Port = None, data
 
     raise typer.Exit(examine(Order(project=project, host=host, port=port, data=data), as_json=json))
 
+
+app.command("completion", epilog=completion.EXAMPLES)(completion.completion)
+@asynccontextmanager
+async def _on_store(project: Path) -> AsyncIterator[TokenPlace]:
+    from hub.tokens import on_store
+
+    async with on_store(project) as tokens:
+        yield tokens
+
+
+app.add_typer(tokens.group(_on_store), name="tokens")
 
 config = typer.Typer(no_args_is_help=True, help="Look at the settings of a project.")
 app.add_typer(config, name="config")

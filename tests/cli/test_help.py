@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -14,15 +15,19 @@ from tests.cli.command_line import HUB, environment, run, run_on_terminal
 
 _HEAVY = (
     "aiohttp",
+    "alembic",
     "asyncio",
     "pydantic",
     "rich",
     "sqlmodel",
     "sqlalchemy",
+    "sqlite3",
     "structlog",
     "hub.app",
     "hub.core",
+    "hub.doctor",
     "hub.engine",
+    "hub.store",
     "triggers",
     "connectors",
 )
@@ -34,11 +39,16 @@ _COMMANDS = [
     *(["workflows", "instances", verb] for verb in _INSTANCE_VERBS),
     ["triggers"],
     *(["triggers", verb] for verb in ("list", "describe", "pause", "resume", "fire", "backfill")),
-    *(["doctor"], ["config"], ["config", "show"], ["db"]),
+    *(["doctor"], ["completion"], ["config"], ["config", "show"], ["db"]),
     *(["db", verb] for verb in ("backup", "check", "upgrade")),
     ["deliveries"],
     *(["deliveries", verb] for verb in ("list", "describe", "replay")),
 ]
+_GOLDEN = [
+    *(["run"], ["doctor"], ["config", "show"], ["db"], ["db", "backup"], ["completion"], ["workflows", "trigger"]),
+    ["workflows", "instances", "terminate"],
+]
+GOLDEN = Path(__file__).parent / "golden"
 
 
 async def test_help_is_there_in_three_tenths_of_a_second() -> None:
@@ -73,6 +83,15 @@ async def test_every_command_explains_itself(command: list[str]) -> None:
     assert outcome.out.startswith(f"Usage: hub {' '.join(command)} ")
     assert outcome.out.splitlines()[2].strip().endswith(".")
     assert "..." not in outcome.out.partition("\nCommands:\n")[2]  # no summary is cut off
+
+
+async def test_no_summary_of_a_command_is_cut_off() -> None:
+    assert "..." not in (await run("--help")).out.partition("\nCommands:\n")[2]
+
+
+@pytest.mark.parametrize("command", _GOLDEN, ids=" ".join)
+async def test_help_reads_as_it_was_written(command: list[str]) -> None:
+    assert (await run(*command, "--help")).out == (GOLDEN / f"help-{'-'.join(command)}.txt").read_text(encoding="utf-8")
 
 
 async def test_help_tells_every_exit_code() -> None:
