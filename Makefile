@@ -31,6 +31,7 @@ bench: $(VENV)/.installed-dev
 soak: $(VENV)/.installed-dev
 	$(BIN)/python -m tests.crash.soak $(ARGS)
 	$(BIN)/python -m tests.programs
+	$(BIN)/python -m tests.api.spec_fuzz
 	$(BIN)/python -m tests.triggers.cron_oracle
 	$(BIN)/python -m tests.crash.slot_soak
 	$(BIN)/python -m tests.crash.flow_soak
