@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hub.cli import completion
-from hub.cli import tokens
+from hub.cli import completion, tokens
 from hub.cli.main import app
 
 if TYPE_CHECKING:
@@ -113,7 +112,6 @@ app.add_typer(db, name="db")
 
 
 def _place(project: Path, data: Path | None, file: Path | None, json: bool) -> Place:
-    from hub.cli.tokens import TokenPlace
     from hub.database import Place
     from hub.order import Order
 

@@ -19,12 +19,15 @@ from urllib.parse import quote
 import aiohttp
 from yarl import URL
 
-from hub.cli.exits import Exit, Stop, of_status
+from hub.cli.exits import Exit, Stop, Unreachable, of_status
 from hub.cli.options import Target
 
 _TIMEOUT = aiohttp.ClientTimeout(total=60, sock_connect=5)  # a busy hub answers late; an absent one must be known soon
 _ENDLESS = aiohttp.ClientTimeout(total=None, sock_connect=5, sock_read=60)  # the hub gives a sign of life every 15 seconds
 _SHOWN_CHARS = 200  # of a body that is not the hub's
+
+
+_WHICH = {401: "the hub's token", 403: "another token"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,11 +121,11 @@ class Client:
         except aiohttp.InvalidURL as error:
             raise Stop(f'"{self._target.url}" is not an address of a hub: {error}; check --url (HUB_URL)', Exit.USAGE) from error
         except TimeoutError as error:
-            raise Stop(self._unreachable("no answer in time")) from error
+            raise Unreachable(self._unreachable("no answer in time")) from error
         except aiohttp.ClientConnectorError as error:
-            raise Stop(self._unreachable(_reason(error.os_error))) from error
+            raise Unreachable(self._unreachable(_reason(error.os_error))) from error
         except aiohttp.ClientError as error:
-            raise Stop(self._unreachable(str(error) or type(error).__name__)) from error
+            raise Unreachable(self._unreachable(str(error) or type(error).__name__)) from error
 
     def _address(self, path: tuple[str, ...], query: dict[str, str | int | None]) -> URL:
         segments = ("client", "v4", "accounts", self._target.account, self._resource, *path)
@@ -143,7 +146,7 @@ class Client:
         message = "\n".join(_told(error) for error in errors)
         code = of_status(response.status)
         if code is Exit.DENIED:
-            message += "\ngive the hub's token with --token or HUB_TOKEN"
+            message += f"\ngive {_WHICH[response.status]} with --token or HUB_TOKEN"
         raise Stop(message, code)
 
     def _foreign(self, response: aiohttp.ClientResponse, raw: bytes) -> str:

@@ -46,6 +46,10 @@ class Stop(Exception):
         self.exit_code = exit_code
 
 
+class Unreachable(Stop):
+    """There is no hub at the address, or none that answers."""
+
+
 def of_outcome(status: str) -> Exit:
     """Turn the status of an instance into an exit code."""
     return {"complete": Exit.OK, "errored": Exit.ERRORED, "terminated": Exit.TERMINATED}.get(status, Exit.UNFINISHED)
