@@ -5,13 +5,16 @@ Cloudflare's own clients look these up where they are given no account. Pure: ev
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from hub.api.account_shapes import AccountItem, AccountListQuery, MembershipItem, TokenItem, UserItem
-from hub.api.envelope import result_info
+from hub.api.envelope import result_info, timestamp
 from hub.api.operation import Answer, Call
 from hub.api.shapes import PageQuery
 from hub.core.access import ALL, Caller, Scope
+
+_NOT_IN_NAMES = re.compile(r"[^\w.+-]+")
 
 
 class Accounts:
@@ -35,13 +38,16 @@ class Accounts:
 
     async def user(self, call: Call[None, None]) -> Answer:
         """Return the caller."""
-        name = call.caller.name
+        name = _name_of(call.caller)
         email = f"{name}@{self._account['id']}"
         return Answer(result=UserItem(id=_id_of(call.caller), email=email, username=name, suspended=False))
 
     async def token(self, call: Call[None, None]) -> Answer:
         """Say that the token works: the caller has come as far as here."""
-        return Answer(result=TokenItem(id=_id_of(call.caller), status="active"))
+        item = TokenItem(id=_id_of(call.caller), status="active")
+        if call.caller.expires_at is not None:
+            item["expires_on"] = timestamp(call.caller.expires_at)
+        return Answer(result=item)
 
     def _membership(self, caller: Caller) -> MembershipItem:
         scopes = ALL if caller.may(Scope.ADMIN) else caller.scopes
@@ -50,7 +56,12 @@ class Accounts:
 
 
 def _id_of(caller: Caller) -> str:
-    return caller.token or caller.name
+    return caller.token or _name_of(caller)
+
+
+def _name_of(caller: Caller) -> str:
+    """Return the caller's name as one word, as in front of an `@`."""
+    return _NOT_IN_NAMES.sub("-", caller.name)
 
 
 def _page(items: list[Any], query: PageQuery) -> Answer:

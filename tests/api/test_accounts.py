@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
+from hub.core.access import ANYBODY, Scope
 from hub.engine.access import AccessOptions
 from tests.api.node import Node, running
 
@@ -45,6 +47,23 @@ async def test_the_caller_is_a_member_of_the_account_with_its_scopes_as_roles(no
 async def test_the_user_is_the_caller(node: Node) -> None:
     user = (await node.call("GET", "/client/v4/user")).result
     assert (user["username"], user["email"], user["suspended"]) == ("anybody", "anybody@local", False)
+
+
+async def test_a_caller_whose_name_is_no_word_gets_one(tmp_path: Path) -> None:
+    async with running(tmp_path, access=AccessOptions(token="right")) as node:
+        user = (await node.call("GET", "/client/v4/user", headers={"authorization": "Bearer right"})).result
+    assert (user["id"], user["email"]) == ("the-setting-server.token", "the-setting-server.token@local")
+
+
+async def test_a_stored_token_tells_its_name_scopes_and_end(node: Node) -> None:
+    end = datetime(2099, 1, 2, tzinfo=UTC)
+    await node.engine.access.create("admin", frozenset({Scope.ADMIN}), account="local", by=ANYBODY)  # the first one
+    made = await node.engine.access.create("ci", frozenset({Scope.READ}), account="local", by=ANYBODY, expires_at=end)
+    headers = {"authorization": f"Bearer {made.secret}"}
+    told = (await node.call("GET", "/client/v4/user/tokens/verify", headers=headers)).result
+    assert told == {"id": made.token.id, "status": "active", "expires_on": "2099-01-02T00:00:00.000Z"}
+    assert (await node.call("GET", "/client/v4/user", headers=headers)).result["email"] == "ci@local"
+    assert (await node.call("GET", "/client/v4/memberships", headers=headers)).result[0]["roles"] == ["read"]
 
 
 @pytest.mark.parametrize("path", ["/client/v4/user/tokens/verify", "/client/v4/accounts/local/tokens/verify"])

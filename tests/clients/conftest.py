@@ -11,20 +11,27 @@ from pathlib import Path
 from typing import NoReturn
 
 import pytest
-from pydantic import SecretStr
 
-from tests.api.node import Node, running
+from hub.core.access import ANYBODY, Scope
+from tests.api.node import ACCOUNT, Node, running
 from tests.clients.wrangler import Missing, Wrangler, installed
 
-TOKEN = "hub_for_the_tests"
+SCOPES = frozenset({Scope.READ, Scope.TRIGGER, Scope.CONTROL, Scope.PAYLOADS})
 
 
 @pytest.fixture
 async def hub(tmp_path: Path) -> AsyncIterator[Node]:
-    """Run a hub that wants a token; the test's own calls carry it."""
-    async with running(tmp_path, token=SecretStr(TOKEN)) as node:
-        node.client.headers["authorization"] = f"Bearer {TOKEN}"
+    """Run a hub that wants a token, and has one by the name `deploy`; the test's own calls carry it."""
+    async with running(tmp_path) as node:
+        await node.engine.access.create("admin", frozenset({Scope.ADMIN}), account=ACCOUNT, by=ANYBODY)  # the first one
+        made = await node.engine.access.create("deploy", SCOPES, account=ACCOUNT, by=ANYBODY)
+        node.client.headers["authorization"] = f"Bearer {made.secret}"
         yield node
+
+
+def token_of(hub: Node) -> str:
+    """Return the token of a hub that wants one."""
+    return hub.client.headers["authorization"].removeprefix("Bearer ")
 
 
 @pytest.fixture
@@ -46,7 +53,7 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Wrangler:
 @pytest.fixture
 def stranger(program: Wrangler, hub: Node) -> Wrangler:
     """Return wrangler with the address of the hub and a token, and no account."""
-    return program.told(CLOUDFLARE_API_BASE_URL=f"{hub.server.url}/client/v4", CLOUDFLARE_API_TOKEN=TOKEN)
+    return program.told(CLOUDFLARE_API_BASE_URL=f"{hub.server.url}/client/v4", CLOUDFLARE_API_TOKEN=token_of(hub))
 
 
 @pytest.fixture

@@ -85,7 +85,10 @@ def installed(folder: Path) -> Wrangler:
     """Return wrangler, standing in an empty folder; install it when this machine does not have it yet. Raises: Missing."""
     node, npm = _node()
     home = _cache() / f"wrangler-{VERSION}"
-    home.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        home.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise Missing(f"there is no place for wrangler: {error}; set XDG_CACHE_HOME") from None
     with (home.parent / f"{home.name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # several workers of one run want it at once
         if not (home / _SCRIPT).is_file():
