@@ -204,7 +204,7 @@ def _welcome(app: App) -> Welcome:
         command=command(),
         workflows=tuple(workflow.name for workflow in settings.workflows),
         fetches=app.fetches,
-        secured=bool(settings.server.token.get_secret_value()),
+        secured=not app.engine.access.open,
         webhooks=tuple(webhooks),
         crons=tuple(crons),
         others=tuple(others),

@@ -76,6 +76,7 @@ def addresses(hub: Welcome, viewer: Viewer) -> Iterator[Text]:
         yield _line(other.kind, other.name, other.workflow)
     yield _line("dashboard", f"{hub.url}/dashboard", None)
     yield _line("api", f"{hub.url}/client/v4/accounts/{hub.account}", None)
+    yield _line("access", "with a token" if hub.secured else f"anybody on this machine; {hub.command} tokens create closes it", None)
 
 
 def _line(label: str, what: str, leads_to: str | None) -> Text:

@@ -41,6 +41,7 @@ _COMMANDS = [
     *(["triggers", verb] for verb in ("list", "describe", "pause", "resume", "fire", "backfill")),
     *(["doctor"], ["completion"], ["config"], ["config", "show"], ["db"]),
     *(["db", verb] for verb in ("backup", "check", "upgrade")),
+    *(["tokens"], ["tokens", "create"], ["tokens", "list"], ["tokens", "revoke"], ["audit"], ["audit", "list"]),
     ["deliveries"],
     *(["deliveries", verb] for verb in ("list", "describe", "replay")),
 ]

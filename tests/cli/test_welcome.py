@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from rich.text import Text
@@ -39,7 +40,12 @@ def test_every_trigger_is_told_with_where_it_leads() -> None:
         "  inbox:Inbox files → orders",
         "  dashboard http://127.0.0.1:8787/dashboard",
         "  api       http://127.0.0.1:8787/client/v4/accounts/acme",
+        "  access    anybody on this machine; hub tokens create closes it",
     ]
+
+
+def test_a_hub_with_tokens_says_that_one_is_needed() -> None:
+    assert lines(addresses(replace(BARE, secured=True), VIEWER))[-1] == "  access    with a token"
 
 
 def test_a_webhook_that_starts_no_workflow_is_none_to_start_by_hand() -> None:
