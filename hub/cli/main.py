@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from hub.cli import audit, deliveries, instances, project, triggers, versions, workflows
+from hub.cli import audit, deliveries, instances, project, queues, triggers, versions, workflows
 from hub.cli.exits import MEANINGS
 from hub.cli.options import Account, Token, Url, remember
 
@@ -56,5 +56,6 @@ workflows.app.add_typer(versions.app, name="versions")
 app.add_typer(workflows.app, name="workflows")
 app.add_typer(triggers.app, name="triggers")
 app.add_typer(deliveries.app, name="deliveries", short_help="Look at what created no instance, and replay it.")
+app.add_typer(queues.app, name="queues")
 app.add_typer(audit.app, name="audit")
 app.command("init")(project.init)
