@@ -12,9 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from hub.core.access import ANYBODY, Scope
 from hub.core.delivery import TriggerEvent
 from hub.core.model import Status
-from tests.api.node import WORKFLOWS, Node
+from tests.api.node import ACCOUNT, WORKFLOWS, Node
 from tests.clients.wrangler import Outcome, Wrangler, labels, steps, table
 
 pytestmark = pytest.mark.timeout(600)  # wrangler may have to be installed first
@@ -62,6 +63,24 @@ async def test_a_wrong_token_and_a_wrong_account_are_told_in_the_hubs_words(wran
     assert "this hub does not know that token" in refused.failure
     assert "[code: 10000]" in refused.failure
     assert 'the token "deploy" is of the account "local"' in strange.failure
+
+
+async def test_a_token_that_may_do_little_does_that(wrangler: Wrangler, hub: Node) -> None:
+    await waiting(hub, "a")
+    made = {
+        scope: await hub.engine.access.create(f"only {scope}", frozenset({scope}), account=ACCOUNT, by=ANYBODY)
+        for scope in (Scope.READ, Scope.TRIGGER)
+    }
+    reader, starter = (wrangler.told(CLOUDFLARE_API_TOKEN=token.secret) for token in made.values())
+    told, triggered = await asyncio.gather(
+        reader(*INSTANCES, "describe", "approve", "a"), starter("workflows", "trigger", "approve", "--id", "b")
+    )
+    prepare, approval = steps(told.text)
+    assert (prepare["Success"], approval["Name"]) == ("✅ Yes", "approval-1")
+    assert "ready" not in told.text
+    assert 'Workflow instance "b" has been queued' in triggered.text
+    refused = await starter(*INSTANCES, "pause", "approve", "b")
+    assert 'the token "only trigger" lacks the scope' in refused.failure
 
 
 # ---- workflows
