@@ -34,8 +34,7 @@ from hub.core.access import Scope
 from hub.core.clock import Clock
 from hub.core.errors import Rejected
 from hub.core.queues import ContentType, LeasedMessage, Outgoing, QueueDesk, QueueQuery, QueueView, outgoing
-
-_HIDDEN = "***"
+from hub.core.veil import HIDDEN
 
 
 class Queues:
@@ -148,7 +147,7 @@ def _pulled(message: LeasedMessage, *, shown: bool) -> PulledItem:
     body = message.body.decode("utf-8", "replace") if is_text else base64.b64encode(message.body).decode()
     return PulledItem(
         id=message.id,
-        body=body if shown else _HIDDEN,
+        body=body if shown else HIDDEN,
         attempts=message.attempts,
         timestamp_ms=int(message.sent_at.timestamp() * 1000),
         lease_id=f"{message.key}-{message.lease}",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -182,13 +182,14 @@ async def running(
     fetch: HttpHandler | None = None,
     metrics: Callable[[], bytes] | None = None,
     access: AccessOptions | None = None,
+    more: Mapping[str, type[WorkflowEntrypoint]] | None = None,
     **options: Any,
 ) -> AsyncIterator[Node]:
     """Run a node with its file in a folder."""
     log = structlog.get_logger("test")
     definitions = [
         Definition(name=name, class_name=kind.__name__, script_name="tests", digest=name, make=_maker(kind))
-        for name, kind in WORKFLOWS.items()
+        for name, kind in {**WORKFLOWS, **(more or {})}.items()
     ]
     clock = SystemClock()
     store, few = SqliteStore(folder / "hub.sqlite"), RunnerOptions(slots=20, threads=2)
