@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import aiohttp
 import pytest
+from aiohttp import web
 
 from hub.core.model import Status
 from hub.engine.access import AccessOptions
@@ -101,3 +103,18 @@ async def test_a_hub_that_wants_a_token_wants_it_here_too(tmp_path: Path) -> Non
     async with running(tmp_path, access=AccessOptions(token="right")) as node:
         assert (await node.call("GET", ROOT)).failure[:2] == (401, 10000)
         assert (await node.call("GET", ROOT, headers={"authorization": "Bearer right"})).status == 200
+
+
+async def test_a_peer_without_an_address_of_this_machine_is_refused_whatever_name_it_uses(node: Node, tmp_path: Path) -> None:
+    path = str(tmp_path / "door")
+    runner = web.AppRunner(node.server.app)
+    await runner.setup()
+    try:
+        await web.UnixSite(runner, path).start()
+        async with aiohttp.ClientSession("http://localhost", connector=aiohttp.UnixConnector(path)) as stranger:
+            async with stranger.get("/client/v4/accounts/local/workflows") as rest:
+                assert rest.status == 200
+            async with stranger.get(ROOT) as refused:
+                assert (await refused.json())["errors"][0]["code"] == 10921
+    finally:
+        await runner.cleanup()
