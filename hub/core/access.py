@@ -127,3 +127,29 @@ class Access(Protocol):
     async def revoke(self, id: str) -> Token:
         """Let a token open nothing from now on; twice is fine. Raises: NotFound."""
         ...
+
+
+# ---- writes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeepToken:
+    """Store a new token. CONFLICT = its id is taken."""
+
+    token: Token
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RevokeToken:
+    """Let a stored token open nothing from now on; the first time counts. MISSING = there is none."""
+
+    id: str
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UseToken:
+    """Say when a stored token was used last; an earlier time changes nothing. MISSING = there is none."""
+
+    id: str
+    at: datetime

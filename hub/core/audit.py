@@ -70,3 +70,21 @@ class AuditLog(Protocol):
     async def find(self, query: AuditQuery) -> Page[AuditEntry]:
         """Return one page. Raises: Rejected (the cursor is not of this list), Unavailable."""
         ...
+
+
+# ---- writes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeepAudit:
+    """Add an entry to the audit log."""
+
+    entry: AuditEntry
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PruneAudit:
+    """Delete up to `limit` entries of the audit log that are older than a moment; the outcome's `count` says how many."""
+
+    before: datetime
+    limit: int

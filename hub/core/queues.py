@@ -267,3 +267,68 @@ class QueueDesk(Protocol):
     async def purge(self, name: str) -> int:
         """Delete all messages of a queue; return how many there were."""
         ...
+
+
+# ---- writes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RegisterQueue:
+    """Make a queue known; DUPLICATE = it is."""
+
+    name: str
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeleteQueue:
+    """Forget a queue with all its messages. MISSING = there is none."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PushMessages:
+    """Put messages into a queue. One whose id is in the queue already is not put there again. MISSING = there is no such queue."""
+
+    queue: str
+    messages: tuple[NewMessage, ...]
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeaseMessages:
+    """Take messages that are due, those first that have been so for longest; the outcome is `Leased`.
+
+    With `node` they are held until the node settles them or its lease ends, without it until `until`. At most `limit` messages, and no
+    more than `body_bytes` in all, but one in any case.
+    """
+
+    queue: str
+    limit: int
+    body_bytes: int
+    at: datetime
+    node: int | None = None
+    until: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SettleMessage:
+    """Say what becomes of a held message. FENCED = it is not held by this lease (any more).
+
+    `visible_at` is for AGAIN, `to` for BURY, which is MISSING when there is no such queue.
+    """
+
+    key: int
+    lease: int
+    fate: Fate
+    at: datetime
+    visible_at: datetime | None = None
+    to: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PurgeMessages:
+    """Delete all messages of a queue, held ones too; the outcome's `count` says how many. MISSING = there is no such queue."""
+
+    queue: str

@@ -1,5 +1,7 @@
 """Everything durable is one of these values. A store has one method that changes workflow state: `apply(writes) -> outcomes`.
 
+Those of tokens, the audit log and queues stand with what they write.
+
 Writes of an execution carry the fencing `token` of its claim. A write whose token is stale is `FENCED` and changes nothing. All writes of
 one `apply` are one transaction; each gets one outcome, in the same order.
 """
@@ -10,13 +12,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
-from hub.core.access import Token
-from hub.core.audit import AuditEntry
+from hub.core.access import KeepToken, RevokeToken, UseToken
+from hub.core.audit import KeepAudit, PruneAudit
 from hub.core.delivery import Delivery, DeliveryStatus
 from hub.core.errors import ErrorInfo
 from hub.core.flow import NONE, Flow
 from hub.core.model import Attempt, Entry, Kind, NewInstance, Rollback, Status, Termination, Version, Wish
-from hub.core.queues import Fate, LeasedMessage, NewMessage
+from hub.core.queues import DeleteQueue, LeasedMessage, LeaseMessages, PurgeMessages, PushMessages, RegisterQueue, SettleMessage
 
 REPLAYED, NO_DELIVERY = "replayed", "delivery"  # reasons why a stored delivery creates nothing
 OTHER_INPUT = "input"  # the reason why an idempotent creation is a conflict
@@ -288,106 +290,6 @@ class MoveCursor:
     expected: datetime | None
     cursor: datetime
     at: datetime
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RegisterQueue:
-    """Make a queue known; DUPLICATE = it is."""
-
-    name: str
-    at: datetime
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DeleteQueue:
-    """Forget a queue with all its messages. MISSING = there is none."""
-
-    name: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PushMessages:
-    """Put messages into a queue. One whose id is in the queue already is not put there again. MISSING = there is no such queue."""
-
-    queue: str
-    messages: tuple[NewMessage, ...]
-    at: datetime
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LeaseMessages:
-    """Take messages that are due, those first that have been so for longest; the outcome is `Leased`.
-
-    With `node` they are held until the node settles them or its lease ends, without it until `until`. At most `limit` messages, and no
-    more than `body_bytes` in all, but one in any case.
-    """
-
-    queue: str
-    limit: int
-    body_bytes: int
-    at: datetime
-    node: int | None = None
-    until: datetime | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SettleMessage:
-    """Say what becomes of a held message. FENCED = it is not held by this lease (any more).
-
-    `visible_at` is for AGAIN, `to` for BURY, which is MISSING when there is no such queue.
-    """
-
-    key: int
-    lease: int
-    fate: Fate
-    at: datetime
-    visible_at: datetime | None = None
-    to: str | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PurgeMessages:
-    """Delete all messages of a queue, held ones too; the outcome's `count` says how many. MISSING = there is no such queue."""
-
-    queue: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class KeepToken:
-    """Store a new token. CONFLICT = its id is taken."""
-
-    token: Token
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RevokeToken:
-    """Let a stored token open nothing from now on; the first time counts. MISSING = there is none."""
-
-    id: str
-    at: datetime
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class UseToken:
-    """Say when a stored token was used last; an earlier time changes nothing. MISSING = there is none."""
-
-    id: str
-    at: datetime
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class KeepAudit:
-    """Add an entry to the audit log."""
-
-    entry: AuditEntry
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PruneAudit:
-    """Delete up to `limit` entries of the audit log that are older than a moment; the outcome's `count` says how many."""
-
-    before: datetime
-    limit: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

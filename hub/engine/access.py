@@ -16,12 +16,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
-from hub.core.access import ANYBODY, SETTING, Auth, Caller, NewToken, Scope, Token, TokenQuery
+from hub.core.access import ANYBODY, SETTING, Auth, Caller, KeepToken, NewToken, RevokeToken, Scope, Token, TokenQuery, UseToken
 from hub.core.audit import AUDIT_KEPT
 from hub.core.clock import Clock
 from hub.core.errors import ConfigError, Conflict, NotFound, Rejected
 from hub.core.ports import Store
-from hub.core.writes import KeepToken, Outcome, RevokeToken, UseToken, Verdict
+from hub.core.writes import Outcome, Verdict
 from hub.engine.committer import Committer
 
 MAX_NAME = 64

@@ -10,12 +10,12 @@ import asyncio
 from dataclasses import replace
 from datetime import timedelta
 
-from hub.core.audit import AuditEntry, AuditQuery
+from hub.core.audit import AuditEntry, AuditQuery, KeepAudit, PruneAudit
 from hub.core.clock import Clock
 from hub.core.errors import HubError
 from hub.core.model import Page
 from hub.core.ports import Log, Store
-from hub.core.writes import KeepAudit, Outcome, PruneAudit
+from hub.core.writes import Outcome
 from hub.engine.committer import Committer
 
 BURST = 10  # refusals that are kept at once …

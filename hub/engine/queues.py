@@ -23,26 +23,22 @@ from hub.core.model import Page
 from hub.core.ports import Store
 from hub.core.queues import (
     ConsumerView,
+    DeleteQueue,
     Fate,
     LeasedMessage,
+    LeaseMessages,
     NewMessage,
     Outgoing,
+    PurgeMessages,
+    PushMessages,
     QueueQuery,
     QueueRecord,
     QueueView,
-    check_batch,
-)
-from hub.core.writes import (
-    DeleteQueue,
-    Leased,
-    LeaseMessages,
-    Outcome,
-    PurgeMessages,
-    PushMessages,
     RegisterQueue,
     SettleMessage,
-    Verdict,
+    check_batch,
 )
+from hub.core.writes import Leased, Outcome, Verdict
 from hub.engine.committer import Committer
 
 Node = Callable[[], int | None]  # the number of this node, once it has a lease

@@ -8,10 +8,10 @@ from __future__ import annotations
 import sqlite3
 from typing import Any
 
-from hub.core.access import Scope, Token, TokenQuery
-from hub.core.audit import AuditEntry, AuditQuery, Ending
+from hub.core.access import KeepToken, RevokeToken, Scope, Token, TokenQuery
+from hub.core.audit import AuditEntry, AuditQuery, Ending, KeepAudit, PruneAudit
 from hub.core.model import Page
-from hub.core.writes import AccessWrite, KeepAudit, KeepToken, Outcome, PruneAudit, RevokeToken, Verdict
+from hub.core.writes import AccessWrite, Outcome, Verdict
 from hub.store.columns import micros, micros_or_null, moment, moment_or_none
 from hub.store.cursors import cursor_of, key_of
 

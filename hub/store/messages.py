@@ -11,18 +11,19 @@ from collections.abc import Iterator
 from datetime import datetime
 
 from hub.core.model import Page
-from hub.core.queues import ContentType, Fate, LeasedMessage, QueueQuery, QueueRecord
-from hub.core.writes import (
+from hub.core.queues import (
+    ContentType,
     DeleteQueue,
-    Leased,
+    Fate,
+    LeasedMessage,
     LeaseMessages,
-    Outcome,
     PurgeMessages,
     PushMessages,
-    QueueWrite,
+    QueueQuery,
+    QueueRecord,
     SettleMessage,
-    Verdict,
 )
+from hub.core.writes import Leased, Outcome, QueueWrite, Verdict
 from hub.store.columns import micros, moment, moment_or_none
 from hub.store.rows import Row
 

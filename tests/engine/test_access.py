@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 import structlog
 
-from hub.core.access import ANYBODY, SETTING, Auth, Caller, NewToken, Scope
+from hub.core.access import ANYBODY, SETTING, Auth, Caller, NewToken, Scope, UseToken
 from hub.core.audit import AuditEntry, AuditQuery, Ending
 from hub.core.errors import ConfigError, Conflict, NotFound, Rejected
-from hub.core.writes import UseToken, Write
+from hub.core.writes import Write
 from hub.engine.access import AccessOptions
 from hub.engine.audit import BURST
 from hub.engine.embedded import EmbeddedEngine

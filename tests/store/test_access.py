@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from hub.core.access import Scope, Token, TokenQuery
-from hub.core.audit import AuditEntry, AuditQuery, Ending
+from hub.core.access import KeepToken, RevokeToken, Scope, Token, TokenQuery, UseToken
+from hub.core.audit import AuditEntry, AuditQuery, Ending, KeepAudit, PruneAudit
 from hub.core.errors import Rejected
 from hub.core.ports import Store
-from hub.core.writes import KeepAudit, KeepToken, Outcome, PruneAudit, RevokeToken, UseToken, Verdict
+from hub.core.writes import Outcome, Verdict
 from tests.store.given import at
 
 

@@ -6,19 +6,21 @@ import asyncio
 from datetime import datetime, timedelta
 from typing import Any
 
-from hub.core.queues import ContentType, Fate, LeasedMessage, NewMessage, QueueQuery, QueueRecord
-from hub.core.writes import (
+from hub.core.queues import (
+    ContentType,
     DeleteQueue,
-    Leased,
+    Fate,
+    LeasedMessage,
     LeaseMessages,
-    Outcome,
+    NewMessage,
     PurgeMessages,
     PushMessages,
+    QueueQuery,
+    QueueRecord,
     RegisterQueue,
     SettleMessage,
-    Verdict,
-    Write,
 )
+from hub.core.writes import Leased, Outcome, Verdict, Write
 from tests.store.given import LEASE, World, at
 
 KEPT = timedelta(days=4)

@@ -33,6 +33,7 @@ def upgrade() -> None:
     """Create all tables."""
     _workflows()
     _instances()
+    _labels()
     _journal()
     _triggers()
     _queues()
@@ -126,6 +127,9 @@ def _instances() -> None:
         op.create_index(name, "instance", [column], sqlite_where=given, postgresql_where=given)
     if op.get_bind().dialect.name == "sqlite":
         op.execute(_FINAL.strip())
+
+
+def _labels() -> None:
     op.create_table(
         "label",
         sa.Column("workflow", sa.BigInteger, primary_key=True, nullable=False),

@@ -1,0 +1,21 @@
+"""What the table classes share: the type of keys, partial indexes, and the triggers that guard rows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import DDL, BigInteger, Integer, Table, event, text
+from sqlalchemy.schema import DDLElement
+
+NUMBER = BigInteger().with_variant(Integer, "sqlite")  # SQLite counts only INTEGER PRIMARY KEY by itself
+
+
+def where(condition: str) -> dict[str, Any]:
+    """Return what makes an index hold only the rows that meet a condition."""
+    return {"sqlite_where": text(condition), "postgresql_where": text(condition)}
+
+
+def guard(table: Table, trigger: str) -> None:
+    """Let a table of SQLite come with a trigger."""
+    made: DDLElement = DDL(trigger)  # type: ignore[no-untyped-call]  # SQLAlchemy has no type for it
+    event.listen(table, "after_create", made.execute_if(dialect="sqlite"))
