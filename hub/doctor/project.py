@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import ipaddress
 import stat
 import tomllib
 from collections.abc import Callable
 from datetime import timedelta
 from functools import wraps
 
+from hub.core.access import Auth
 from hub.core.errors import ConfigError
 from hub.doctor.checks import Case, Checks, Result, fail, ok, skip, warn
 from hub.masking import is_secret
@@ -76,20 +76,21 @@ def _connectors(_: Case, settings: Settings) -> Result:
 
 
 @with_settings
-def _access(_: Case, settings: Settings) -> Result:
-    host, token = settings.server.host, settings.server.token.get_secret_value()
-    if token and len(token) < _SHORT_TOKEN:
-        return warn(f"the token has {len(token)} characters", "take a longer one: openssl rand -hex 32")
-    if not token and not _is_local(host):
-        return warn(f"{host} can be reached by others, and [server] token is empty", "make tokens for its clients, or set [server] token")
-    return ok(f"{host}: {'a token is needed' if token else 'only this machine reaches it'}")
-
-
-def _is_local(host: str) -> bool:
-    try:
-        return host.lower() == "localhost" or ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return False
+def _access(case: Case, settings: Settings) -> Result:
+    server, given = settings.server, settings.server.token.get_secret_value()
+    stored = 0 if case.contents is None else case.contents.tokens
+    make = "make one: hub tokens create admin --scope admin --project DIR"
+    if server.auth is Auth.OFF:
+        return ok(f'{server.host}: nobody is asked for a token (auth = "off"), and only this machine reaches it')
+    if given and len(given) < _SHORT_TOKEN:
+        return warn(f"[server] token has {len(given)} characters", "take a longer one: openssl rand -hex 32")
+    if given or stored:
+        return ok(f"{server.host}: a token is needed; {stored} are stored{', one is in the settings' if given else ''}")
+    if not server.loopback:
+        return fail(f"{server.host} can be reached by others, and there is no token: a hub does not start like that", make)
+    if server.auth is Auth.REQUIRED:
+        return warn("a token is needed, and there is none: nobody gets in", make)
+    return ok(f"{server.host}: nobody is asked for a token, and only this machine reaches it")
 
 
 @with_settings

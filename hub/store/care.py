@@ -32,6 +32,7 @@ _PAGES = 2048  # a step of the copy, 8 MB: often enough to show, large enough to
 _SHOWN = 5  # broken rows a rule; the first ones tell what is wrong
 _NEWEST_INSTANCE = "SELECT created_at FROM instance WHERE key = (SELECT max(key) FROM instance)"
 _CHANGED = f"SELECT max(at) FROM (SELECT max(started_at) AS at FROM node UNION ALL {_NEWEST_INSTANCE})"
+_TOKENS = "SELECT count(*) FROM token WHERE revoked_at IS NULL AND (expires_at IS NULL OR expires_at > ?)"
 _BREATH = 2_000_000  # instructions of the database between two signs of life, about a tenth of a second
 
 
@@ -52,6 +53,7 @@ class Contents:
     troubled: tuple[tuple[str, str, int], ...] = ()  # workflow, id and recoveries of instances whose process has died more than once
     paused_by_error: int = 0
     changed_at: datetime | None = None  # the newest time that an instance or a node carries
+    tokens: int = 0  # that still open something
 
     @property
     def current(self) -> bool:
@@ -106,6 +108,7 @@ def contents(path: Path, now: datetime) -> Contents:
             ),
             paused_by_error=db.execute("SELECT count(*) FROM instance WHERE status = 'paused' AND error IS NOT NULL").fetchone()[0],
             changed_at=moment_or_none(db.execute(_CHANGED).fetchone()[0]),
+            tokens=db.execute(_TOKENS, (micros(now),)).fetchone()[0],
             **sizes,
         )
 

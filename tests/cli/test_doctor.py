@@ -234,10 +234,24 @@ def test_a_folder_of_memory_is_told(shop: Path) -> None:
     assert (found.state, "tmpfs" in found.found) == (State.WARN, True)
 
 
-def test_a_token_that_can_be_guessed_is_told(shop: Path) -> None:
-    settings = load_settings(shop, overrides={"server": {"token": "short"}}, environ={})
+@pytest.mark.parametrize(
+    ("server", "stored", "state", "found"),
+    [
+        ({}, 0, State.OK, "nobody is asked for a token, and only this machine reaches it"),
+        ({}, 2, State.OK, "a token is needed; 2 are stored"),
+        ({"host": "0.0.0.0"}, 1, State.OK, "a token is needed; 1 are stored"),
+        ({"host": "0.0.0.0"}, 0, State.FAIL, "there is no token: a hub does not start like that"),
+        ({"auth": "required"}, 0, State.WARN, "nobody gets in"),
+        ({"auth": "off"}, 1, State.OK, 'auth = "off"'),
+        ({"token": "short"}, 0, State.WARN, "has 5 characters"),
+        ({"token": "x" * 40}, 0, State.OK, "one is in the settings"),
+    ],
+)
+def test_who_may_reach_the_hub_is_judged(shop: Path, server: dict[str, str], stored: int, state: State, found: str) -> None:
+    settings = load_settings(shop, overrides={"server": server}, environ={})
+    result = one("access", replace(case(shop, replace(HEALTHY, tokens=stored)), settings=settings))
 
-    assert one("access", replace(case(shop), settings=settings)).state is State.WARN
+    assert (result.state, found in result.found) == (state, True)
 
 
 def test_a_secret_in_a_file_that_all_may_read_is_told(shop: Path) -> None:

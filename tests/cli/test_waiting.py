@@ -114,6 +114,19 @@ async def test_a_hub_that_goes_away_for_a_moment_ends_no_wait(tmp_path: Path) ->
         assert (outcome.code, outcome.out) == (0, "7\n")
 
 
+async def test_ctrl_c_ends_the_wait_and_not_the_instance(tmp_path: Path) -> None:
+    async with running("serve", str(make_project(tmp_path / "p", code=CODE)), "--port", "0") as node:
+        env = await node.env()
+        command = ("workflows", "trigger", "orders", '{"approve":true}', "--id", "one", "--wait")
+        async with running(*command, env=env) as waiting:
+            await waiting.err.line("wait_started")
+            code = await waiting.stop(signal.SIGINT)
+
+        found = json.loads((await call(*VERB, "describe", "orders", "one", "--json", env=env)).out)
+        assert (code, found["status"]) == (130, "waiting")
+        assert "Traceback" not in "\n".join(waiting.err.seen)
+
+
 async def test_nothing_is_asked_of_the_hub_where_the_time_is_wrong(recorded_hub: RecordedHub) -> None:
     for command in (("workflows", "trigger", "a"), (*VERB, "terminate", "a", "b"), ("triggers", "fire", "a")):
         outcome = await call(*command, "--wait=soon", env=recorded_hub.env)

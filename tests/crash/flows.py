@@ -28,6 +28,7 @@ from hub.core.model import FINAL
 from hub.engine.expressions import Expression
 from hub.engine.flows import FlowRules, Key
 from hub.engine.rules import Rules
+from hub.store import care
 
 from .forks import Lives, Stage
 from .journal import DATABASE
@@ -233,6 +234,8 @@ class Campaign:
             left = [db.execute(f"SELECT count(*) FROM {table}").fetchone()[0] for table in ("gate", "lane")]
         if any(left):
             self.report.faults.append(f"{left} gates and lanes are left although everything has ended")
+        broken = care.check(self._folder / DATABASE, lambda *_: None)
+        self.report.faults += [f"the rule {each.rule} is broken by {', '.join(each.rows)}" for each in broken]
         became: Counter[int] = Counter()
         for workflow, status, output in rows:
             if status != "complete":

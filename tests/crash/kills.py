@@ -16,9 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from hub.core import codec
+from hub.store import care
 
 from .forks import Lives
-from .journal import SETTLED, Body, Journal, Row
+from .journal import DATABASE, SETTLED, Body, Journal, Row
 from .ledger import Reader
 from .node import ACKS, EVENT, NEW_ID, STARTS, door_of, finish, intake, workflow_of
 from .programs import expected
@@ -200,6 +201,8 @@ class Campaign:
         report.bodies, report.repeats = self._judge.bodies, self._judge.repeats
         if (found := journal.integrity()) != "ok":
             report.faults.append(f"integrity_check: {found}")
+        broken = care.check(self._folder / DATABASE, lambda *_: None)
+        report.faults += [f"the rule {each.rule} is broken by {', '.join(each.rows)}" for each in broken]
         for number, (workflow, id) in self._created.items():
             row = instances.get((workflow, id))
             report.faults += [f"{workflow}/{id} (number {number}) {fault}" for fault in self._faults_of(number, id, row)]

@@ -15,6 +15,7 @@ from hub.core.errors import ConfigError, StoreInUse, Unavailable
 from hub.core.model import Status
 from hub.core.writes import Verb
 from hub.store import care, store_for
+from hub.store.columns import micros
 from hub.store.invariants import RULES
 from hub.store.schema import NEWEST
 from tests.store.given import World, at, entry, fail, finish, park, settle, steer
@@ -162,6 +163,23 @@ async def test_the_contents_are_told_while_a_hub_works(world: World, tmp_path: P
     assert found.instances == {"queued": 1, "complete": 1}
     assert found.never_started == 1
     assert found.due_since == at(0)
+
+
+def test_only_tokens_that_open_something_are_counted(lived: Path) -> None:
+    def add(name: str, scopes: str, *, expires: float | None = None, revoked: float | None = None) -> None:
+        until, ended = (None if when is None else micros(at(when)) for when in (expires, revoked))
+        values = (name, name, name.encode(), scopes, "local", 1, "me", until, ended)
+        db.execute(f"INSERT INTO token ({columns}) VALUES ({','.join('?' * 9)})", values)
+
+    columns = "id, name, digest, scopes, account, created_at, created_by, expires_at, revoked_at"
+    with closing(sqlite3.connect(lived)) as db:
+        add("a", "admin", expires=100)
+        add("b", "read")
+        add("c", "admin", expires=50)
+        add("d", "admin", revoked=50)
+        db.commit()
+
+    assert care.contents(lived, at(60)).tokens == 2
 
 
 async def test_the_owner_of_a_file_is_known_as_long_as_it_lives(tmp_path: Path, world: World) -> None:
