@@ -13,12 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import structlog
-from pydantic import ValidationError
 
-from hub.api import problems
 from hub.api.operation import Call
-from hub.api.token_shapes import TokenBody
-from hub.api.tokens import Tokens
+from hub.api.tokens import Tokens, token_body
 from hub.cli.exits import Exit, Stop
 from hub.cli.tokens import TokenPlace
 from hub.core.access import ALL, Caller
@@ -72,10 +69,7 @@ class _OnStore:
 
     async def create(self, name: str, scopes: list[str], expires_on: datetime | None) -> dict[str, Any]:
         """Make a token."""
-        try:
-            body = TokenBody.model_validate({"name": name, "scopes": scopes, "expires_on": expires_on})
-        except ValidationError as error:
-            raise problems.invalid(error, "token.invalid") from None
+        body = token_body({"name": name, "scopes": scopes, "expires_on": expires_on})
         made: dict[str, Any] = (await self._tokens.create(Call(path={}, query=None, body=body, caller=_HERE))).result
         await self._note("createToken", "POST", name)
         return made

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
+from pydantic import ValidationError
+
+from hub.api import problems
 from hub.api.envelope import result_info, timestamp
 from hub.api.operation import Answer, Call
 from hub.api.token_shapes import AuditItem, AuditListQuery, CreatedToken, TokenBody, TokenState
@@ -73,6 +76,14 @@ class Tokens:
             revoked_on=timestamp(token.revoked_at),
             last_used_on=timestamp(token.used_at),
         )
+
+
+def token_body(value: dict[str, Any]) -> TokenBody:
+    """Read the wish for a token that has not come over HTTP. Raises: Rejected, naming the field."""
+    try:
+        return TokenBody.model_validate(value)
+    except ValidationError as error:
+        raise problems.invalid(error, "token.invalid") from None
 
 
 def _audit_item(entry: AuditEntry) -> AuditItem:

@@ -55,6 +55,7 @@ class TokenPlace(Protocol):
 
 
 OnStore = Callable[[Path], AbstractAsyncContextManager[TokenPlace]]
+Opens = Callable[[Call, Path | None], AbstractAsyncContextManager[TokenPlace]]
 
 Project = Annotated[
     Path | None,
@@ -74,6 +75,13 @@ def group(on_store: OnStore) -> typer.Typer:
             async with on_store(project) as stored:
                 yield stored
 
+    _add_create(app, place)
+    _add_list(app, place)
+    _add_revoke(app, place)
+    return app
+
+
+def _add_create(app: typer.Typer, place: Opens) -> None:
     @command(app, "create")
     async def create(
         call: Call,
@@ -101,6 +109,8 @@ def group(on_store: OnStore) -> typer.Typer:
         until = f", until {made['expires_on']}" if made["expires_on"] else ""
         screen.note(f"Token {made['id']} ({name}) may {', '.join(made['scopes'])}{until}. It is not shown again.")
 
+
+def _add_list(app: typer.Typer, place: Opens) -> None:
     @command(app, "list")
     async def list_tokens(call: Call, project: Project = None) -> None:
         """List all tokens, newest first."""
@@ -116,6 +126,8 @@ def group(on_store: OnStore) -> typer.Typer:
 
             screen.show(render_access.token_list(found, Viewer.here()))
 
+
+def _add_revoke(app: typer.Typer, place: Opens) -> None:
     @command(app, "revoke")
     async def revoke(
         call: Call,
@@ -129,8 +141,6 @@ def group(on_store: OnStore) -> typer.Typer:
             screen.show_json(gone)
         else:
             screen.show([f"🔒 Revoked {token['id']} ({screen.safe(token['name'])})" for token in gone])
-
-    return app
 
 
 class _OverRest:

@@ -41,6 +41,7 @@ ROOM_MAY_SEE = {
     ],
     "hub.run": ["hub.app", "hub.order", "hub.process", "hub.settings", "hub.cli", "hub.api", "hub.engine", "hub.core"],
     "hub.database": ["hub.order", "hub.store", "hub.cli", "hub.core"],
+    "hub.tokens": ["hub.settings", "hub.store", "hub.api", "hub.engine", "hub.cli", "hub.core"],
     "hub.masking": [],
     "hub.toml_lines": [],
     "hub.origins": ["hub.masking", "hub.plugins", "hub.schema", "hub.settings", "hub.toml_lines"],
@@ -50,7 +51,7 @@ ROOM_MAY_SEE = {
         *("hub.store", "hub.cli", "hub.core"),
     ],
     "hub.__main__": [
-        *("hub.serve", "hub.order", "hub.run", "hub.database", "hub.config_show", "hub.doctor", "hub.cli", "hub.core"),
+        *("hub.serve", "hub.order", "hub.run", "hub.database", "hub.config_show", "hub.doctor", "hub.tokens", "hub.cli", "hub.core"),
     ],
     "hub.triggering": [
         *("hub.schema", "hub.flow_schema", "hub.flows", "hub.plugins", "hub.project"),
@@ -84,7 +85,7 @@ OWNERS = {
     "uvloop": ["hub.process"],
     "watchfiles": ["hub.serve"],
     "prometheus_client": ["hub.engine"],
-    "structlog": ["hub.app", "hub.api", "hub.cli"],
+    "structlog": ["hub.app", "hub.api", "hub.cli", "hub.tokens"],
     "pydantic": [
         *(
             "hub.values",
