@@ -38,7 +38,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 _SETTINGS = """\b
 Every setting may come from a flag, else from its environment variable
 (HUB_SERVER_PORT, HUB_SERVER_TOKEN, HUB_STORE_URL, …), else from hub.toml.
-To serve other machines: HUB_SERVER_TOKEN=… and --host 0.0.0.0"""
+To serve other machines: hub tokens create, then --host 0.0.0.0"""
 
 _OUTCOMES = """\b
 Exit codes:
