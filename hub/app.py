@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable
 from importlib.metadata import version as package_version
-from typing import Any
+from typing import Any, NamedTuple
 
 import structlog
 
@@ -37,6 +37,16 @@ from hub.store import store_for
 from hub.triggering import declared_triggers, handler_of, hosted_triggers
 from hub.ui import api_page
 from hub.ui.dashboard import Dashboard
+
+
+class _Parts(NamedTuple):
+    """What a node is made of."""
+
+    connectors: dict[str, Connector]
+    engine: EmbeddedEngine
+    hosting: Hosting
+    api: ApiServer
+    fetch: HttpHandler | None
 
 
 class App:
@@ -85,16 +95,46 @@ class App:
         await self._stack.aclose()
 
     async def _start(self) -> None:
+        settings, bindings = self.settings, dict[str, Any]()
+        env = Env(bindings)  # as long as nothing has started
+        parts = self._assemble(lambda: env)
+        engine, api = parts.engine, parts.api
+        if self._doors:
+            await api.bind()  # first: a port in use must not disturb a store that another hub may own
+            self._stack.push_async_callback(api.stop)
+        url = api.url if self._doors else reachable(settings.server.host, settings.server.port)
+        producers = settings.queues.producers
+        bindings.update(parts.connectors)
+        bindings.update({w.binding: WorkflowBinding(engine, w.name) for w in settings.workflows if w.binding})
+        bindings.update({p.binding: QueueBinding(engine.queues, p.queue, p.delivery_delay) for p in producers})
+        bindings.update(settings.expanded_vars(url))
+        env = Env(bindings)
+        for connector in parts.connectors.values():
+            await connector.open()
+            self._stack.push_async_callback(connector.close)
+        await engine.start()
+        self._stack.push_async_callback(engine.stop)
+        for producer in producers:
+            await engine.queues.declare(producer.queue, producer=producer.binding)
+        self._engine = engine
+        if not self._doors:
+            return
+        await api.start()
+        self._stack.push_async_callback(api.stop)
+        await parts.hosting.start()
+        self._stack.push_async_callback(parts.hosting.stop)
+        self._api, self._fetch = api, parts.fetch
+
+    def _assemble(self, env: Callable[[], Env]) -> _Parts:
+        """Make everything, and start nothing; `env` is asked anew for each run. Raises: ConfigError."""
         settings = self.settings
         try:
             project = load_project(settings.project, settings.main, [workflow.class_name for workflow in settings.workflows])
             connectors = _connectors(settings)
             triggers = declared_triggers(settings, project.worker)
-            workflows = definitions(settings, project, lambda: env)
+            workflows = definitions(settings, project, env)
         except ConfigError as error:
             raise in_file(error, settings.project / FILE) from error.__cause__
-        bindings: dict[str, Any] = dict(connectors)
-        env = Env(bindings)
         engine = EmbeddedEngine(
             store_for(settings.store.url),
             self._clock,
@@ -105,9 +145,9 @@ class App:
             access=access_options(settings) if self._doors else None,
         )
         services = engine.services(settings.account)
-        hosting = Hosting(hosted_triggers(triggers, project.worker, lambda: env, engine.threads.run), services)
+        hosting = Hosting(hosted_triggers(triggers, project.worker, env, engine.threads.run), services)
         desk = TriggerDesk(hosting, services)
-        fetch = fetch_handler(project.worker, lambda: env, engine) if project.worker is not None else None
+        fetch = fetch_handler(project.worker, env, engine) if project.worker is not None else None
         api = ApiServer(
             engine,
             desk,
@@ -123,31 +163,7 @@ class App:
             clock=self._clock,
             log=self._log,
         )
-
-        if self._doors:
-            await api.bind()  # first: a port in use must not disturb a store that another hub may own
-            self._stack.push_async_callback(api.stop)
-        url = api.url if self._doors else reachable(settings.server.host, settings.server.port)
-        bindings.update({w.binding: WorkflowBinding(engine, w.name) for w in settings.workflows if w.binding})
-        producers = settings.queues.producers
-        bindings.update({p.binding: QueueBinding(engine.queues, p.queue, p.delivery_delay) for p in producers})
-        bindings.update(settings.expanded_vars(url))
-        env = Env(bindings)
-        for connector in connectors.values():
-            await connector.open()
-            self._stack.push_async_callback(connector.close)
-        await engine.start()
-        self._stack.push_async_callback(engine.stop)
-        for producer in producers:
-            await engine.queues.declare(producer.queue, producer=producer.binding)
-        self._engine = engine
-        if not self._doors:
-            return
-        await api.start()
-        self._stack.push_async_callback(api.stop)
-        await hosting.start()
-        self._stack.push_async_callback(hosting.stop)
-        self._api, self._fetch = api, fetch
+        return _Parts(connectors, engine, hosting, api, fetch)
 
 
 def _connectors(settings: Settings) -> dict[str, Connector]:
