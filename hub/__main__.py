@@ -43,6 +43,7 @@ To serve other machines: hub tokens create, then --host 0.0.0.0"""
 _OUTCOMES = """\b
 Exit codes:
   0    complete: the output is on stdout
+  5    a hub runs on this project already, or the id is one that has ended
   6    errored
   7    terminated
   8    paused: it cannot go on by itself

@@ -122,12 +122,16 @@ def _shown(line: Line, now: datetime) -> Text:
     sign, style = (_SIGNS | _ENDS)[line.state]
     seconds = max(0.0, ((line.until or now) - line.since).total_seconds())
     took = f"{seconds:.1f} s" if seconds < 60 else duration(seconds)
-    text = Text.assemble(f"  {sign} ", (safe(line.name), "bold" if line.until is None else ""), (f"  {took}", "dim"))
+    text = Text.assemble(f"  {sign} ", (_one_line(line.name), "bold" if line.until is None else ""), (f"  {took}", "dim"))
     if line.attempt > 1:
         text.append(f"  attempt {line.attempt}", style="yellow")
     if line.note:
-        text.append(f"  {safe(line.note)}".replace("\n", " "), style=style)
+        text.append(f"  {_one_line(line.note)}", style=style)
     return text
+
+
+def _one_line(text: str) -> str:
+    return safe(" ".join(text.split()))
 
 
 def _moment(event: Json) -> datetime:

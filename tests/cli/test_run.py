@@ -113,6 +113,18 @@ async def test_what_a_kill_interrupts_goes_on(project: Path, command: str) -> No
     assert (project / "first.txt").read_text() == "ran\n"
 
 
+async def test_an_instance_that_cannot_go_on_by_itself_ends_the_command(project: Path) -> None:
+    async with running("run", "orders", '{"block":true}', "--id", "one", "--project", str(project)) as node:
+        await node.err.line("blocked")
+        await node.stop(signal.SIGKILL)
+    (project / "flows.py").write_text(CODE.replace('"first"', '"another"'))
+
+    outcome = await run("run", "orders", "--id", "one", "--project", str(project))
+
+    assert (outcome.code, outcome.out) == (8, "")
+    assert 'error: the instance "one" of orders is paused: Nondeterminism' in outcome.err
+
+
 async def test_a_running_hub_is_told_with_the_command_that_uses_it(project: Path) -> None:
     async with running("serve", str(project), "--port", "0") as node:
         await node.url()
