@@ -6,9 +6,7 @@ handler of the veiled table. A control action is answered when its line in the a
 
 from __future__ import annotations
 
-import ipaddress
 from typing import Any
-from urllib.parse import urlsplit
 
 from aiohttp import web
 from pydantic import BaseModel, TypeAdapter
@@ -40,13 +38,11 @@ class Dispatcher:
     def bind(self, operation: Operation, veiled: Operation) -> WebHandler:
         """Return the server handler of an operation; `veiled` is the same row for callers who may not see payloads."""
         shape: TypeAdapter[Any] | None = None if operation.body is None else TypeAdapter(operation.body)
-        wanted = Wanted(operation.name, operation.scope, changes=operation.changes)
+        wanted = Wanted(operation.name, operation.scope, changes=operation.changes, local=operation.local)
         audited = operation.changes and operation.scope in _AUDITED
 
         async def handle(request: web.Request) -> web.StreamResponse:
             caller = self._guard.admit(request, wanted)
-            if operation.local:
-                _check_local(request)
             query = None if operation.query is None else body.parse_query(request, operation.query)
             content = None
             if shape is not None:
@@ -61,7 +57,9 @@ class Dispatcher:
             )
             chosen = operation if caller.may(Scope.PAYLOADS) else veiled
             answer = await (self._audited(request, chosen, call) if audited else chosen.handler(call))
-            return await self._streams.send(request, answer) if isinstance(answer, Live) else responses.of_answer(answer)
+            if isinstance(answer, Live):
+                return await self._streams.send(request, answer, lambda: self._guard.still_admits(request, wanted))
+            return responses.of_answer(answer)
 
         return guarded(handle, self._log)
 
@@ -128,21 +126,3 @@ def _refused_page(error: Rejected) -> web.Response:
         return web.Response(status=problem.status, text=error.message)
     text = f"The password is a token of this hub with the scope read; the user name does not matter. {error.message}"
     return web.Response(status=401, text=text, headers={"www-authenticate": _CHALLENGE})
-
-
-def _check_local(request: web.Request) -> None:
-    """Refuse what does not come from a program of this machine.
-
-    The name in `Host` gives away a page whose own name leads here, and most proxies; only browsers send `Origin` and `Sec-Fetch-Site`.
-    """
-    from_here = _is_loopback(request.remote or "") and _is_loopback(urlsplit(f"//{request.host}").hostname or "")
-    if not from_here or "origin" in request.headers or "sec-fetch-site" in request.headers:
-        message = "this address is for `wrangler … --local` and other programs of this machine; everybody else uses /client/v4 with a token"
-        raise Rejected(message, code="origin.forbidden")
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

@@ -34,6 +34,7 @@ class Wanted(NamedTuple):
     scope: Scope | None
     changes: bool = False
     password: bool = False  # a browser may send the token as the password of HTTP Basic
+    local: bool = False  # only for programs of this machine
 
 
 class Guard:
@@ -61,11 +62,21 @@ class Guard:
             _check_scope(request, caller, wanted.scope)
             if wanted.changes:
                 _check_origin(request)
+            if wanted.local:
+                _check_local(request)
         except Rejected as error:
             self._audit.note_refused(self.entry(request, caller, wanted.name, Ending.REFUSED, problems.of(error).status, error.code))
             raise
         self._check_account_exists(request)
         return caller
+
+    def still_admits(self, request: web.Request, wanted: Wanted) -> bool:
+        """Whether a request would pass again: a token may have been revoked or have expired while an answer goes on."""
+        try:
+            caller = self._access.identify(_presented(request, password=wanted.password))
+        except Rejected:
+            return False
+        return wanted.scope is None or caller.may(wanted.scope)
 
     def entry(self, request: web.Request, caller: Caller, name: str, ending: Ending, status: int, code: str = "") -> AuditEntry:
         """Return the line of the audit log about a request."""
@@ -143,6 +154,24 @@ def _check_origin(request: web.Request) -> None:
     origin = request.headers.get("origin")
     if origin is not None and urlsplit(origin).netloc != request.host:
         raise Rejected(f'a page of "{origin}" may not change anything here', code="origin.forbidden")
+
+
+def _check_local(request: web.Request) -> None:
+    """Refuse what does not come from a program of this machine.
+
+    The name in `Host` gives away a page whose own name leads here, and most proxies; only browsers send `Origin` and `Sec-Fetch-Site`.
+    """
+    from_here = _is_loopback(request.remote or "") and _is_loopback(urlsplit(f"//{request.host}").hostname or "")
+    if not from_here or "origin" in request.headers or "sec-fetch-site" in request.headers:
+        message = "this address is for `wrangler … --local` and other programs of this machine; everybody else uses /client/v4 with a token"
+        raise Rejected(message, code="origin.forbidden")
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def _plain_name(name: str) -> str:

@@ -7,7 +7,7 @@ with which a client that was cut off comes back (`Last-Event-ID`). The format is
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 from aiohttp import web
@@ -40,13 +40,13 @@ class LiveStreams:
         """End every stream; the clients may come back with the number of their last event."""
         self._stopping.set()
 
-    async def send(self, request: web.Request, live: Live) -> web.StreamResponse:
-        """Answer with the events until they end, the client goes away, or the server stops."""
+    async def send(self, request: web.Request, live: Live, allowed: Callable[[], bool]) -> web.StreamResponse:
+        """Answer with the events until they end, the client goes away, may not see them any more, or the server stops."""
         response = web.StreamResponse(headers={**_HEADERS, responses.REQUEST_ID: responses.id_of(request)})
         try:
             await response.prepare(request)
             if request.method != "HEAD":
-                await self._pump(response, live.events)
+                await self._pump(response, live.events, allowed)
             await response.write_eof()
         except ConnectionError:
             pass  # the client has gone: there is nobody to tell
@@ -54,7 +54,7 @@ class LiveStreams:
             self._log.error("request.stream_broken", path=request.path, exc_info=error)
         return response
 
-    async def _pump(self, response: web.StreamResponse, events: AsyncIterator[InstanceEvent]) -> None:
+    async def _pump(self, response: web.StreamResponse, events: AsyncIterator[InstanceEvent], allowed: Callable[[], bool]) -> None:
         await response.write(_HEARTBEAT)  # the client knows at once that it is heard
         stopping = asyncio.ensure_future(self._stopping.wait())
         following: asyncio.Future[InstanceEvent | None] | None = None
@@ -63,7 +63,7 @@ class LiveStreams:
                 following = following or asyncio.ensure_future(anext(events, None))
                 both: set[asyncio.Future[Any]] = {stopping, following}
                 await asyncio.wait(both, timeout=self._heartbeat_s, return_when=asyncio.FIRST_COMPLETED)
-                if stopping.done():
+                if stopping.done() or not allowed():
                     return
                 if not following.done():
                     await response.write(_HEARTBEAT)

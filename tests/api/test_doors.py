@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
@@ -19,7 +20,7 @@ from tests.api.node import Node, running
 
 PROJECTS_OWN = b"the project's own answer"
 SETTING = "the token of the settings"
-WRONG = ("none", "bad", "half", "empty", "other_scheme", "expired", "revoked", "other_account", "as_password")
+WRONG = ("none", "bad", "half", "empty", "other_scheme", "expired", "revoked", "other_account", "wrong_scope", "as_password")
 
 
 async def fetched(_request: HttpRequest) -> HttpReply:
@@ -55,6 +56,7 @@ class Keys:
         _, expired = await self.make(Scope.ADMIN, expires_at=soon)
         id, revoked = await self.make(Scope.ADMIN)
         _, foreign = await self.make(Scope.ADMIN, account="acme")
+        _, useless = await self.make(Scope.PAYLOADS)
         await self.node.engine.access.revoke(id)
         while datetime.now(UTC) < soon:
             await SystemClock().sleep(0.01)
@@ -67,6 +69,7 @@ class Keys:
             "expired": bearer(expired),
             "revoked": bearer(revoked),
             "other_account": bearer(foreign),
+            "wrong_scope": bearer(useless),
             "as_password": password(right),
         }
 
@@ -95,7 +98,7 @@ async def test_no_wrong_token_opens_anything(keys: Keys, kind: str) -> None:
         if kind == "as_password" and door.path.startswith("/dashboard"):
             continue  # a browser can send it in no other way
         answer = await ask(keys.node, door.method, door.path, keys.wrong[kind])
-        expected = 403 if kind == "other_account" else 401
+        expected = 403 if kind in ("other_account", "wrong_scope") else 401
         assert answer.status == expected, door
         if not door.path.startswith("/dashboard"):
             assert '"success":false' in answer.body, door
@@ -113,7 +116,7 @@ async def test_no_disguise_of_an_address_opens_it(keys: Keys) -> None:
     assert tried > 1000
 
 
-@pytest.mark.parametrize("kind", ["expired", "revoked", "other_account"])
+@pytest.mark.parametrize("kind", ["bad", "expired", "revoked", "other_account", "wrong_scope"])
 async def test_no_disguise_helps_a_token_that_opens_nothing(keys: Keys, kind: str) -> None:
     for door in closed_doors(keys.node)[::7]:
         for target in disguises(door.path):
@@ -176,6 +179,22 @@ async def test_a_stream_of_events_is_closed_like_everything_else(keys: Keys) -> 
         answer = await ask(keys.node, "GET", f"{root}/a/subscribe", keys.wrong[kind])
         assert answer.status in (401, 403)
         assert "workflow_queued" not in answer.body
+
+
+@pytest.mark.parametrize("how", ["revoked", "expired"])
+async def test_a_stream_ends_when_its_token_does(tmp_path: Path, how: str) -> None:
+    async with running(tmp_path, access=AccessOptions(token=SETTING), heartbeat_s=0.02) as node:
+        keys, root = Keys(node), "/client/v4/accounts/local/workflows/approve/instances"
+        await node.call("POST", root, json={"id": "a"}, headers=bearer(SETTING))
+        ends = datetime.now(UTC) + timedelta(milliseconds=300) if how == "expired" else None
+        id, reader = await keys.make(Scope.READ, expires_at=ends)
+        async with asyncio.timeout(20), node.client.get(f"{root}/a/subscribe", headers=bearer(reader)) as stream:
+            assert stream.status == 200
+            assert b"alive" in await stream.content.readline()
+            if how == "revoked":
+                await node.engine.access.revoke(id)
+            rest = await stream.read()
+        assert b"workflow_completed" not in rest
 
 
 async def test_a_token_of_another_account_learns_nothing_of_this_one(keys: Keys) -> None:

@@ -14,10 +14,12 @@ from hub.core.desk import Desk
 from hub.core.errors import Conflict, NotFound, Rejected
 from hub.core.flow import Overlap
 from hub.core.model import InstanceQuery
+from hub.core.veil import HIDDEN
 from hub.engine.context import TriggerSpec
 from hub.engine.desk import TriggerDesk
 from hub.engine.expressions import Expression
 from hub.engine.rules import Rules
+from hub.engine.veil import VeiledDesk
 from hub.plugins import parse_options
 from tests.triggers.hosted import POLL, Hosted
 from tests.triggers.test_hosting import Source, of, payloads, stored
@@ -264,3 +266,22 @@ async def test_a_pause_and_a_resume_at_the_same_time_end_as_the_store_says(hoste
 
     assert trigger.ctx.paused is ((await desk.trigger("hook")).record.paused_at is not None)
     assert len((await hosted.engine.find(InstanceQuery())).items) == 0
+
+
+# ---- who may not see payloads
+
+
+async def test_a_replay_that_is_refused_again_does_not_quote_what_it_holds_to_whom_may_not_see_it(hosted: Hosted) -> None:
+    desk, trigger = await with_hook(hosted)
+    canary = "c4nary"
+    with pytest.raises(Rejected):
+        await trigger.ctx.emit(TriggerEvent(payload=1, workflow=canary))
+    (held,) = (await desk.deliveries(DeliveryQuery())).items
+
+    with pytest.raises(Rejected, match=canary):
+        await desk.replay(held.id)
+    with pytest.raises(Rejected) as caught:
+        await VeiledDesk(desk).replay(held.id)
+
+    assert canary not in caught.value.message
+    assert HIDDEN in caught.value.message
