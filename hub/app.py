@@ -17,6 +17,7 @@ from hub.api.listen import reachable
 from hub.api.server import ApiOptions, ApiServer
 from hub.core.clock import Clock, SystemClock
 from hub.core.errors import ConfigError
+from hub.core.logs import LogLimits
 from hub.core.model import HttpReply, HttpRequest, StepConfig
 from hub.core.ports import Connector, HttpHandler, Log
 from hub.core.web import Request, Response
@@ -211,6 +212,12 @@ def runner_options(settings: Settings) -> RunnerOptions:
         payload_bytes=limits.payload_bytes,
         result_bytes=limits.result_bytes,
         state_bytes=limits.state_bytes,
+        logs=LogLimits(
+            lines=limits.log_lines,
+            line_bytes=limits.log_line_bytes,
+            attempt_bytes=limits.log_attempt_bytes,
+            instance_bytes=limits.log_instance_bytes,
+        ),
         steps=limits.steps,
         max_recoveries=runner.max_recoveries,
         deliveries_kept=settings.deliveries_kept,

@@ -255,6 +255,14 @@ class LimitSettings:
         int, Field(ge=1, le=_1_TIB, description="Largest sum of all results of one instance, as JSON."), NOT_BOOL
     ] = 1_073_741_824
     steps: Annotated[int, Field(ge=1, le=MAX_STEPS, description="Steps of one instance; only step.do counts."), NOT_BOOL] = 10_000
+    log_lines: Annotated[
+        int, Field(ge=0, le=100_000, description="Lines that one attempt of a step logs; 0 = logs are not kept."), NOT_BOOL
+    ] = 200
+    log_line_bytes: Annotated[
+        int, Field(ge=16, le=1_048_576, description="Longest line of a log; the rest of it is cut off."), NOT_BOOL
+    ] = 8192
+    log_attempt_bytes: Annotated[int, Field(ge=16, le=MIB_25, description="All lines of one attempt."), NOT_BOOL] = 65_536
+    log_instance_bytes: Annotated[int, Field(ge=16, le=_1_TIB, description="All lines of one instance."), NOT_BOOL] = 1_048_576
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from typing import Any
+from typing import Any, cast
 
 from hub.api import problems
 from hub.api.bulk import Terminations
@@ -15,13 +15,25 @@ from hub.api.describe import describe_instance, describe_step, error_item
 from hub.api.envelope import Note, result_info, timestamp
 from hub.api.operation import Answer, Call, Live
 from hub.api.patience import LONGEST, Patience
-from hub.api.results import CreatedItem, DeletedBatch, DeletedItem, DeleteFault, Done, EventSent, InstanceItem, JobState, StatusChange
+from hub.api.results import (
+    CreatedItem,
+    DeletedBatch,
+    DeletedItem,
+    DeleteFault,
+    Done,
+    EventSent,
+    InstanceItem,
+    JobState,
+    LogItem,
+    StatusChange,
+)
 from hub.api.shapes import (
     CreateBody,
     CreateQuery,
     DeleteBatchBody,
     DescribeQuery,
     InstanceListQuery,
+    LogListQuery,
     StatusBody,
     StepQuery,
     SubscribeQuery,
@@ -32,6 +44,7 @@ from hub.core.clock import Clock
 from hub.core.codec import parse_json, plain
 from hub.core.errors import NotFound, Rejected, Unavailable
 from hub.core.labels import read_labels
+from hub.core.logs import LogQuery, StoredLine
 from hub.core.model import FINAL, Instance, InstanceQuery, Kind, Source, Status
 from hub.core.ports import Created, CreateRequest, Engine
 from hub.core.preference import asked_wait
@@ -114,6 +127,17 @@ class Instances:
         """Return one step with its whole output."""
         snapshot = await self._engine.describe(call.workflow, call.instance)
         return Answer(result=describe_step(snapshot, call.query.name, Kind(call.query.type), call.query.attempt))
+
+    async def logs(self, call: Call[LogListQuery, None]) -> Answer:
+        """Return one page of what the steps of an instance have logged, in the order in which their attempts ended."""
+        instance = await self._engine.instance(call.workflow, call.instance)
+        asked = call.query
+        query = LogQuery(
+            instance=instance.key, step=asked.step, attempt=asked.attempt, level=asked.level, limit=asked.per_page, cursor=asked.cursor
+        )
+        page = await self._engine.find(query)
+        info = result_info(count=len(page.items), per_page=asked.per_page, page=None, total=None, cursor=page.cursor)
+        return Answer(result=[_log_item(stored) for stored in page.items], info=info)
 
     async def subscribe(self, call: Call[SubscribeQuery, None]) -> Live:
         """Follow one instance: its history, then what happens."""
@@ -204,6 +228,20 @@ def _params(value: Any) -> Any:
         return parse_json(value)
     except Rejected:
         return value
+
+
+def _log_item(stored: StoredLine) -> LogItem:
+    line = stored.line
+    return LogItem(
+        timestamp=timestamp(line.at),
+        level=cast(Any, line.level),
+        message=line.message,
+        logger=line.logger,
+        type=cast(Any, stored.kind.value),
+        step=f"{stored.name}-{stored.count}",
+        attempt=stored.attempt,
+        cursor=stored.cursor,
+    )
 
 
 def _created_item(created: Created, workflow_id: str) -> CreatedItem:

@@ -247,6 +247,19 @@ class EventItem(TypedDict):
     type: str
 
 
+class LogItem(TypedDict):
+    """A line that an attempt of a step has logged. A list that starts after its `cursor` has all that comes later."""
+
+    timestamp: str
+    level: Literal["debug", "info", "warning", "error", "critical"]
+    message: str
+    logger: str | None
+    type: Literal["step", "rollback"]
+    step: str
+    attempt: int
+    cursor: str
+
+
 class StatusChange(TypedDict):
     """The status after a verb."""
 

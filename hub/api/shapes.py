@@ -177,6 +177,16 @@ class SubscribeQuery(BaseModel):
         return None if self.filter is None else [type.strip() for type in self.filter.split(",")]
 
 
+class LogListQuery(BaseModel):
+    """Which lines of an instance's log."""
+
+    step: str | None = Field(default=None, max_length=300, description="name of a step, with its counter (`charge-1`) or without")
+    attempt: int | None = Field(default=None, ge=1, le=MAX_PAGE)
+    level: Literal["debug", "info", "warning", "error", "critical"] | None = Field(default=None, description="and all that is more serious")
+    per_page: int = Field(default=100, ge=1, le=1000)
+    cursor: str | None = Field(default=None, max_length=500, description="that of the last line which was seen")
+
+
 class TerminateAllQuery(BaseModel):
     """Which instances to terminate; without a status all that have not ended."""
 

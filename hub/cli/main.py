@@ -13,6 +13,7 @@ from typing import Annotated, Literal
 import typer
 
 from hub.cli import audit, deliveries, instances, project, queues, triggers, versions, workflows
+from hub.cli import instance_logs as _instance_logs  # noqa: F401  # adds its command to those of instances
 from hub.cli.exits import MEANINGS
 from hub.cli.options import Account, Token, Url, remember
 

@@ -29,6 +29,7 @@ from hub.core.delivery import (
 from hub.core.flow import Overlap
 from hub.core.history import HistoryEvent, HistoryQuery
 from hub.core.labels import NO_LABELS, Labels
+from hub.core.logs import LogQuery, StoredLine
 from hub.core.model import (
     HttpReply,
     HttpRequest,
@@ -251,6 +252,8 @@ class Store(Protocol):
     @overload
     async def find(self, query: HistoryQuery) -> Page[HistoryEvent]: ...
     @overload
+    async def find(self, query: LogQuery) -> Page[StoredLine]: ...
+    @overload
     async def find(self, query: DeliveryQuery) -> Page[Delivery]: ...
     @overload
     async def find(self, query: TriggerQuery) -> Page[TriggerRecord]: ...
@@ -381,6 +384,8 @@ class Engine(Protocol):
     async def find(self, query: WorkflowQuery) -> Page[WorkflowRecord]: ...
     @overload
     async def find(self, query: VersionQuery) -> Page[Version]: ...
+    @overload
+    async def find(self, query: LogQuery) -> Page[StoredLine]: ...
 
     async def workflow(self, name: str) -> WorkflowRecord:
         """Return one workflow. Raises: NotFound with the nearest name."""

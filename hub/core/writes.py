@@ -17,6 +17,7 @@ from hub.core.audit import KeepAudit, PruneAudit
 from hub.core.delivery import Delivery, DeliveryStatus
 from hub.core.errors import ErrorInfo
 from hub.core.flow import NONE, Flow
+from hub.core.logs import Logged
 from hub.core.model import Attempt, Entry, Kind, NewInstance, Rollback, Status, Termination, Version, Wish
 from hub.core.queues import DeleteQueue, LeasedMessage, LeaseMessages, PurgeMessages, PushMessages, RegisterQueue, SettleMessage
 
@@ -58,12 +59,16 @@ class Begin:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SettleStep:
-    """The final state of a journal entry. `consumes` is the inbox number of the event that ended a wait."""
+    """The final state of a journal entry. `consumes` is the inbox number of the event that ended a wait.
+
+    `logged` is what the last attempt of a step has logged.
+    """
 
     instance: int
     token: int
     entry: Entry
     consumes: int | None = None
+    logged: Logged | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,6 +79,7 @@ class FailAttempt:
     token: int
     entry: Entry
     attempt: Attempt
+    logged: Logged | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

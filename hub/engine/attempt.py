@@ -15,6 +15,7 @@ from typing import Any, Literal, Protocol
 from hub.core.clock import Clock
 from hub.core.current import CURRENT, CurrentStep
 from hub.core.errors import StepTimeout
+from hub.core.logs import Logged, LogLimits
 from hub.core.model import Entry, Instance, Snapshot, StepConfig
 from hub.core.ports import Log
 from hub.engine.committer import Committer
@@ -33,6 +34,8 @@ class Announcer(Protocol):
     def begun(self) -> bool: ...
     @property
     def snapshot(self) -> Snapshot: ...
+    @property
+    def services(self) -> Services: ...
     def begin(self, started: tuple[Entry, ...]) -> None: ...
 
 
@@ -48,6 +51,7 @@ class Services:
     resident: timedelta  # waits up to this long stay in memory
     result_bytes: int
     state_bytes: int  # of all results of one instance
+    logs: LogLimits
     version_of: Callable[[str], str | None]  # the version of a workflow's code that this node runs
     watch: Callable[[Running], None]  # told of every attempt, so that long ones become visible
     failed_attempt: Callable[[], None]  # telemetry
@@ -66,7 +70,7 @@ class Services:
 class Running:
     """One attempt under way. The watch makes it visible and arms its timeout when it is not over soon."""
 
-    __slots__ = ("_config", "_deadline", "_since", "entry", "execution", "live", "task")
+    __slots__ = ("_config", "_current", "_deadline", "_since", "entry", "execution", "live", "task")
 
     def __init__(self, execution: Announcer, entry: Entry, config: StepConfig, since: float) -> None:
         self.execution = execution
@@ -75,6 +79,9 @@ class Running:
         self.task = asyncio.current_task()
         self._config = config
         self._since = since
+        instance, services = execution.snapshot.instance, execution.services
+        name = (instance.workflow, instance.id, entry.kind, entry.name, entry.count)
+        self._current = CurrentStep(*name, entry.attempt, services.logs, services.now)
         self._deadline: asyncio.Timeout | None = None
 
     @property
@@ -85,8 +92,7 @@ class Running:
     async def run(self, body: Body) -> Any:
         """Run the body under its timeout. Raises: what the body raises, or StepTimeout; a late result is discarded."""
         timeout_s = self._config.timeout.total_seconds()
-        instance, entry = self.execution.snapshot.instance, self.entry
-        token = CURRENT.set(CurrentStep(instance.workflow, instance.id, entry.kind, entry.name, entry.count))
+        token = CURRENT.set(self._current)
         try:
             async with asyncio.timeout(timeout_s if timeout_s < SHORT_S else None) as self._deadline:
                 value = await body(self.entry, self._config)
@@ -99,6 +105,10 @@ class Running:
         if self._deadline.expired():  # the body swallowed its cancellation
             raise self._timed_out()
         return value
+
+    def logged(self) -> Logged | None:
+        """Return what the attempt has logged, now that it is over."""
+        return self._current.logged()
 
     def arm(self, now: float) -> None:
         """Start the clock of the timeout, for an attempt that is not over soon."""

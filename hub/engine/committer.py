@@ -11,6 +11,7 @@ from collections import deque
 from typing import NamedTuple
 
 from hub.core.clock import Clock
+from hub.core.current import CURRENT
 from hub.core.errors import Rejected, Unavailable
 from hub.core.ports import Log, Store
 from hub.core.writes import Outcome, Verdict, Write
@@ -72,6 +73,7 @@ class Committer:
         await self.flush()
 
     async def _run(self) -> None:
+        CURRENT.set(None)  # of the task: a step may have handed in the first write, but not what is logged here
         pause = _FIRST_PAUSE_S
         while self._queue:
             group = [self._queue.popleft() for _ in range(min(GROUP, len(self._queue)))]

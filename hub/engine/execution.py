@@ -14,6 +14,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from hub.core import codec
+from hub.core.current import CURRENT
 from hub.core.errors import ErrorInfo, HubError, NonRetryableError, Rejected, describe, rebuild
 from hub.core.lifecycle import TERMINATED
 from hub.core.model import Entry, InboxEvent, Kind, Rollback, Snapshot, Status, StepConfig, Wish
@@ -190,6 +191,7 @@ class Execution:
     # ---- the program
 
     async def _main(self, program: Program, undo: RunUndo) -> Status | None:
+        CURRENT.set(None)  # of the task: whoever has made the instance may have done so from within a step
         output: bytes | None = None
         error: ErrorInfo | None = None
         try:

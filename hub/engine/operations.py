@@ -18,6 +18,7 @@ from hub.core.duration import format_duration, parse_duration
 from hub.core.errors import ErrorInfo, NonRetryableError, StepInterrupted, WaitTimeout, describe, rebuild
 from hub.core.family import read_end
 from hub.core.flow import Flow
+from hub.core.logs import Logged
 from hub.core.model import Attempt, Entry, InboxEvent, Kind, NewInstance, State, StepConfig
 from hub.core.replay import (
     Answer,
@@ -168,9 +169,9 @@ class Operations:
                 running.live = False
                 if isinstance(error, asyncio.CancelledError) and (self._execution.ending or running.cancelled()):
                     raise
-                return await self._fail(entry, error, job)
+                return await self._fail(entry, error, job, logged=running.logged())
             running.live = False
-            await self._settle(entry, State.DONE, output=output)
+            await self._settle(entry, State.DONE, output=output, logged=running.logged())
             return Hit(output)
         finally:
             self._execution.close(running)
@@ -193,7 +194,9 @@ class Operations:
         self._stored_bytes = together
         return output
 
-    async def _fail(self, entry: Entry, error: BaseException, job: Job, *, interrupted: bool = False) -> Answer:
+    async def _fail(
+        self, entry: Entry, error: BaseException, job: Job, *, interrupted: bool = False, logged: Logged | None = None
+    ) -> Answer:
         """Record a failed attempt: back off, or settle the step as failed when no attempt is left."""
         execution = self._execution
         execution.services.failed_attempt()
@@ -207,7 +210,7 @@ class Operations:
             except NonRetryableError as broken:
                 last, info = True, describe(broken)
         if last:
-            await self._settle(entry, State.FAILED, error=info)
+            await self._settle(entry, State.FAILED, error=info, logged=logged)
             self._tell("step.failed", entry, info, stack=info.stack)
             return Failed(info)
         if self._rehearsal is not None and self._rehearsal.skips_delay(self._instance, entry.name):
@@ -223,7 +226,8 @@ class Operations:
             error=info,
             retry_at=waiting.wake_at,
         )
-        await execution.commit(FailAttempt(instance=execution.key, token=execution.token, entry=waiting, attempt=attempt))
+        failed = FailAttempt(instance=execution.key, token=execution.token, entry=waiting, attempt=attempt, logged=logged)
+        await execution.commit(failed)
         execution.replay.record(waiting)
         self._tell("attempt.failed", entry, info, retry_in_s=delay.total_seconds())
         return WaitUntil(waiting, False)
@@ -268,17 +272,24 @@ class Operations:
         execution.replay.record(entry)
         return execution.replay.await_child(entry)
 
-    async def _settle(
-        self, entry: Entry, state: State, *, output: bytes | None = None, error: ErrorInfo | None = None, consumes: int | None = None
+    async def _settle(  # what may come of an entry
+        self,
+        entry: Entry,
+        state: State,
+        *,
+        output: bytes | None = None,
+        error: ErrorInfo | None = None,
+        consumes: int | None = None,
+        logged: Logged | None = None,
     ) -> None:
         if entry.kind in (Kind.EVENT, Kind.CHILD):
             self._stored_bytes += len(output or b"")
         settled = replace(entry, state=state, ended_at=self._execution.services.now(), output=output, error=error)
-        await self._execution.commit(self._settled(settled, consumes))
+        await self._execution.commit(self._settled(settled, consumes, logged))
         self._execution.replay.record(settled)
 
-    def _settled(self, entry: Entry, consumes: int | None = None) -> SettleStep:
-        return SettleStep(instance=self._execution.key, token=self._execution.token, entry=entry, consumes=consumes)
+    def _settled(self, entry: Entry, consumes: int | None = None, logged: Logged | None = None) -> SettleStep:
+        return SettleStep(instance=self._execution.key, token=self._execution.token, entry=entry, consumes=consumes, logged=logged)
 
     def _count_step(self) -> None:
         self._steps += 1

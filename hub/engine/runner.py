@@ -18,6 +18,7 @@ from hub.core import codec
 from hub.core.clock import Clock
 from hub.core.deliveries import provenance_of
 from hub.core.errors import ErrorInfo, HubError
+from hub.core.logs import LOG_LIMITS, LogLimits
 from hub.core.model import Entry, InboxQuery, Instance, InstanceQuery, Snapshot, Status, StepConfig, Wish
 from hub.core.ports import Log, Store
 from hub.core.queues import KEPT
@@ -56,6 +57,7 @@ class RunnerOptions:
     payload_bytes: int = 1 << 20
     result_bytes: int = 1 << 20
     state_bytes: int = 1 << 30
+    logs: LogLimits = LOG_LIMITS
     steps: int = 10_000
     max_recoveries: int = 100  # an instance whose process dies more often than that is ended
     defaults: StepConfig = StepConfig()
@@ -115,6 +117,7 @@ class Runner:
             resident=options.resident,
             result_bytes=options.result_bytes,
             state_bytes=options.state_bytes,
+            logs=options.logs,
             version_of=intake.version_of,
             watch=self._watch,
             failed_attempt=wiring.telemetry.attempt_failed,

@@ -14,6 +14,7 @@ from hub.core.delivery import Delivery, DeliveryQuery, Occurrence, Receipt, Trig
 from hub.core.desk import Desk
 from hub.core.errors import Rejected
 from hub.core.flow import Overlap
+from hub.core.logs import StoredLine
 from hub.core.model import Instance, Page, Snapshot, Source, Status, Version, WorkflowRecord
 from hub.core.ports import BatchCreated, Created, CreateRequest, Engine
 from hub.core.stream import InstanceEvent
@@ -96,6 +97,8 @@ async def _veiled(events: AsyncIterator[InstanceEvent]) -> AsyncIterator[Instanc
 def _item(item: Any) -> Any:
     if isinstance(item, Instance):
         return veil_instance(item)
+    if isinstance(item, StoredLine):
+        return replace(item, line=replace(item.line, message=HIDDEN))
     if isinstance(item, _PLAIN):
         return item
     raise TypeError(f"nobody has said what to hide of {type(item).__name__}")

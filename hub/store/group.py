@@ -21,6 +21,7 @@ from hub.core.family import write_end
 from hub.core.flow import NONE
 from hub.core.labels import NO_LABELS
 from hub.core.lifecycle import Head, decide
+from hub.core.logs import Logged
 from hub.core.model import Entry, Kind, NewInstance, Status
 from hub.core.writes import (
     NO_DELIVERY,
@@ -53,7 +54,7 @@ from hub.core.writes import (
     Verdict,
     Write,
 )
-from hub.store import columns, rows
+from hub.store import columns, lines, rows
 from hub.store.rows import Row
 
 SOMETHING_DUE = 0  # the signal that is no key: keys start at 1
@@ -99,6 +100,7 @@ class Known:
     workflows: dict[str, int]  # key by name
     seen: dict[tuple[str, str], Existing]  # by trigger and dedupe key
     taken: dict[tuple[str, str], Existing]  # by workflow name and id
+    logged: dict[int, int]  # bytes of the lines that an instance has logged, by key
     deliveries: dict[str, Stored]  # those that new instances settle, by id
     cursors: dict[str, int]  # of triggers whose cursors new instances move, by name
     keys: Iterator[int]  # numbers for new instances
@@ -116,6 +118,7 @@ class Rows:
     cursors: dict[str, int] = field(default_factory=dict)  # the latest by name of the trigger
     triggered: dict[int, int] = field(default_factory=dict)  # last creation time by key of the workflow
     steps: list[Row] = field(default_factory=list)
+    lines: list[Row] = field(default_factory=list)
     begun: list[Row] = field(default_factory=list)  # attempts after the first one
     attempts: list[Row] = field(default_factory=list)
     history: list[Row] = field(default_factory=list)
@@ -335,6 +338,8 @@ class Group:
 
     def _settle(self, write: SettleStep, head: Head) -> None:
         self.rows.steps.append(rows.entry_row(head.key, write.entry, next(self._revs)))
+        if write.logged is not None:
+            self._log(head.key, write.entry, write.logged)
         if write.consumes is not None:
             self.rows.consumed.append((head.key, write.consumes))
         if write.entry.kind is Kind.CHILD:  # it waits no longer
@@ -344,6 +349,14 @@ class Group:
     def _fail(self, write: FailAttempt, head: Head) -> None:
         self.rows.steps.append(rows.entry_row(head.key, write.entry, next(self._revs)))
         self.rows.attempts.append(rows.attempt_row(head.key, write.attempt, next(self._revs)))
+        if write.logged is not None:
+            self._log(head.key, write.entry, write.logged)
+
+    def _log(self, instance: int, entry: Entry, logged: Logged) -> None:
+        added = lines.rows_of(instance, entry, logged, next(self._revs), self._known.logged.get(instance, 0))
+        if added:
+            self._known.logged[instance] = lines.total_of(added[-1])
+            self.rows.lines.extend(added)
 
     def _wait(self, write: StartWait, head: Head) -> None:
         self.rows.steps.append(rows.entry_row(head.key, write.entry, next(self._revs)))

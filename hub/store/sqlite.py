@@ -23,6 +23,7 @@ from hub.core.audit import AuditEntry, AuditQuery
 from hub.core.delivery import Delivery, DeliveryQuery, TriggerQuery, TriggerRecord
 from hub.core.errors import ConfigError, Unavailable
 from hub.core.history import HistoryEvent, HistoryQuery
+from hub.core.logs import LogQuery, StoredLine
 from hub.core.model import (
     InboxEvent,
     InboxQuery,
@@ -43,6 +44,7 @@ from hub.store import sqlite_claim as claims
 from hub.store import sqlite_read as read
 from hub.store import sqlite_write as write
 from hub.store.instance_lists import find_instances
+from hub.store.lines import find_lines
 from hub.store.lock import FileLock
 from hub.store.revisions import Revisions
 from hub.store.schema import bring_to_newest
@@ -52,8 +54,8 @@ from hub.store.threads import ReaderThreads, WriterThread
 
 T = TypeVar("T")
 _Query = (
-    InstanceQuery | WorkflowQuery | VersionQuery | InboxQuery | HistoryQuery | DeliveryQuery | TriggerQuery | QueueQuery
-    | TokenQuery | AuditQuery
+    InstanceQuery | WorkflowQuery | VersionQuery | InboxQuery | HistoryQuery | LogQuery | DeliveryQuery | TriggerQuery
+    | QueueQuery | TokenQuery | AuditQuery
 )  # fmt: skip
 
 _OLDEST_SQLITE = (3, 35, 0)  # RETURNING
@@ -67,6 +69,7 @@ _QUERIES: dict[type, Callable[[sqlite3.Connection, Any], Page[Any]]] = {
     VersionQuery: read.find_versions,
     InboxQuery: read.find_events,
     HistoryQuery: read.find_history,
+    LogQuery: find_lines,
     DeliveryQuery: deliveries.find_deliveries,
     TriggerQuery: deliveries.find_triggers,
     QueueQuery: messages.find_queues,
@@ -171,6 +174,8 @@ class SqliteStore:
     async def find(self, query: InboxQuery) -> Page[InboxEvent]: ...
     @overload
     async def find(self, query: HistoryQuery) -> Page[HistoryEvent]: ...
+    @overload
+    async def find(self, query: LogQuery) -> Page[StoredLine]: ...
     @overload
     async def find(self, query: DeliveryQuery) -> Page[Delivery]: ...
     @overload

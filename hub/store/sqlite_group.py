@@ -9,23 +9,26 @@ import json
 import sqlite3
 from collections.abc import Iterable, Sequence
 from itertools import count
+from typing import Any
 
 from hub.core.delivery import DeliveryStatus
 from hub.core.lifecycle import Head
 from hub.core.model import Status
-from hub.core.writes import CreateInstance, Finish, StartChild, Steer
-from hub.store import deliveries, rows
+from hub.core.writes import CreateInstance, FailAttempt, Finish, SettleStep, StartChild, Steer
+from hub.store import deliveries, lines, rows
 from hub.store import statements as sql
 from hub.store.group import Existing, Known, Planned, Rows, Stored
 from hub.store.revisions import Revisions
 
 _ENDING = (Finish, Steer)  # after which a child may have ended
+_LOGGING = (SettleStep, FailAttempt)
 
 
 def known_of(db: sqlite3.Connection, writes: Sequence[Planned], revs: Revisions) -> Known:
     """Load what the database knows of all that some writes name."""
     changed: set[int] = set()
     ending: set[int] = set()
+    logging: set[int] = set()
     created: list[CreateInstance] = []
     for write in writes:
         if isinstance(write, CreateInstance):
@@ -36,7 +39,12 @@ def known_of(db: sqlite3.Connection, writes: Sequence[Planned], revs: Revisions)
             created.append(CreateInstance(new=write.new))
         elif isinstance(write, _ENDING):
             ending.add(write.instance)
+        elif isinstance(write, _LOGGING) and write.logged is not None:
+            logging.add(write.instance)
     known = known_heads(db, changed, ending, revs)
+    for key in logging:
+        row = db.execute(lines.TOTAL, (key,)).fetchone()
+        known.logged[key] = 0 if row is None else row[0]
     for write in created:
         _look_up(db, write, known)
     if created:
@@ -48,7 +56,8 @@ def known_of(db: sqlite3.Connection, writes: Sequence[Planned], revs: Revisions)
 def known_heads(db: sqlite3.Connection, changed: Iterable[int], ending: Iterable[int], revs: Revisions) -> Known:
     """Load the heads that a group changes, and those of the parents that wait for one of them, which may be `ending`."""
     heads = heads_of(db, changed)
-    known = Known(heads=heads, awaited={}, workflows={}, seen={}, taken={}, deliveries={}, cursors={}, keys=iter(()), revs=revs.numbers)
+    nothing: dict[str, Any] = {name: {} for name in ("awaited", "workflows", "seen", "taken", "logged", "deliveries", "cursors")}
+    known = Known(heads=heads, **nothing, keys=iter(()), revs=revs.numbers)
     children = [key for key in ending if key in heads and heads[key].parent is not None]
     if children:
         known.awaited = {key: (parent, type) for key, parent, type in db.execute(sql.AWAITED, (json.dumps(children),))}
@@ -102,6 +111,7 @@ def run(db: sqlite3.Connection, planned: Rows) -> None:
         (deliveries.ADVANCE, [(cursor, trigger) for trigger, cursor in sorted(planned.cursors.items())]),
         (sql.TRIGGERED, [(at, workflow) for workflow, at in sorted(planned.triggered.items())]),
         (sql.UPSERT_STEP, planned.steps),
+        (lines.INSERT, planned.lines),
         (sql.BEGIN_ATTEMPT, planned.begun),
         (sql.UPSERT_ATTEMPT, planned.attempts),
         (sql.INSERT_HISTORY, planned.history),

@@ -27,7 +27,7 @@ from hub.core.writes import (
     Verdict,
     Write,
 )
-from hub.store import access, columns, deliveries, messages, rows
+from hub.store import access, columns, deliveries, lines, messages, rows
 from hub.store import sqlite_flow as flow
 from hub.store import statements as sql
 from hub.store.group import SOMETHING_DUE, Alone, Group, answer, due, parts
@@ -139,10 +139,12 @@ def _restart(db: sqlite3.Connection, write: Restart, revs: Revisions) -> tuple[O
         return answer(verdict, write.instance, head), set()
     if since is None:
         db.execute(sql.FORGET_ATTEMPTS, (write.instance,))
+        db.execute(lines.FORGET, (write.instance,))
         db.execute(sql.FORGET_STEPS, (write.instance,))
         db.execute(sql.FORGET_HISTORY, (write.instance,))
     else:
         db.execute(sql.FORGET_ATTEMPTS_SINCE, (write.instance, since))
+        db.execute(lines.FORGET_SINCE, (write.instance, since))
         db.execute(sql.FORGET_STEPS_SINCE, (write.instance, since))
     db.execute(sql.FORGET_INBOX, (write.instance,))
     told = (head.key, next(revs.numbers), HistoryKind.RESTARTED.value, columns.micros(write.at), columns.origin_text(write.origin))

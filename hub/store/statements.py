@@ -102,7 +102,7 @@ KEEP_JOINED = f"""
 UPDATE idempotency SET deleted_id = i.id FROM member m JOIN instance i ON i.key = m.instance
 WHERE m.instance {IN_KEYS} AND idempotency.trigger = m.trigger AND idempotency.key = m.key AND idempotency.instance = m.instance
 """
-_OF_INSTANCE = ("step", "attempt", "inbox", "history", "gate", "collection", "member", "label")
+_OF_INSTANCE = ("step", "attempt", "inbox", "history", "gate", "collection", "member", "label", "line")
 DELETE_CHILDREN = tuple(f"DELETE FROM {table} WHERE instance {IN_KEYS}" for table in _OF_INSTANCE)
 DELETE_INSTANCES = f"DELETE FROM instance WHERE key {IN_KEYS}"
 INSTANCES_OF_WORKFLOW = "SELECT key FROM instance WHERE workflow = ?"

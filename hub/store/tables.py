@@ -192,6 +192,26 @@ class AttemptTable(SQLModel, table=True):
     error: str | None = Field(default=None, sa_type=Text)
 
 
+class LineTable(SQLModel, table=True):
+    """A line that an attempt has logged; `rev` is the revision at which the attempt ended, `total` the bytes of lines up to this one."""
+
+    __tablename__ = "line"
+    __table_args__: ClassVar[Any] = {"sqlite_with_rowid": False}
+
+    instance: int = Field(primary_key=True, sa_type=BigInteger)
+    rev: int = Field(primary_key=True, sa_type=BigInteger)
+    seq: int = Field(primary_key=True, sa_type=Integer)
+    kind: str = Field(sa_type=Text)
+    name: str = Field(sa_type=Text)
+    count: int = Field(sa_type=Integer)
+    attempt: int = Field(sa_type=Integer)
+    at: int = Field(sa_type=BigInteger)
+    level: int = Field(sa_type=Integer)
+    total: int = Field(sa_type=BigInteger)
+    logger: str | None = Field(default=None, sa_type=Text)
+    message: str = Field(sa_type=Text)
+
+
 class HistoryTable(SQLModel, table=True):
     """What happened to an instance and cannot be seen from its head or its journal: one row a change of status or restart.
 

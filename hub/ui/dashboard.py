@@ -15,6 +15,7 @@ from hub.core.clock import Clock
 from hub.core.delivery import DeliveryQuery, DeliveryStatus
 from hub.core.desk import Desk
 from hub.core.errors import Conflict, HubError, NotFound, Rejected, Unavailable
+from hub.core.logs import LogQuery
 from hub.core.model import HttpReply, HttpRequest, Instance, InstanceQuery, Status, WorkflowQuery
 from hub.core.ports import Engine
 from hub.ui import pages, trigger_pages
@@ -23,6 +24,7 @@ from hub.ui.pieces import ROOT
 S = TypeVar("S", bound=StrEnum)
 
 _PER_PAGE = 50
+_LINES = 200  # of the log, on the page of an instance
 _NEXT = 10  # occurrences of a schedule that are shown
 _ASSETS = {"dashboard.css": "text/css; charset=utf-8", "dashboard.js": "text/javascript; charset=utf-8"}
 _HEADERS = {
@@ -68,7 +70,8 @@ class Dashboard:
                 return _html(200, await self._instances(name, query))
             case ["workflows", name, "instances", id]:
                 snapshot = await self._engine.describe(name, id)
-                return _html(200, pages.instance(snapshot, self._clock.now(), await self._parent_of(snapshot.instance)))
+                log = await self._engine.find(LogQuery(instance=snapshot.instance.key, limit=_LINES))
+                return _html(200, pages.instance(snapshot, self._clock.now(), await self._parent_of(snapshot.instance), log))
             case ["triggers"]:
                 return _html(200, trigger_pages.triggers(await self._desk.triggers()))
             case ["triggers", name]:

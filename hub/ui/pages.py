@@ -6,6 +6,8 @@ from collections import defaultdict
 from datetime import datetime, timedelta
 from urllib.parse import urlencode
 
+from hub.core.labels import text_of
+from hub.core.logs import StoredLine
 from hub.core.model import FINAL, Attempt, Entry, Instance, Kind, Page, Snapshot, State, Status, WorkflowRecord
 from hub.ui.markup import Child, Markup, joined, tag
 from hub.ui.pieces import NOTHING, STATUS_WORDS, address, badge, between, facts, failure, moment, table, value
@@ -14,6 +16,7 @@ MAX_STEPS = 500  # on one page; a loop of thousands of steps would make a browse
 _KIND_WORDS = {
     Kind.STEP: "Step", Kind.SLEEP: "Sleep", Kind.EVENT: "Wait for event", Kind.CHILD: "Workflow", Kind.ROLLBACK: "Rollback",
 }  # fmt: skip
+_SILENCE: Page[StoredLine] = Page(items=())
 _TRIED = frozenset({Kind.STEP, Kind.ROLLBACK})  # what has attempts
 
 Crumb = tuple[str, str | None]  # text and address; the last one is where we are
@@ -71,8 +74,8 @@ def instances(record: WorkflowRecord, page: Page[Instance], status: Status | Non
     return document(record.name, [("Workflows", address()), (record.name, None)], content)
 
 
-def instance(snapshot: Snapshot, now: datetime, parent: Instance | None = None) -> bytes:
-    """Return one instance with its steps and their attempts; `parent` is the instance that started it."""
+def instance(snapshot: Snapshot, now: datetime, parent: Instance | None = None, log: Page[StoredLine] = _SILENCE) -> bytes:
+    """Return one instance with its steps, their attempts and the first of what they have logged; `parent` is what has started it."""
     head = snapshot.instance
     crumbs: list[Crumb] = [("Workflows", address()), (head.workflow, address("workflows", head.workflow)), (head.id, None)]
     attempts: defaultdict[tuple[Kind, str, int], list[Attempt]] = defaultdict(list)
@@ -90,8 +93,24 @@ def instance(snapshot: Snapshot, now: datetime, parent: Instance | None = None) 
         tag("section", tag("h2", "Input"), value(head.params)),
         tag("section", tag("h2", "Output"), value(head.output)) if head.output is not None else None,
         tag("section", tag("h2", f"Steps ({len(snapshot.entries)})"), steps or tag("p", "None has begun yet.", class_="note")),
+        _log(head, log) if log.items else None,
     ]
     return document(head.id, crumbs, content, refresh=head.status not in FINAL)
+
+
+def _log(head: Instance, log: Page[StoredLine]) -> Markup:
+    rows: list[list[Child]] = [
+        [
+            moment(stored.line.at),
+            stored.line.level,
+            f"{stored.name}-{stored.count}" + (f", attempt {stored.attempt}" if stored.attempt > 1 else ""),
+            tag("pre", stored.line.message),
+        ]
+        for stored in log.items
+    ]
+    rest = f"These are the first {len(rows)} lines; hub workflows instances logs {head.workflow} {head.id} shows all."
+    more = tag("p", rest, class_="note") if log.cursor is not None else None
+    return tag("section", tag("h2", "Log"), table(["Time", "Level", "Step", "Message"], rows), more)
 
 
 def problem(title: str, message: str) -> bytes:
@@ -152,6 +171,9 @@ def _head(head: Instance, parent: Instance | None) -> Markup:
 def _rare(head: Instance, parent: Instance | None) -> list[tuple[str, Child]]:
     """Return what most instances have not."""
     pairs: list[tuple[str, Child]] = []
+    if head.labels.tags:
+        pairs.append(("Tags", ", ".join(head.labels.tags)))
+    pairs += [(key, str(text_of(value))) for key, value in head.labels.metadata.items()]
     if head.version_ran not in (None, head.version):
         pairs.append(("Version that ran last", tag("code", head.version_ran)))
     if parent is not None:

@@ -15,6 +15,7 @@ import structlog
 
 from hub.api.server import ApiOptions, ApiServer
 from hub.core.clock import SystemClock
+from hub.core.current import CURRENT
 from hub.core.desk import Desk
 from hub.core.errors import NonRetryableError
 from hub.core.model import Status
@@ -55,10 +56,14 @@ class Approve(WorkflowEntrypoint):
 
 
 class Fail(WorkflowEntrypoint):
-    """Fails after two attempts."""
+    """Fails after two attempts; each has something to say."""
 
     async def run(self, event: WorkflowEvent, step: WorkflowStep) -> Any:
         def charge() -> None:
+            current = CURRENT.get()
+            assert current is not None
+            current.note("info", "asking <the bank>", "shop")
+            current.note("error", f"attempt {current.attempt} declined")
             raise ValueError("card <declined>")
 
         await step.do("charge", charge, retries={"limit": 1, "delay": 0})

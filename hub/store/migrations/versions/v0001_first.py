@@ -181,6 +181,22 @@ def _journal() -> None:
         sqlite_with_rowid=False,
     )
     op.create_table(
+        "line",
+        sa.Column("instance", sa.BigInteger, primary_key=True, nullable=False),
+        sa.Column("rev", sa.BigInteger, primary_key=True, nullable=False),
+        sa.Column("seq", sa.Integer, primary_key=True, nullable=False),
+        sa.Column("kind", sa.Text, nullable=False),
+        sa.Column("name", sa.Text, nullable=False),
+        sa.Column("count", sa.Integer, nullable=False),
+        sa.Column("attempt", sa.Integer, nullable=False),
+        sa.Column("at", sa.BigInteger, nullable=False),
+        sa.Column("level", sa.Integer, nullable=False),
+        sa.Column("total", sa.BigInteger, nullable=False),
+        sa.Column("logger", sa.Text),
+        sa.Column("message", sa.Text, nullable=False),
+        sqlite_with_rowid=False,
+    )
+    op.create_table(
         "history",
         sa.Column("instance", sa.BigInteger, primary_key=True, nullable=False),
         sa.Column("rev", sa.BigInteger, primary_key=True, nullable=False),
