@@ -8,10 +8,14 @@ from __future__ import annotations
 
 import fcntl
 import os
+import threading
 from datetime import UTC, datetime
 from pathlib import Path
 
 from hub.core.errors import StoreInUse
+
+_TRIES = 6  # whoever only looks who has the lock holds it for a moment
+_LOOK_S = 0.02
 
 
 class FileLock:
@@ -25,16 +29,21 @@ class FileLock:
     def take(self) -> None:
         """Lock, and leave this process's number in the file. Raises: StoreInUse when another hub has it; OSError."""
         file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            owner = os.read(file, 200).decode(errors="replace").strip() or "of unknown number"
-            os.close(file)
-            raise StoreInUse(
-                f"{self._database} is in use by another hub, process {owner}. Stop that one first, "
-                "or give this one a folder of its own with --data DIR",
-                owner=owner,
-            ) from error
+        for tries_left in reversed(range(_TRIES)):
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError as error:
+                if tries_left:
+                    threading.Event().wait(_LOOK_S)
+                    continue
+                owner = os.read(file, 200).decode(errors="replace").strip() or "of unknown number"
+                os.close(file)
+                raise StoreInUse(
+                    f"{self._database} is in use by another hub, process {owner}. Stop that one first, "
+                    "or give this one a folder of its own with --data DIR",
+                    owner=owner,
+                ) from error
         self._file = file
         os.ftruncate(file, 0)
         os.pwrite(file, f"{os.getpid()} (started {datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC)\n".encode(), 0)

@@ -6,6 +6,8 @@ import asyncio
 import os
 import shutil
 import sqlite3
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 
@@ -18,7 +20,7 @@ from hub.store import care, store_for
 from hub.store.columns import micros
 from hub.store.invariants import RULES
 from hub.store.schema import NEWEST
-from tests.store.given import World, at, entry, fail, finish, park, settle, steer
+from tests.store.given import World, at, entry, fail, finish, opened, park, settle, steer
 
 
 def SILENT(*_: object) -> None:  # noqa: N802  # a constant that can be called
@@ -190,6 +192,27 @@ async def test_the_owner_of_a_file_is_known_as_long_as_it_lives(tmp_path: Path, 
     await world.store.close()
     assert care.owner(tmp_path / "hub.sqlite") is None
     assert care.owner(tmp_path / "never.sqlite") is None
+
+
+async def test_who_looks_for_the_owner_never_stands_in_the_way_of_a_hub_that_starts(tmp_path: Path, migrated: Path) -> None:
+    path, ended = Path(shutil.copy(migrated, tmp_path / "hub.sqlite")), threading.Event()
+
+    def look() -> int:
+        looks = 0
+        while not ended.is_set():
+            care.owner(path)
+            looks += 1
+        return looks
+
+    with ThreadPoolExecutor(1) as pool:
+        looking = pool.submit(look)
+        try:
+            for _ in range(100):
+                async with opened(path):
+                    pass
+        finally:
+            ended.set()
+        assert looking.result() > 100
 
 
 def test_what_is_no_database_of_a_hub_is_told(tmp_path: Path, lived: Path) -> None:
