@@ -108,12 +108,8 @@ class Guard:
                 raise Rejected(f'this hub is not called "{host[:100]}"; {cure}', code="host.unknown")
 
     def _is_ours(self, host: str) -> bool:
-        if _is_address(host):
-            return True
         found = _HOST.fullmatch(host)
-        if found is None:
-            return False
-        name = _plain_name(found["v6"] or found["name"])
+        name = host if found is None else _plain_name(found["v6"] or found["name"])
         return name in self._names or name.endswith(".localhost") or _is_address(name)
 
     def _check_account(self, request: web.Request, caller: Caller) -> None:
