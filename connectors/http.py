@@ -23,6 +23,7 @@ from hub.core import codec
 from hub.core.clock import SystemClock
 from hub.core.duration import format_duration, parse_duration
 from hub.core.errors import ConfigError, NonRetryableError
+from hub.core.outside import parse_json
 
 _RETRYABLE = frozenset({408, 425, 429, 500, 502, 503, 504})
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
@@ -66,7 +67,7 @@ class HttpResult:
 
     def json(self) -> Any:
         """Return the body parsed as JSON. Raises: Rejected with the place of the fault."""
-        return codec.parse_json(self.body)
+        return parse_json(self.body)
 
     def text(self) -> str:
         """Return the body as text in the charset that the server named, else UTF-8."""

@@ -19,9 +19,9 @@ from hub.cli.exits import Exit, Stop
 from hub.cli.program import command
 from hub.cli.story import Watching
 from hub.cli.waiting import show_end
-from hub.core.codec import parse_json
 from hub.core.errors import ConfigError, Conflict, HubError, NotFound, StoreInUse
 from hub.core.model import FINAL, Instance, Status
+from hub.core.outside import parse_json
 from hub.core.ports import CreateRequest
 from hub.engine.embedded import EmbeddedEngine
 from hub.order import Order

@@ -14,10 +14,10 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
-from hub.core.codec import parse_json
 from hub.core.deliveries import holds_secret
 from hub.core.delivery import TriggerEvent
 from hub.core.errors import Rejected
+from hub.core.outside import parse_json
 
 COUNTS = ("x-delivery-count", "x-acquired-count")  # headers in which a broker counts how often a message has come back
 _CHARSET = re.compile(r""";\s*charset=["']?([^\s;"']+)""", re.IGNORECASE)

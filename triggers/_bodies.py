@@ -13,8 +13,8 @@ from functools import lru_cache
 from typing import Any
 from urllib.parse import parse_qsl
 
-from hub.core.codec import parse_json
 from hub.core.errors import PayloadTooLarge, Rejected
+from hub.core.outside import parse_json
 from triggers._multipart import Part, read_parts
 
 FORM = "application/x-www-form-urlencoded"

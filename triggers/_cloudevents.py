@@ -14,8 +14,8 @@ from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
-from hub.core.codec import parse_json
 from hub.core.errors import PayloadTooLarge, Rejected
+from hub.core.outside import parse_json
 from triggers._bodies import media_type, read_payload
 
 _STRUCTURED = "application/cloudevents"

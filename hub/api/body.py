@@ -14,8 +14,8 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from hub.api import problems
 from hub.api.connection import LIMITS
-from hub.core.codec import parse_json
 from hub.core.errors import PayloadTooLarge, Rejected
+from hub.core.outside import parse_json
 
 M = TypeVar("M", bound=BaseModel)
 

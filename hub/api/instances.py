@@ -41,11 +41,12 @@ from hub.api.shapes import (
 )
 from hub.api.workflows import Directory
 from hub.core.clock import Clock
-from hub.core.codec import parse_json, plain
+from hub.core.codec import plain
 from hub.core.errors import NotFound, Rejected, Unavailable
 from hub.core.labels import read_labels
 from hub.core.logs import LogQuery, StoredLine
 from hub.core.model import FINAL, Instance, InstanceQuery, Kind, Source, Status
+from hub.core.outside import parse_json
 from hub.core.ports import Created, CreateRequest, Engine
 from hub.core.preference import asked_wait
 from hub.core.retention import AS_THE_WORKFLOW, read_retention

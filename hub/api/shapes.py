@@ -15,10 +15,10 @@ from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field
 
 from hub.api.strict import StrictBody
 from hub.core.admission import nearest_name
-from hub.core.codec import parse_json
 from hub.core.errors import Rejected
 from hub.core.labels import MAX_TAGS, Labels, read_labels
 from hub.core.model import Kind, Status
+from hub.core.outside import parse_json
 from hub.core.writes import RestartPoint
 
 MAX_BATCH = 100

@@ -22,9 +22,9 @@ from hub.api.trigger_shapes import (
     TriggerStatusBody,
 )
 from hub.core.clock import Clock
-from hub.core.codec import parse_json
 from hub.core.delivery import Delivery, DeliveryQuery, Occurrence, Receipt, TriggerView
 from hub.core.desk import Desk
+from hub.core.outside import parse_json
 
 
 class Triggers:

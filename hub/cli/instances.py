@@ -173,7 +173,7 @@ async def send_event(
 ) -> None:
     """Send an event to an instance."""
     from hub.cli import payloads
-    from hub.core.codec import parse_json
+    from hub.core.outside import parse_json
 
     text = payloads.one_json(payload, "--payload", input) or "{}"
     if wait is not None:

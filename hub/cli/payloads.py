@@ -20,8 +20,8 @@ _DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
 
 def json_text(text: str | bytes, what: str) -> str:
     """Return JSON text after checking it. `what` names it in the message."""
-    from hub.core.codec import parse_json
     from hub.core.errors import Rejected
+    from hub.core.outside import parse_json
 
     try:
         parse_json(text)

@@ -16,6 +16,7 @@ from typing import Any, Protocol, runtime_checkable
 from hub.core import codec
 from hub.core.errors import PayloadTooLarge, Rejected
 from hub.core.model import Page
+from hub.core.outside import parse_json
 from hub.core.queue import LONGEST_DELAY
 
 # The limits are those of Cloudflare Queues.
@@ -130,7 +131,7 @@ def write_body(body: Any, content_type: ContentType | None = None) -> tuple[byte
 def read_body(message: LeasedMessage) -> Any:
     """Return the body of a message: a JSON value, a text, or bytes. Raises: Rejected when it is not what it says."""
     if message.content_type is ContentType.JSON:
-        return codec.parse_json(message.body)
+        return parse_json(message.body)
     if message.content_type is ContentType.TEXT:
         try:
             return message.body.decode()

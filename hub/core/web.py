@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from hub.core.codec import dump_plain, encode, parse_json, plain
+from hub.core.codec import dump_plain, encode, plain
 from hub.core.model import HttpReply, HttpRequest
+from hub.core.outside import parse_json
 
 HeaderPairs = Mapping[str, str] | Iterable[tuple[str, str]]
 

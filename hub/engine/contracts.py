@@ -15,8 +15,8 @@ from urllib.parse import unquote, urlparse
 
 from pydantic import TypeAdapter, ValidationError
 
-from hub.core.codec import parse_json
 from hub.core.errors import ConfigError, Rejected
+from hub.core.outside import parse_json
 
 CODE = "payload.schema"
 MAX_TOLD = 5000  # values of a payload: some 25 µs each at the worst

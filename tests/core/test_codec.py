@@ -20,8 +20,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hub.core.codec import MAX_OUTSIDE_DEPTH, decode, dump_plain, encode, parse_json, plain
+from hub.core.codec import decode, dump_plain, encode, plain
 from hub.core.errors import Rejected
+from hub.core.outside import MAX_OUTSIDE_DEPTH, parse_json
 
 TEXT = st.text() | st.just("$hub")  # text() makes no surrogates
 ZONES = st.none() | st.just(UTC) | st.timezones() | st.builds(timezone, st.timedeltas(timedelta(hours=-23), timedelta(hours=23)))

@@ -79,7 +79,7 @@ OWNERS = {
     "jmespath": ["hub.engine.expressions"],
     "jsonschema_rs": ["hub.engine.contracts"],
     "croniter": ["triggers._expression"],
-    "orjson": ["hub.core.codec"],
+    "orjson": ["hub.core.codec", "hub.core.outside"],
     "typer": ["hub.cli", "hub.__main__"],
     "rich": ["hub.cli", "hub.doctor", "hub.serve"],
     "uvloop": ["hub.process"],
