@@ -42,7 +42,8 @@ def effective(project: Path, overrides: Mapping[str, Any], environ: Mapping[str,
     settings = load_settings(project, overrides=overrides, environ=environ)
     text = (project / FILE).read_text(encoding="utf-8")
     sources = _Sources(overrides, environ, tomllib.loads(text), lines_of(text))
-    return [_setting(sources, place, value) for place, value in _all(settings)]
+    placed = dict(sources.as_written(place, value) for place, value in _all(settings))
+    return [_setting(sources, place, value) for place, value in placed.items()]
 
 
 # ---- where a value came from
@@ -65,6 +66,14 @@ class _Sources:
             return DEFAULT
         return f"{FILE}:{next(self.lines[place[:n]] for n in range(len(place), 0, -1) if place[:n] in self.lines)}"
 
+    def as_written(self, place: Place, value: Any) -> tuple[Place, Any]:
+        """Return a setting as the file has it where one word there stands for a whole table, such as `spread = "50%"`."""
+        for n in range(1, len(place)):
+            word = _at(self.tables, place[:n])
+            if isinstance(word, str | int | float):
+                return place[:n], word
+        return place, value
+
     def written(self, place: Place) -> str | None:
         """Return the text of the file where it refers to variables."""
         value = _at(self.tables, place)
@@ -73,6 +82,8 @@ class _Sources:
 
 def _at(value: Any, place: Place) -> Any:
     for part in place:
+        if isinstance(value, Mapping) and isinstance(part, int):
+            continue  # one table where a list is meant
         if isinstance(value, Mapping):
             value = value.get(part)
         elif isinstance(value, list) and isinstance(part, int) and part < len(value):

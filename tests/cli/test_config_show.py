@@ -100,6 +100,27 @@ async def test_lines_tell_the_origin_only_where_it_is_asked_for(project: Path) -
     assert next(line for line in told.out.splitlines() if line.startswith("steps.timeout")).endswith("# default")
 
 
+async def test_a_short_form_is_shown_as_it_is_written(project: Path) -> None:
+    more = """
+[[triggers]]
+kind = "cron"
+workflow = "orders"
+cron = "0 0 * * *"
+spread = "50%"
+flow = { concurrency = { limit = 3 } }
+"""
+    (project / "hub.toml").write_text(SETTINGS + more)
+
+    outcome = await run("config", "show", str(project), "--json", env={"PASSWORD": "x"})
+    found = {key: (each["value"], each["origin"]) for key, each in json.loads(outcome.out).items()}
+
+    line = len(SETTINGS.splitlines())
+    assert found["triggers.2.spread"] == ("50%", f"hub.toml:{line + 6}")
+    assert found["triggers.2.flow.concurrency.0.limit"] == (3, f"hub.toml:{line + 7}")
+    assert found["triggers.2.flow.concurrency.0.on_limit"] == ("queue", "default")
+    assert not [key for key in found if key.startswith("triggers.2.spread.")]
+
+
 async def test_wrong_settings_are_told_as_everywhere(project: Path) -> None:
     (project / "hub.toml").write_text(SETTINGS.replace("slots", "slot"))
 
