@@ -10,7 +10,7 @@ import contextlib
 from typing import Any, cast
 
 from hub.api import problems
-from hub.api.bulk import Terminations
+from hub.api.bulk import Action, BulkJobs, BulkOrder
 from hub.api.describe import describe_instance, describe_step, error_item
 from hub.api.envelope import Note, result_info, timestamp
 from hub.api.operation import Answer, Call, Live
@@ -56,10 +56,10 @@ from hub.core.writes import Verb
 class Instances:
     """Handlers of `/workflows/{workflow}/instances`."""
 
-    def __init__(self, engine: Engine, directory: Directory, terminations: Terminations, clock: Clock, patience: Patience) -> None:
+    def __init__(self, engine: Engine, directory: Directory, bulk: BulkJobs, clock: Clock, patience: Patience) -> None:
         self._engine = engine
         self._directory = directory
-        self._terminations = terminations
+        self._bulk = bulk
         self._clock = clock
         self._patience = patience
 
@@ -183,9 +183,11 @@ class Instances:
     async def terminate_all(self, call: Call[TerminateAllQuery, None]) -> Answer:
         """Start terminating every instance of a status in the background; without a status all that have not ended."""
         await self._directory.id_of(call.workflow)
-        wanted = frozenset({Status(call.query.status)}) if call.query.status else frozenset(Status) - FINAL
-        started = self._terminations.start(call.workflow, wanted)
-        return Answer(result=JobState(status="ok" if started else "already_running"))
+        if self._bulk.terminating(call.workflow):
+            return Answer(result=JobState(status="already_running"))
+        statuses = frozenset({Status(call.query.status)}) if call.query.status else frozenset()
+        await self._bulk.start(BulkOrder(action=Action.TERMINATE, filter=InstanceQuery(workflow=call.workflow, statuses=statuses)))
+        return Answer(result=JobState(status="ok"))
 
     async def _parent_of(self, instance: Instance) -> Instance | None:
         """Return the instance that started another one, as long as it is kept."""

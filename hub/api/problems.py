@@ -57,6 +57,8 @@ _TABLE: dict[str, tuple[int, int]] = {
     "instance.invalid_retention": (400, 10917),
     "instance.invalid_labels": (400, 10960),
     "instance.other_input": (409, 10961),
+    "job.not_found": (404, 10962),
+    "job.too_many": (409, 10963),
     "subscription.invalid_options": (400, 10918),
     "unavailable": (503, 10920),
     "origin.forbidden": (403, 10921),

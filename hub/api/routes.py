@@ -9,10 +9,11 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
-from hub.api import account_shapes, queue_shapes, results, shapes, token_shapes, trigger_shapes
+from hub.api import account_shapes, job_shapes, queue_shapes, results, shapes, token_shapes, trigger_shapes
 from hub.api.accounts import Accounts
 from hub.api.health import DOCS_TYPE, METRICS_TYPE, Vitals
 from hub.api.instances import Instances
+from hub.api.jobs import Jobs
 from hub.api.local import LOCAL_ROOT, LocalDoor, LocalInstanceListQuery, LocalWorkflowListQuery
 from hub.api.operation import Operation
 from hub.api.queues import Queues
@@ -49,6 +50,7 @@ def operations(  # noqa: PLR0913, PLR0917  # one parameter for each resource
     accounts: Accounts,
     workflows: Workflows,
     instances: Instances,
+    jobs: Jobs,
     triggers: Triggers,
     queues: Queues,
     tokens: Tokens,
@@ -60,6 +62,7 @@ def operations(  # noqa: PLR0913, PLR0917  # one parameter for each resource
     return (
         *_account_rows(accounts),
         *of_workflows,
+        *_job_rows(jobs),
         *_trigger_rows(triggers),
         *_delivery_rows(triggers),
         *_queue_rows(queues),
@@ -186,6 +189,27 @@ def _instance_rows(instances: Instances) -> tuple[Operation, ...]:
             "sendEvent", "POST", _INSTANCE + "/events/{type}", instances.send_event, "Send an event; the body is its payload.",
             body=Any, result=results.EventSent,
             errors=(*_NO_INSTANCE, "workflow.invalid_event_type", "instance.cannot_send_event"),
+        ),
+    )  # fmt: skip
+
+
+def _job_rows(jobs: Jobs) -> tuple[Operation, ...]:
+    path = _WORKFLOW + "/jobs"
+    missing = (*_NO_WORKFLOW, "job.not_found")
+    return (
+        _read(
+            "listJobs", path, jobs.list, "List the jobs of a workflow that this process has run, newest first.",
+            result=list[job_shapes.JobItem], listing=True, errors=_NO_WORKFLOW,
+        ),
+        _steer(
+            "createJob", "POST", path, jobs.create,
+            "Pause, resume, terminate, restart or delete all instances that match a filter, in the background; a dry run counts them.",
+            body=job_shapes.JobBody, result=job_shapes.JobItem, errors=(*_NO_WORKFLOW, "instance.invalid_labels", "job.too_many"),
+        ),
+        _read("getJob", path + "/{job}", jobs.get, "Read how far a job has come.", result=job_shapes.JobItem, errors=missing),
+        _steer(
+            "stopJob", "DELETE", path + "/{job}", jobs.stop, "Stop a job; what it has done stays so.",
+            result=job_shapes.JobItem, errors=missing,
         ),
     )  # fmt: skip
 

@@ -17,13 +17,14 @@ import structlog
 from aiohttp import web
 
 from hub.api.accounts import Accounts
-from hub.api.bulk import Terminations
+from hub.api.bulk import BulkJobs
 from hub.api.connection import LIMITS, Connections, Limits
 from hub.api.dispatch import Dispatcher
 from hub.api.gateway import DASHBOARD, HOOKS, Gateway
 from hub.api.guard import Guard
 from hub.api.health import DocsPage, Vitals
 from hub.api.instances import Instances
+from hub.api.jobs import Jobs
 from hub.api.listen import cannot_listen, reachable, take_port
 from hub.api.live import HEARTBEAT_S, LiveStreams
 from hub.api.local import LocalDoor
@@ -99,7 +100,7 @@ class ApiServer:
         self._log: Log = log or structlog.get_logger("hub.api")
         clock = clock or SystemClock()
         directory = Directory(engine)
-        self._terminations = Terminations(engine, clock, self._log)
+        self._bulk = BulkJobs(engine, clock, self._log)
         self._patience = Patience(clock)
         self._streams = LiveStreams(self._log, options.heartbeat_s)
         accounts, tokens = Accounts(options.account), Tokens(access, audit, clock, options.account)
@@ -107,10 +108,11 @@ class ApiServer:
         vitals = Vitals(engine, metrics, lambda: self._document, docs)
 
         def table(engine: Engine, desk: Desk) -> tuple[Operation, ...]:
-            instances = Instances(engine, directory, self._terminations, clock, self._patience)
-            workflows = Workflows(engine, desk, directory, self._terminations)
+            instances = Instances(engine, directory, self._bulk, clock, self._patience)
+            workflows = Workflows(engine, desk, directory, self._bulk)
             door = LocalDoor(engine, instances, clock)
-            return operations(accounts, workflows, instances, Triggers(desk, clock), of_queues, tokens, door, vitals)
+            jobs, triggers = Jobs(self._bulk, directory), Triggers(desk, clock)
+            return operations(accounts, workflows, instances, jobs, triggers, of_queues, tokens, door, vitals)
 
         veiled = VeiledEngine(engine), VeiledDesk(desk)
         self.operations = table(engine, desk)
@@ -171,7 +173,7 @@ class ApiServer:
         sockets, self._sockets = self._sockets, []
         for taken in sockets:
             taken.close()
-        await self._terminations.stop()
+        await self._bulk.stop()
 
     def _make_app(self, guard: Guard, veiled: Iterable[Operation], gateway: Gateway) -> web.Application:
         options = self._options

@@ -53,9 +53,12 @@ def words_of(kind: type[StrEnum]) -> Callable[[object], object]:
     """Return what reads one status of a kind, or several with commas between."""
 
     def read(value: object) -> object:
-        if not isinstance(value, str):
+        if isinstance(value, list) and all(isinstance(word, str) for word in value):
+            words = value
+        elif isinstance(value, str):
+            words = [word.strip() for word in value.split(",")]
+        else:
             return value
-        words = [word.strip() for word in value.split(",")]
         unknown = [word for word in words if word not in [*kind]]
         if unknown:
             raise ValueError(f'"{unknown[0]}" is not a status; there are {", ".join(kind)}')

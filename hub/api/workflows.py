@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import datetime
 
-from hub.api.bulk import Terminations
+from hub.api.bulk import BulkJobs
 from hub.api.envelope import result_info, timestamp
 from hub.api.operation import Answer, Call
 from hub.api.results import Done, VersionGraph, VersionItem, WorkflowChange, WorkflowItem, WorkflowSchedule
@@ -42,11 +42,11 @@ class Directory:
 class Workflows:
     """Handlers of `/workflows`."""
 
-    def __init__(self, engine: Engine, desk: Desk, directory: Directory, terminations: Terminations) -> None:
+    def __init__(self, engine: Engine, desk: Desk, directory: Directory, bulk: BulkJobs) -> None:
         self._engine = engine
         self._desk = desk
         self._directory = directory
-        self._terminations = terminations
+        self._bulk = bulk
 
     async def list(self, call: Call[WorkflowListQuery, None]) -> Answer:
         """Return one page of workflows."""
@@ -77,7 +77,7 @@ class Workflows:
                 modified_on=timestamp(record.modified_at),
                 triggered_on=timestamp(record.triggered_at),
                 is_deleted=0,
-                terminator_running=int(self._terminations.running(record.name)),
+                terminator_running=int(self._bulk.terminating(record.name)),
             )
         )
 

@@ -10,14 +10,11 @@ from pathlib import Path
 
 import aiohttp
 import pytest
-import structlog
 from structlog.testing import capture_logs
 
-from hub.api.bulk import Terminations
 from hub.api.server import ApiOptions, ApiServer
-from hub.core.clock import SystemClock
 from hub.core.errors import ConfigError
-from hub.core.model import HttpReply, HttpRequest, Status
+from hub.core.model import HttpReply, HttpRequest
 from hub.engine.routes import RouteTable
 from tests.api.node import ROOT, Node, running
 
@@ -261,14 +258,4 @@ async def test_stop_ends_background_jobs(node: Node) -> None:
     await node.post("/approve/instances/batch", json=[{}] * 100)
     await node.call("PUT", f"{ROOT}/approve/instances/terminate")
     await node.server.stop()
-    assert [task for task in asyncio.all_tasks() if task.get_name().startswith("terminate-all")] == []
-
-
-async def test_one_job_a_workflow_at_a_time(node: Node) -> None:
-    jobs = Terminations(node.engine, SystemClock(), structlog.get_logger())
-    assert jobs.start("approve", frozenset({Status.WAITING}))
-    assert not jobs.start("approve", frozenset({Status.QUEUED}))
-    assert jobs.start("greet", frozenset({Status.WAITING}))
-    await jobs.stop()
-    assert jobs.start("approve", frozenset({Status.WAITING}))
-    await jobs.stop()
+    assert [task for task in asyncio.all_tasks() if task.get_name().startswith("bulk")] == []
