@@ -22,9 +22,11 @@ from hub.doctor.examine import CHECKS, results
 from hub.order import Order
 from hub.settings import load_settings
 from hub.store.care import Contents
+from hub.store.invariants import RULES
 from hub.store.schema import NEWEST
 from tests.cli.command_line import run
 from tests.cli.node import CODE, SETTINGS, make_project, running
+from tests.repo.sources import ROOT
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
 HEALTHY = Contents(schema=NEWEST, journal_mode="wal", instances={"complete": 1})
@@ -57,6 +59,12 @@ def shop(tmp_path: Path) -> Path:
 def test_there_are_many_checks_and_each_has_a_name_of_its_own() -> None:
     names = [name for name, _ in CHECKS]
     assert len(names) == len(set(names)) >= 20
+
+
+def test_the_readme_counts_right() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert f"{len(CHECKS)} checks of the machine" in readme
+    assert f"then {sum(rule.name not in ('integrity', 'reference') for rule in RULES)} rules of the hub's own" in readme
 
 
 async def test_a_new_project_is_well(shop: Path) -> None:
