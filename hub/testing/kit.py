@@ -28,6 +28,7 @@ from hub.core.scheduled import ScheduledController
 from hub.core.workflow import Duration, Env
 from hub.engine.binding import WorkflowBinding, WorkflowInstance
 from hub.engine.embedded import EmbeddedEngine
+from hub.engine.queue_binding import QueueBinding
 from hub.testing.modify import MockedEvent, Modifier, Prescriptions
 from hub.testing.recorded import Replayed, read_record, replay, shown, write_record
 from hub.testing.schedule import occur
@@ -212,12 +213,15 @@ class AsyncWorkflows(Modifier):
         options = subject.quiet_options
         engine = EmbeddedEngine(self._store.port, self._clock, self._log, definitions, options, self._prescriptions, subject.rules)
         workflows = {binding: WorkflowBinding(engine, workflow) for binding, workflow in subject.bindings.items()}
-        self._env = Env({**workflows, **subject.values})
+        queues = {binding: QueueBinding(engine.queues, *producer) for binding, producer in subject.producers.items()}
+        self._env = Env({**workflows, **queues, **subject.values})
         for connector in subject.connectors:
             await connector.open()
             stack.push_async_callback(connector.close)
         await engine.start()
         stack.push_async_callback(engine.stop)
+        for binding, (queue, _) in subject.producers.items():
+            await engine.queues.declare(queue, producer=binding)
         self._engine = engine
 
     def _make_subject(self) -> Subject:

@@ -37,6 +37,7 @@ class Subject:
     values: Mapping[str, Any]  # everything else on self.env
     worker: type[WorkerEntrypoint] | None = None
     connectors: tuple[Connector, ...] = ()
+    producers: Mapping[str, tuple[str, timedelta]] = field(default_factory=dict)  # queue and delay by attribute of self.env
     trigger: Callable[[str], TriggerSpec] | None = None  # by name; None = no settings, hence no triggers
     options: RunnerOptions = field(default_factory=RunnerOptions)
     rules: Mapping[str, Rules] = field(default_factory=dict)  # by trigger
@@ -114,6 +115,7 @@ def of_project(folder: Path, env: Mapping[str, Any]) -> Iterator[Subject]:
             values={**settings.expanded_vars(URL), **connectors, **env},
             worker=project.worker,
             connectors=tuple(connectors.values()),
+            producers={each.binding: (each.queue, each.delivery_delay) for each in settings.queues.producers},
             trigger=trigger,
             options=runner_options(settings),
             rules=rules_of(settings),

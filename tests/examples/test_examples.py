@@ -18,7 +18,7 @@ import pytest
 from hub.app import App
 from hub.project import forget
 from hub.settings import load_settings
-from hub.testing import VirtualClock
+from hub.testing import VirtualClock, Workflows
 
 EXAMPLES = Path(__file__).parents[2] / "config" / "examples"
 PROJECTS = sorted(folder.name for folder in EXAMPLES.iterdir() if folder.is_dir())
@@ -194,3 +194,10 @@ async def test_jobs_example_ships_each_order_once_and_counts_clicks_without_a_br
     assert [(queue["queue_name"], queue["messages_waiting"], queue["messages_held"]) for queue in queues["result"]] == [
         ("clicks", 0, 0), ("clicks-dead", 0, 0), ("orders", 0, 0),
     ]  # fmt: skip
+
+
+def test_the_test_kit_gives_the_jobs_example_its_queues() -> None:
+    with Workflows(project=EXAMPLES / "jobs") as workflows:
+        run = workflows.create({"order": 7, "items": ["book"]})
+        assert run.output() == {"parcel": "P7", "items": 1}
+        assert {"ORDERS", "CLICKS"} <= set(workflows.env)

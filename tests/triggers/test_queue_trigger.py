@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from hub.core.current import CURRENT, CurrentStep
 from hub.core.deliveries import decode_event
 from hub.core.delivery import Delivery, DeliveryQuery, DeliveryStatus, Phase, Receipt, TriggerEvent, TriggerHealth
 from hub.core.errors import ConfigError, Overloaded, Rejected
@@ -17,6 +18,7 @@ from hub.core.queue import Message, MessageBatch
 from hub.core.queues import QueueRecord, outgoing
 from hub.core.writes import Outcome, Write
 from hub.engine.context import TriggerSpec
+from hub.engine.queue_binding import QueueBinding
 from hub.plugins import parse_options
 from tests.triggers.hosted import Hosted, settle
 from triggers.queue import QueueTrigger
@@ -30,6 +32,8 @@ def trigger(**options: Any) -> QueueTrigger:
 
 class Shop:
     """A hub with a queue `orders`, and a trigger that consumes it."""
+
+    handler: Handles
 
     def __init__(self, hosted: Hosted) -> None:
         self.hosted = hosted
@@ -514,3 +518,71 @@ def test_plain_numbers_are_seconds_as_in_wrangler() -> None:
     assert (config.max_batch_timeout, config.retry_delay) == (timedelta(seconds=2), timedelta(seconds=1.5))
 
 
+
+
+# ---- sending from code
+
+
+async def bound(shop: Shop, delay: timedelta = timedelta(0)) -> QueueBinding:
+    handler = shop.handler = Handles()
+    await shop.consume(handler, max_batch_timeout=0)
+    return QueueBinding(shop.hosted.engine.queues, "orders", delay)
+
+
+async def test_code_sends_json_and_bytes_one_or_many_with_options(shop: Shop) -> None:
+    queue = await bound(shop)
+
+    await queue.send({"n": 1}, message_id="m-1")
+    await queue.send(b"\x00")
+    await queue.send("text", {"contentType": "text"})
+    await queue.send_batch([{"body": 2}, {"body": 3, "delaySeconds": 60}])
+    await queue.sendBatch([{"body": 4}, {"body": 5, "delay_seconds": 0}], delay_seconds=60)
+    await shop.quiet()
+
+    assert [body for body, _ in shop.handler.told] == [{"n": 1}, b"\x00", "text", 2, 5]
+    await shop.advance(60)
+    assert sorted(body for body, _ in shop.handler.told[5:]) == [3, 4]
+
+
+async def test_the_delay_of_a_producer_holds_unless_the_message_has_its_own(shop: Shop) -> None:
+    queue = await bound(shop, timedelta(seconds=60))
+
+    await queue.send("later")
+    await queue.send("now", delay_seconds=0)
+    await shop.quiet()
+
+    assert [body for body, _ in shop.handler.told] == ["now"]
+
+
+@pytest.mark.parametrize(
+    ("body", "options", "message"),
+    [
+        (object(), {}, "cannot be written"),
+        (1, {"content_type": "text"}, "is a text, not int"),
+        ("a", {"content_type": "bytes"}, "is bytes, not str"),
+        ("a", {"content_type": "v8"}, "is not known"),
+        ("a", {"delay_seconds": 86_401}, "from 0 to 86400"),
+        ("a", {"delay_seconds": True}, "from 0 to 86400"),
+        ("a", {"delay": 1}, "there is no option 'delay'"),
+        ("a", {"message_id": 7}, "message_id is a text"),
+        ("a" * 131_072, {}, "131,074 bytes"),
+    ],
+)
+async def test_what_can_never_be_sent_is_refused(shop: Shop, body: Any, options: dict[str, Any], message: str) -> None:
+    queue = await bound(shop)
+
+    with pytest.raises(Rejected, match=message):
+        await queue.send(body, **options)
+
+
+async def test_a_step_sends_a_message_once_however_often_it_is_attempted(shop: Shop) -> None:
+    queue = await bound(shop)
+    await shop.pause(True)
+
+    for _ in range(2):
+        token = CURRENT.set(CurrentStep("orders", "i-1", "step", "tell", 1))
+        await queue.send("a")
+        await queue.send("b")
+        CURRENT.reset(token)
+
+    assert await shop.left() == (2, 0)
