@@ -32,7 +32,7 @@ def facts(ctx: TriggerContext, receipt: Receipt) -> dict[str, Any]:
         told = {"id": receipt.instance_id, "workflow": receipt.workflow}
         if receipt.status is ReceiptStatus.CREATED:
             told["status"] = Status.QUEUED  # of a duplicate nothing is said: the first one may have ended long ago
-        told["status_url"] = ctx.status_path(receipt.workflow, receipt.instance_id)
+        told["status_url"] = ctx.routes.status_path(receipt.workflow, receipt.instance_id)
     if receipt.status is ReceiptStatus.DUPLICATE:
         told["duplicate"] = True
     elif receipt.status is ReceiptStatus.DELIVERED:
@@ -87,7 +87,7 @@ def asked(request: HttpRequest, longest: timedelta | None) -> Wait | None:
 def ended(ctx: TriggerContext, instance: Instance, wait: Wait) -> HttpReply:
     """Answer with the end of an instance: 200 with its output, 500 with the error of one that did not come through."""
     told: dict[str, Any] = {"id": instance.id, "workflow": instance.workflow, "status": instance.status}
-    told["status_url"] = ctx.status_path(instance.workflow, instance.id)
+    told["status_url"] = ctx.routes.status_path(instance.workflow, instance.id)
     if instance.status is Status.COMPLETE:
         told["output"] = plain(instance.output or b"null")
         return HttpReply(status=200, body=dump_plain(told), headers=_JSON | wait.headers)

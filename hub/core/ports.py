@@ -92,10 +92,6 @@ class TriggerContext(Protocol):
         """The project's `queue` or `scheduled` handler, where the trigger is bound to no workflow. It is called with one argument."""
         ...
 
-    def status_path(self, workflow: str, id: str) -> str:
-        """Return the absolute path under which REST shows an instance."""
-        ...
-
     def feed(self, queue: str) -> Feed:
         """Return one of the hub's own queues, for a trigger that consumes it."""
         ...

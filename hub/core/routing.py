@@ -22,6 +22,10 @@ class Routes(Protocol):
         """
         ...
 
+    def status_path(self, workflow: str, id: str) -> str:
+        """Return the absolute path under which REST shows an instance."""
+        ...
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Route:

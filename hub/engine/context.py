@@ -8,10 +8,9 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
-from urllib.parse import quote
 
 from hub.core.clock import Clock
 from hub.core.delivery import DeliveryStatus, Phase, Receipt, TriggerEvent, TriggerHealth, TriggerRecord
@@ -57,9 +56,8 @@ class Services:
     telemetry: Telemetry
     clock: Clock
     log: Log
-    account: str
+    routes: RouteTable
     poll: timedelta = timedelta(seconds=5)
-    routes: RouteTable = field(default_factory=RouteTable)
 
 
 class Context:
@@ -80,10 +78,6 @@ class Context:
         self._stopping = asyncio.Event()
         self._open = True
         self._loops: list[asyncio.Task[None]] = []
-
-    def status_path(self, workflow: str, id: str) -> str:
-        """Return the REST path at which an instance can be looked at."""
-        return f"/client/v4/accounts/{quote(self._services.account)}/workflows/{workflow}/instances/{quote(id, safe='')}"
 
     def feed(self, queue: str) -> QueueFeed:
         """Return one of the hub's own queues, for this trigger."""

@@ -43,6 +43,7 @@ from hub.engine.maintenance import Maintenance
 from hub.engine.pipeline import Pipeline
 from hub.engine.queues import Queues
 from hub.engine.rehearsal import Rehearsal
+from hub.engine.routes import RouteTable
 from hub.engine.rules import Rules
 from hub.engine.runner import Program, Runner, RunnerOptions, Wiring
 from hub.engine.subscribe import Subscriptions
@@ -155,7 +156,7 @@ class EmbeddedEngine:
             telemetry=self.telemetry,
             clock=self._clock,
             log=self._log,
-            account=account,
+            routes=RouteTable(account),
             poll=self._options.poll,
         )
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from itertools import chain
-from urllib.parse import unquote
+from urllib.parse import quote, unquote
 
 from hub.core.errors import ConfigError
 from hub.core.routing import HookHandler, Matched, Route
@@ -17,7 +17,8 @@ from hub.core.routing import HookHandler, Matched, Route
 class RouteTable:
     """The endpoints of all triggers: exact paths, and patterns whose segments in braces match anything."""
 
-    def __init__(self) -> None:
+    def __init__(self, account: str) -> None:
+        self._account = account
         self._exact: dict[str, Route] = {}
         self._patterns: dict[int, list[tuple[tuple[str, ...], Route]]] = {}  # by the number of segments
 
@@ -34,6 +35,10 @@ class RouteTable:
             return lambda: self._take_exact(route)
         self._patterns.setdefault(len(segments), []).append((segments, route))
         return lambda: self._take_pattern(len(segments), route)
+
+    def status_path(self, workflow: str, id: str) -> str:
+        """Return the REST path at which an instance can be looked at."""
+        return f"/client/v4/accounts/{quote(self._account)}/workflows/{workflow}/instances/{quote(id, safe='')}"
 
     def match(self, path: str) -> Matched | None:
         """Return the endpoint at a path as it was sent, with the values of the pattern's names; an escaped slash separates nothing."""

@@ -23,7 +23,7 @@ def second_server(node: Node, **options: object) -> ApiServer:
     chosen = ApiOptions(**{"port": 0, **options})  # type: ignore[arg-type]
     engine = node.engine
     return ApiServer(
-        engine, node.desk, chosen, RouteTable(), None, lambda: b"", access=engine.access, audit=engine.audit, queues=engine.queues
+        engine, node.desk, chosen, RouteTable("local"), None, lambda: b"", access=engine.access, audit=engine.audit, queues=engine.queues
     )
 
 

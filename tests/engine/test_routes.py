@@ -15,7 +15,7 @@ async def answer(_head: HttpRequest, _read: ReadBody) -> HttpReply:
 
 
 def serving(*paths: str) -> RouteTable:
-    table = RouteTable()
+    table = RouteTable("local")
     for path in paths:
         table.add(path, answer, methods=["post"])
     return table
@@ -76,7 +76,7 @@ def test_patterns_that_share_no_path_live_side_by_side(one: str, other: str) -> 
 
 @pytest.mark.parametrize("path", ["/hooks/a", "/hooks/a/{x}"])
 def test_removed_endpoint_frees_its_place_and_removing_it_again_harms_nobody(path: str) -> None:
-    table = RouteTable()
+    table = RouteTable("local")
     remove = table.add(path, answer, methods=["POST"])
     remove()
     assert found(table, path.replace("{x}", "v")) is None
