@@ -112,7 +112,7 @@ class TriggerSettings:
     kind: Annotated[str, Field(description="An installed kind of trigger, or package.module:Class.")]
     name: Annotated[Name, Field(description="Unique name; default KIND-WORKFLOW.")]
     workflow: Annotated[
-        str | None, Field(description="The workflow that it starts; without one, amqp and queue call the handler queue, and cron scheduled.")
+        str | None, Field(description="Workflow that it starts; without one, amqp and queue call the handler queue, cron scheduled.")
     ] = None
     enabled: Annotated[bool, Field(description="false: it is not started; the address of a webhook answers 404.")] = True
     filter: Annotated[str | None, Field(min_length=1, description="JMESPath; only events for which it is true create an instance.")] = None
