@@ -17,6 +17,7 @@ from hub.cli.command import Call, command
 from hub.cli.exits import Exit, Stop
 from hub.cli.options import remember
 from hub.cli.patience import Wait, patience
+from hub.cli.selection import DateEnd, DateStart, Meta, OfTrigger, OfVersion, Statuses, Tags, metadata, statuses
 from hub.cli.workflows import Name, Page, PerPage, Yes, confirm
 
 _EXAMPLES = """\b
@@ -32,20 +33,6 @@ LATEST = "latest"
 Id = Annotated[str, typer.Argument(metavar="ID", help="Id of the instance, or `latest`.", show_default=False)]
 
 
-class Filter(StrEnum):
-    """The statuses that a list can be narrowed to."""
-
-    QUEUED = "queued"
-    RUNNING = "running"
-    PAUSED = "paused"
-    ERRORED = "errored"
-    TERMINATED = "terminated"
-    COMPLETE = "complete"
-    WAITING = "waiting"
-    WAITING_FOR_PAUSE = "waitingForPause"
-    ROLLING_BACK = "rollingBack"
-
-
 class StepType(StrEnum):
     """The kinds of step that a restart can begin at."""
 
@@ -59,16 +46,13 @@ class StepType(StrEnum):
 async def list_instances(
     call: Call,
     name: Name,
-    status: Annotated[Filter | None, typer.Option("--status", help="Only those with this status.", show_default=False)] = None,
-    date_start: Annotated[
-        str | None, typer.Option("--date-start", metavar="DATE", help="Only those created then or later (ISO 8601).", show_default=False)
-    ] = None,
-    date_end: Annotated[
-        str | None,
-        typer.Option(
-            "--date-end", metavar="DATE", help="Only those created then or earlier; a date covers its UTC day.", show_default=False
-        ),
-    ] = None,
+    status: Statuses = None,
+    tag: Tags = None,
+    meta: Meta = None,
+    trigger: OfTrigger = None,
+    version: OfVersion = None,
+    date_start: DateStart = None,
+    date_end: DateEnd = None,
     page: Page = 1,
     per_page: PerPage = None,
     reverse: Annotated[bool, typer.Option("--reverse", help="Oldest first within the page.")] = False,
@@ -77,15 +61,23 @@ async def list_instances(
     from hub.cli import payloads
 
     first, last = payloads.date_range(date_start, date_end)
-    wanted = None if status is None else status.value
-    answer = await call.client.get(name, "instances", page=page, per_page=per_page, status=wanted, date_start=first, date_end=last)
+    asked = {
+        "status": statuses(status),
+        "tag": ",".join(tag) if tag else None,
+        "metadata": json.dumps(metadata(meta)) if meta else None,
+        "trigger": trigger,
+        "version": version,
+        "date_start": first,
+        "date_end": last,
+    }
+    answer = await call.client.get(name, "instances", page=page, per_page=per_page, **asked)
     found = sorted(answer.result, key=lambda item: str(item["created_on"]), reverse=True)
     if reverse:
         found.reverse()
     if call.json:
         screen.show_json(found)
     elif not found:
-        screen.note(_nothing(name, page, filtered=bool(wanted or first or last)))
+        screen.note(_nothing(name, page, filtered=any(asked.values())))
     else:
         from hub.cli import render
         from hub.cli.words import Viewer

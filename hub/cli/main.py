@@ -13,7 +13,8 @@ from typing import Annotated, Literal
 import typer
 
 from hub.cli import audit, deliveries, instances, project, queues, triggers, versions, workflows
-from hub.cli import instance_logs as _instance_logs  # noqa: F401  # adds its command to those of instances
+from hub.cli import bulk as _bulk  # noqa: F401  # adds its command to those of instances
+from hub.cli import instance_logs as _instance_logs  # noqa: F401  # so does this
 from hub.cli.exits import MEANINGS
 from hub.cli.options import Account, Token, Url, remember
 

@@ -16,6 +16,7 @@ from hub.cli.command import Call, command
 from hub.cli.exits import Stop
 from hub.cli.options import remember
 from hub.cli.patience import Wait, patience
+from hub.cli.selection import Meta, Tags, metadata
 
 _EXAMPLES = """\b
 Examples:
@@ -88,6 +89,11 @@ async def trigger(
     input: Annotated[
         str | None, typer.Option("--input", metavar="@FILE|-", help="Read PARAMS from a file or from standard input.", show_default=False)
     ] = None,
+    tag: Tags = None,
+    meta: Meta = None,
+    idempotent: Annotated[
+        bool, typer.Option("--idempotent", help="If the instance --id was created with the same PARAMS already, all is well.")
+    ] = False,
     wait: Wait = None,
 ) -> None:
     """Create an instance of a workflow."""
@@ -99,8 +105,12 @@ async def trigger(
     fields = [f'"instance_id":{json.dumps(id)}'] if id is not None else []
     if text is not None:
         fields.append(f'"params":{payloads.as_params(text)}')
+    labels = {"tags": tag, "metadata": metadata(meta), "idempotent": idempotent}
+    fields += [f'"{key}":{json.dumps(value)}' for key, value in labels.items() if value]
     answer = await call.client.post(name, "instances", body=f"{{{','.join(fields)}}}")
     told = f'🚀 Workflow instance "{answer.result["id"]}" has been queued successfully'
+    if answer.result.get("duplicate"):
+        told = f'Workflow instance "{answer.result["id"]}" exists already, with the same params; it is {answer.result["status"]}'
     if wait is not None:
         from hub.cli.waiting import to_the_end
 
