@@ -21,6 +21,7 @@ from typing import Any
 from hub.core.clock import SystemClock
 from hub.core.errors import HubError
 from hub.core.ports import CreateRequest
+from hub.core.queues import outgoing
 from hub.core.writes import Verb
 from tests.api.node import ACCOUNT, Node, running
 
@@ -39,6 +40,7 @@ NAMES = {  # what parameters are called that are no free choice: those that exis
     "workflow": ["greet", "approve", "sleep", "fail", "nobody"],
     "instance": ["one", "two", "three", "latest", "nobody"],
     "trigger": ["greetings", "leap-day", "off", "nobody"],
+    "queue": ["orders", "nobody"],
     "type": ["approved", "rejected"],
     "name": ["greet-1", "prepare-1", "approval-1", "nap-1", "charge-1", "nobody-1"],
 }
@@ -106,6 +108,10 @@ async def _renew(node: Node) -> None:
             for id in ("one", "two", "three"):
                 with suppress(HubError):
                     await node.engine.create(CreateRequest(workflow=workflow, id=id, params={"order": 7}))
+        with suppress(HubError):
+            await node.engine.queues.create("orders")
+        with suppress(HubError):
+            await node.engine.queues.push("orders", [outgoing({"order": 7})])
         with suppress(HubError):
             await node.engine.steer("sleep", "two", Verb.PAUSE)
         with suppress(HubError):
