@@ -171,7 +171,7 @@ def _instance_rows(instances: Instances) -> tuple[Operation, ...]:
             "getStep", _INSTANCE + "/step", instances.step, "Read one step of an instance with its whole output.",
             query=shapes.StepQuery, result=results.StepDetail, errors=(*_NO_INSTANCE, "step.not_found"),
         ),
-        _look(
+        _read(
             "listInstanceLogs", _INSTANCE + "/logs", instances.logs, "List what the steps of an instance have logged.",
             query=shapes.LogListQuery, result=list[results.LogItem], listing=True, errors=_NO_INSTANCE,
         ),
@@ -367,11 +367,6 @@ def _open_rows(vitals: Vitals) -> tuple[Operation, ...]:
 
 def _read(name: str, path: str, handler: Any, summary: str, **more: Any) -> Operation:
     return Operation(name=name, method="GET", path=path, handler=handler, summary=summary, scope=Scope.READ, **more)
-
-
-def _look(name: str, path: str, handler: Any, summary: str, **more: Any) -> Operation:
-    """Return a row that shows what authors and senders have written."""
-    return Operation(name=name, method="GET", path=path, handler=handler, summary=summary, scope=Scope.PAYLOADS, **more)
 
 
 def _start(name: str, method: str, path: str, handler: Any, summary: str, **more: Any) -> Operation:

@@ -51,8 +51,8 @@ class Keys:
 
     async def fill(self) -> None:
         """Make all that opens nothing."""
-        soon = datetime.now(UTC) + timedelta(milliseconds=50)
         _, right = await self.make(Scope.ADMIN)
+        soon = datetime.now(UTC) + timedelta(milliseconds=50)
         _, expired = await self.make(Scope.ADMIN, expires_at=soon)
         id, revoked = await self.make(Scope.ADMIN)
         _, foreign = await self.make(Scope.ADMIN, account="acme")
