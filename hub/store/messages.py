@@ -34,7 +34,8 @@ _PUSH = """
 INSERT INTO message (queue, id, content_type, sent_at, visible_at, body) VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (queue, id) DO NOTHING
 """
 _FREE_ORPHANS = """
-UPDATE message SET node = NULL WHERE queue = ?1 AND node IS NOT NULL AND node NOT IN (SELECT key FROM node WHERE lease_until > ?2)
+UPDATE message SET node = NULL WHERE queue = ?1 AND node IS NOT NULL AND node IS NOT ?3
+AND node NOT IN (SELECT key FROM node WHERE lease_until > ?2)
 """
 _DUE = """
 SELECT key, id, content_type, attempts, sent_at, body FROM message WHERE queue = ? AND node IS NULL AND visible_at <= ?
@@ -94,7 +95,7 @@ def _push(db: sqlite3.Connection, write: PushMessages) -> Outcome:
 
 def _lease(db: sqlite3.Connection, write: LeaseMessages, leases: Iterator[int]) -> Leased:
     at = micros(write.at)
-    db.execute(_FREE_ORPHANS, (write.queue, at))
+    db.execute(_FREE_ORPHANS, (write.queue, at, write.node))  # who asks is not dead, however late its lease is renewed
     taken: list[LeasedMessage] = []
     room = write.body_bytes
     for row in db.execute(_DUE, (write.queue, at, max(write.limit, 0))):  # to SQLite a negative limit is none

@@ -180,6 +180,14 @@ async def test_what_a_dead_node_held_is_taken_over_and_counts_as_an_attempt(worl
     assert await settle(world, taken, Fate.DONE) is Verdict.APPLIED
 
 
+async def test_a_node_that_renews_late_keeps_what_it_holds_while_nobody_else_has_asked(world: World) -> None:
+    await push(world, message("a"))
+    (held,) = (await lease(world)).messages
+
+    assert ids(await lease(world, when=at(11))) == []  # its lease has ended at 10
+    assert await settle(world, held, Fate.DONE) is Verdict.APPLIED
+
+
 async def test_what_a_client_pulls_comes_again_after_its_time(world: World) -> None:
     await push(world, message("a"))
     (pulled,) = (await one_pull(world, at(1), at(31))).messages
