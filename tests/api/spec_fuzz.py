@@ -23,6 +23,7 @@ from hub.core.errors import HubError
 from hub.core.ports import CreateRequest
 from hub.core.queues import outgoing
 from hub.core.writes import Verb
+from hub.engine.access import AccessOptions
 from tests.api.node import ACCOUNT, Node, running
 
 CHECKS = (
@@ -42,8 +43,10 @@ NAMES = {  # what parameters are called that are no free choice: those that exis
     "trigger": ["greetings", "leap-day", "off", "nobody"],
     "queue": ["orders", "nobody"],
     "type": ["approved", "rejected"],
+    "wait": ["0", "0.01s", "a while"],  # longer ones would be as right, and would take as long
     "name": ["greet-1", "prepare-1", "approval-1", "nap-1", "charge-1", "nobody-1"],
 }
+_TOKEN = "of-the-setting"  # a token that is made up on the way locks nobody out then
 _TOLD = re.compile(r"^\s*([\d,]+) generated", re.MULTILINE)
 _RENEW_S = 0.05
 
@@ -59,7 +62,7 @@ class Found:
 
 async def fuzz(folder: Path, *, each: int, seed: int) -> Found:
     """Make up to `each` requests an operation, beside those that its shapes suggest."""
-    async with running(folder / "node") as node:
+    async with running(folder / "node", access=AccessOptions(token=_TOKEN)) as node:
         renewing = asyncio.create_task(_renew(node))
         try:
             return await _ask(node, folder, each, seed)
@@ -75,7 +78,8 @@ async def _ask(node: Node, folder: Path, each: int, seed: int) -> Found:
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "schemathesis.cli", "run", str(document), "--url", node.server.url,
         "--checks", ",".join(CHECKS), "--phases", "examples,coverage,fuzzing", "--max-examples", str(each), "--seed", str(seed),
-        "--generation-database", "none", "--continue-on-failure", "--request-timeout", "20", "--warnings", "off", "--no-color", *excluded,
+        "--header", f"Authorization: Bearer {_TOKEN}", "--generation-database", "none",
+        "--continue-on-failure", "--request-timeout", "20", "--warnings", "off", "--no-color", *excluded,
         cwd=folder, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
     )  # fmt: skip
     try:
@@ -95,7 +99,7 @@ async def _document(node: Node) -> Any:
     for operations in document["paths"].values():
         for operation in operations.values():
             for parameter in operation["parameters"]:
-                if parameter["name"] in NAMES and (parameter["in"] == "path" or parameter["name"] == "name"):
+                if parameter["name"] in NAMES and (parameter["in"] == "path" or parameter["name"] in ("name", "wait")):
                     parameter["schema"] = {"enum": NAMES[parameter["name"]]}
     return document
 
