@@ -86,6 +86,8 @@ def _responses(operation: Operation, schemas: Schemas) -> dict[str, Any]:
     result = _define(operation.result, schemas)
     shown = _envelope(True, result, listing=operation.listing) if operation.enveloped else result
     responses: dict[str, Any] = {"200": {"description": "It worked.", "content": {operation.content_type: {"schema": shown}}}}
+    if operation.accepted is not None:
+        responses["202"] = {**responses["200"], "description": operation.accepted}
     by_status: defaultdict[int, list[str]] = defaultdict(list)
     for word in _error_words(operation):
         by_status[problems.status(word)].append(f"{problems.number(word)} {word}")

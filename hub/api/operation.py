@@ -88,6 +88,7 @@ class Operation:
     enveloped: bool = True
     content_type: str = "application/json"
     local: bool = False  # only for programs of this machine
+    accepted: str | None = None  # what 202 says, if it can be the answer
     errors: tuple[str, ...] = ()  # code words beside those that any operation may answer
 
     @property

@@ -134,7 +134,8 @@ def _collection_rows(instances: Instances) -> tuple[Operation, ...]:
         _read("listInstancesSlash", _INSTANCES + "/", instances.list, "The same list; official clients ask with a slash.", **listing),
         _start(
             "createInstance", "POST", _INSTANCES, instances.create,
-            "Create an instance; it is on disk when this answers. With a wait, 202 says that its end has not come in that time.",
+            "Create an instance; it is on disk when this answers.",
+            accepted="It was created; its end has not come in the time of the wait.",
             query=shapes.CreateQuery, body=shapes.CreateBody, result=results.CreatedItem,
             errors=(*_NO_WORKFLOW, *_BAD_INSTANCE, "instance.already_exists", "instance.other_input"),
         ),

@@ -9,6 +9,7 @@ from pydantic import BaseModel, BeforeValidator, Field, WithJsonSchema, model_va
 from typing_extensions import TypedDict
 
 from hub.api.shapes import end_moment, moment, words_of
+from hub.api.strict import StrictBody
 from hub.core.access import Scope
 from hub.core.audit import Ending
 
@@ -22,7 +23,7 @@ EndingFilter = Annotated[
 # ---- requests
 
 
-class TokenBody(BaseModel):
+class TokenBody(StrictBody):
     """A new token."""
 
     name: str = Field(max_length=64, description="who uses it, for people and the audit log")

@@ -9,6 +9,7 @@ from pydantic import BaseModel, BeforeValidator, Field, WithJsonSchema, model_va
 from typing_extensions import TypedDict
 
 from hub.api.shapes import end_moment, moment, words_of
+from hub.api.strict import StrictBody
 from hub.core.delivery import DeliveryStatus
 from hub.core.flow import Overlap
 
@@ -51,21 +52,21 @@ class PreviewQuery(BaseModel):
     after: Moment | None = Field(default=None, description="default now")
 
 
-class TriggerStatusBody(BaseModel):
+class TriggerStatusBody(StrictBody):
     """What a trigger shall do. A note says why it was paused."""
 
     status: Literal["pause", "resume"]
     note: str | None = Field(default=None, max_length=500)
 
 
-class FireBody(BaseModel):
+class FireBody(StrictBody):
     """An event in the trigger's name; a schedule runs now."""
 
     payload: Any = None
     key: str | None = Field(default=None, min_length=1, max_length=512, description="idempotency key; default none")
 
 
-class BackfillBody(BaseModel):
+class BackfillBody(StrictBody):
     """The occurrences from `start` up to, and without, `end`, oldest first; `end` does not lie in the future."""
 
     start: Moment

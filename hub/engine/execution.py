@@ -55,9 +55,7 @@ class Execution:
         self._leaving: Status | None = None
         self._unwinding = head.status is Status.ROLLING_BACK  # the program only registers its handlers once more
         self._rolling = False  # the handlers run
-        self._parking = False
-        self._looking = False
-        self._strands = False
+        self._parking = self._looking = self._strands = False
         self._moves = 0
         self._task: asyncio.Task[Status | None] | None = None
 

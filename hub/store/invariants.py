@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 _FINAL = "('complete', 'errored', 'terminated')"
-_OF_INSTANCES = ("step", "attempt", "history", "inbox", "gate", "collection", "member")
+_OF_INSTANCES = ("step", "attempt", "history", "inbox", "gate", "collection", "member", "label", "line")
 
 
 class Rule(NamedTuple):

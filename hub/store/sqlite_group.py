@@ -17,7 +17,8 @@ from hub.core.model import Status
 from hub.core.writes import CreateInstance, FailAttempt, Finish, SettleStep, StartChild, Steer
 from hub.store import deliveries, lines, rows
 from hub.store import statements as sql
-from hub.store.group import Existing, Known, Planned, Rows, Stored
+from hub.store.group import Planned
+from hub.store.plan import Existing, Known, Rows, Stored
 from hub.store.revisions import Revisions
 
 _ENDING = (Finish, Steer)  # after which a child may have ended

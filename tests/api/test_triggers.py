@@ -47,9 +47,10 @@ async def test_list_shows_every_trigger_with_its_state(node: Node) -> None:
 
 
 async def test_unknown_trigger_is_not_found_and_names_the_nearest(node: Node) -> None:
-    for method, path in (("GET", ""), ("GET", "/preview"), ("POST", "/fire"), ("PATCH", "/status"), ("POST", "/backfill")):
-        body = {"status": "pause", "start": "2026-01-01", "end": "2026-01-02"}
-        reply = await node.call(method, f"{TRIGGERS}/greeting{path}", json=None if method == "GET" else body)
+    span = {"start": "2026-01-01", "end": "2026-01-02"}
+    asked = (("GET", "", None), ("GET", "/preview", None), ("POST", "/fire", {}), ("PATCH", "/status", {"status": "pause"}))
+    for method, path, body in (*asked, ("POST", "/backfill", span)):
+        reply = await node.call(method, f"{TRIGGERS}/greeting{path}", json=body)
         assert reply.failure == (404, 10930, '(trigger.not_found) trigger "greeting" not found; did you mean "greetings"?')
 
 

@@ -28,6 +28,8 @@ def SILENT(*_: object) -> None:  # noqa: N802  # a constant that can be called
 
 
 BREAKS = {
+    "label.orphan": "INSERT INTO label VALUES (1, '', 'eu', 1, 99)",
+    "line.orphan": "INSERT INTO line VALUES (99, 1, 0, 'step', 'a', 1, 1, 1, 20, 1, NULL, 'text')",
     "reference": "UPDATE instance SET workflow = 99 WHERE id = 'busy'",
     "instance.end": "UPDATE instance SET ended_at = NULL WHERE id = 'done'",
     "instance.final": "UPDATE instance SET wake_at = 1 WHERE id = 'done'",

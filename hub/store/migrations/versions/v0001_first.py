@@ -35,6 +35,7 @@ def upgrade() -> None:
     _instances()
     _labels()
     _journal()
+    _logs()
     _triggers()
     _queues()
     _flow()
@@ -181,22 +182,6 @@ def _journal() -> None:
         sqlite_with_rowid=False,
     )
     op.create_table(
-        "line",
-        sa.Column("instance", sa.BigInteger, primary_key=True, nullable=False),
-        sa.Column("rev", sa.BigInteger, primary_key=True, nullable=False),
-        sa.Column("seq", sa.Integer, primary_key=True, nullable=False),
-        sa.Column("kind", sa.Text, nullable=False),
-        sa.Column("name", sa.Text, nullable=False),
-        sa.Column("count", sa.Integer, nullable=False),
-        sa.Column("attempt", sa.Integer, nullable=False),
-        sa.Column("at", sa.BigInteger, nullable=False),
-        sa.Column("level", sa.Integer, nullable=False),
-        sa.Column("total", sa.BigInteger, nullable=False),
-        sa.Column("logger", sa.Text),
-        sa.Column("message", sa.Text, nullable=False),
-        sqlite_with_rowid=False,
-    )
-    op.create_table(
         "history",
         sa.Column("instance", sa.BigInteger, primary_key=True, nullable=False),
         sa.Column("rev", sa.BigInteger, primary_key=True, nullable=False),
@@ -213,6 +198,25 @@ def _journal() -> None:
         sa.Column("type", sa.Text, nullable=False),
         sa.Column("payload", sa.LargeBinary, nullable=False),
         sa.Column("sent_at", sa.BigInteger, nullable=False),
+        sqlite_with_rowid=False,
+    )
+
+
+def _logs() -> None:
+    op.create_table(
+        "line",
+        sa.Column("instance", sa.BigInteger, primary_key=True, nullable=False),
+        sa.Column("rev", sa.BigInteger, primary_key=True, nullable=False),
+        sa.Column("seq", sa.Integer, primary_key=True, nullable=False),
+        sa.Column("kind", sa.Text, nullable=False),
+        sa.Column("name", sa.Text, nullable=False),
+        sa.Column("count", sa.Integer, nullable=False),
+        sa.Column("attempt", sa.Integer, nullable=False),
+        sa.Column("at", sa.BigInteger, nullable=False),
+        sa.Column("level", sa.Integer, nullable=False),
+        sa.Column("total", sa.BigInteger, nullable=False),
+        sa.Column("logger", sa.Text),
+        sa.Column("message", sa.Text, nullable=False),
         sqlite_with_rowid=False,
     )
 
