@@ -48,8 +48,9 @@ async def test_list_shows_every_trigger_with_its_state(node: Node) -> None:
 
 async def test_unknown_trigger_is_not_found_and_names_the_nearest(node: Node) -> None:
     span = {"start": "2026-01-01", "end": "2026-01-02"}
-    asked: list[tuple[str, str, Any]] = [("GET", "", None), ("GET", "/preview", None), ("POST", "/fire", {}), ("PATCH", "/status", {"status": "pause"})]
-    for method, path, body in (*asked, ("POST", "/backfill", span)):
+    reads: list[tuple[str, str, Any]] = [("GET", "", None), ("GET", "/preview", None)]
+    changes: list[tuple[str, str, Any]] = [("POST", "/fire", {}), ("PATCH", "/status", {"status": "pause"}), ("POST", "/backfill", span)]
+    for method, path, body in (*reads, *changes):
         reply = await node.call(method, f"{TRIGGERS}/greeting{path}", json=body)
         assert reply.failure == (404, 10930, '(trigger.not_found) trigger "greeting" not found; did you mean "greetings"?')
 
