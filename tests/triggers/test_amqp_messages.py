@@ -40,11 +40,7 @@ def message(body: bytes = b"", headers: dict[str, Any] | None = None, **properti
         (b"\xff\xfe", {}, b"\xff\xfe"),
         (b"", {"content_type": "application/json"}, None),
         (gzip.compress(b'{"n": 1}'), {"content_type": "application/json", "content_encoding": "gzip"}, {"n": 1}),
-        (
-            gzip.compress(b"[1,", mtime=0) + gzip.compress(b"2]", mtime=0),
-            {"content_type": "application/json", "content_encoding": "x-gzip"},
-            [1, 2],
-        ),
+        (gzip.compress(b"[1,") + gzip.compress(b"2]"), {"content_type": "application/json", "content_encoding": "x-gzip"}, [1, 2]),
     ],
 )
 def test_a_body_is_read_by_its_content_type(body: bytes, properties: dict[str, Any], expected: Any) -> None:
@@ -57,10 +53,10 @@ def test_a_body_is_read_by_its_content_type(body: bytes, properties: dict[str, A
         (b"{", {"content_type": "application/json"}, "payload.malformed"),
         (b"\xff", {"content_type": "text/plain"}, "payload.malformed"),
         (b"x" * (LIMIT + 1), {"content_type": "text/plain"}, "payload.too_large"),
-        (gzip.compress(b" " * 100_000_000, mtime=0), {"content_encoding": "gzip"}, "payload.too_large"),
-        (gzip.compress(b" " * LIMIT, mtime=0) * 2, {"content_encoding": "gzip"}, "payload.too_large"),
+        (gzip.compress(b" " * 100_000_000), {"content_encoding": "gzip"}, "payload.too_large"),
+        (gzip.compress(b" " * LIMIT) * 2, {"content_encoding": "gzip"}, "payload.too_large"),
         (b"not gzip", {"content_encoding": "gzip"}, "payload.malformed"),
-        (gzip.compress(b"abcdef", mtime=0)[:-4], {"content_encoding": "gzip"}, "payload.malformed"),
+        (gzip.compress(b"abcdef")[:-4], {"content_encoding": "gzip"}, "payload.malformed"),
         (b"x", {"content_encoding": "br"}, "payload.unsupported_encoding"),
     ],
 )
