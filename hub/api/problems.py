@@ -55,10 +55,10 @@ _TABLE: dict[str, tuple[int, int]] = {
     "instance.cannot_restart": (409, 10915),
     "instance.cannot_send_event": (409, 10916),
     "instance.invalid_retention": (400, 10917),
-    "instance.invalid_labels": (400, 10960),
-    "instance.other_input": (409, 10961),
-    "job.not_found": (404, 10962),
-    "job.too_many": (409, 10963),
+    "instance.invalid_labels": (400, 10970),
+    "instance.other_input": (409, 10971),
+    "job.not_found": (404, 10972),
+    "job.too_many": (409, 10973),
     "subscription.invalid_options": (400, 10918),
     "unavailable": (503, 10920),
     "origin.forbidden": (403, 10921),
@@ -73,6 +73,7 @@ _TABLE: dict[str, tuple[int, int]] = {
     "delivery.not_found": (404, 10934),
     "delivery.replayed": (409, 10935),
     "workflow.declared": (409, 10936),
+    "delivery.of_handler": (409, 10937),
     "queue.not_found": (404, 10960),
     "queue.already_exists": (409, 10961),
     "queue.in_use": (409, 10962),
@@ -94,6 +95,7 @@ _TABLE: dict[str, tuple[int, int]] = {
     "flow.concurrency": (409, 10927),
     "flow.debounce": (409, 10928),
 }
+WORDS = tuple(_TABLE)  # all code words that have a number of their own or share one
 _BY_CLASS: tuple[tuple[type[HubError], str], ...] = (
     # for code words that the table does not know; a subclass stands before its parent
     (PayloadTooLarge, "payload.too_large"),

@@ -102,8 +102,8 @@ async def test_a_job_can_be_stopped_and_is_known_afterwards(node: Node) -> None:
 
     assert stopped == ended
     assert (await node.get("/greet/jobs")).result == []
-    assert (await node.get(f"/greet/jobs/{ended['id']}")).failure[:2] == (404, 10962)
-    assert (await node.get("/approve/jobs/nobody")).failure[:2] == (404, 10962)
+    assert (await node.get(f"/greet/jobs/{ended['id']}")).failure[:2] == (404, 10972)
+    assert (await node.get("/approve/jobs/nobody")).failure[:2] == (404, 10972)
 
 
 @pytest.mark.parametrize(

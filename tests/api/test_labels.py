@@ -100,7 +100,7 @@ async def test_labels_that_are_too_large_are_refused_with_their_place(node: Node
     answer = await node.post("/approve/instances/batch", json=[{"instance_id": "a"}, {"tags": ["x" * 65]}])
 
     status, number, message = answer.failure
-    assert (status, number) == (400, 10960)
+    assert (status, number) == (400, 10970)
     assert message.startswith("(instance.invalid_labels) tags[0]: ")
     assert (await node.get("/approve/instances")).result == []
 
@@ -139,7 +139,7 @@ async def test_the_same_id_with_other_params_is_no_repetition(node: Node) -> Non
     answer = await node.post("/approve/instances", json={"instance_id": "a", "params": {"x": 2}, "idempotent": True})
 
     status, number, message = answer.failure
-    assert (status, number, answer.headers["x-should-retry"]) == (409, 10961, "false")
+    assert (status, number, answer.headers["x-should-retry"]) == (409, 10971, "false")
     assert "was created with other params" in message
     assert (await node.post("/approve/instances", json={"instance_id": "a", "params": {"x": 1}})).failure[:2] == (409, 10405)
 

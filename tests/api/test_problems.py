@@ -42,6 +42,14 @@ def test_code_words_have_a_status_and_a_number_for_ever(error: HubError, status:
     assert (problem.status, problem.number, problem.message) == (status, number, f"({error.code}) x")
 
 
+def test_a_number_never_means_two_statuses() -> None:
+    statuses: dict[int, set[int]] = {}
+    for words in problems.WORDS:
+        statuses.setdefault(problems.number(words), set()).add(problems.status(words))
+
+    assert {number: found for number, found in statuses.items() if len(found) > 1} == {}
+
+
 @pytest.mark.parametrize(
     ("error", "status", "number"),
     [
