@@ -255,7 +255,7 @@ def _delivery_rows(triggers: Triggers) -> tuple[Operation, ...]:
         ),
         _start(
             "replayDelivery", "POST", _DELIVERY + "/replay", triggers.replay, "Emit a stored delivery again, under a fresh key.",
-            result=trigger_shapes.ReceiptItem, errors=(*_NO_DELIVERY, "delivery.replayed", *_REFUSED),
+            result=trigger_shapes.ReceiptItem, errors=(*_NO_DELIVERY, "delivery.replayed", "delivery.of_handler", *_REFUSED),
         ),
     )  # fmt: skip
 

@@ -102,11 +102,16 @@ class TriggerDesk:
         return await self._ledger.delivery(id)
 
     async def replay(self, id: str) -> Receipt:
-        """Emit a stored delivery again. Raises: NotFound, Rejected (the row says the new cause), Conflict (`delivery.replayed`)."""
+        """Emit a stored delivery again.
+
+        Raises: NotFound, Rejected (the row says the new cause), Conflict (`delivery.replayed`, `delivery.of_handler`: the row is as it was).
+        """
         stored = await self._ledger.delivery(id)
         if stored.status is DeliveryStatus.REPLAYED:
             raise Conflict(f'delivery "{id}" has been replayed already: {stored.workflow} {stored.instance_id}', code="delivery.replayed")
         hosted = self._hosting.hosted.get(stored.trigger)
+        if hosted is not None and hosted.spec.handler is not None and stored.workflow is None:
+            raise Conflict(_of_handler(hosted), code="delivery.of_handler")
         return await self._again(stored, None if hosted is None else hosted.spec.workflow)
 
     # ---- pieces
@@ -135,3 +140,9 @@ class TriggerDesk:
         if not isinstance(hosted.spec.trigger, Scheduled):
             raise Conflict(f'trigger "{hosted.spec.name}" has no schedule: its kind is {hosted.spec.kind}', code="trigger.no_schedule")
         return hosted.spec.trigger
+
+
+def _of_handler(hosted: HostedTrigger) -> str:
+    name = hosted.spec.name
+    cure = f"`hub triggers fire {name}` calls it now" if isinstance(hosted.spec.trigger, Scheduled) else "send the payload there once more"
+    return f'trigger "{name}" calls the project\'s handler, which takes what its source delivers, and no stored delivery; {cure}'

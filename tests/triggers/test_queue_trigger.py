@@ -11,13 +11,14 @@ import pytest
 from hub.core.current import CURRENT, CurrentStep
 from hub.core.deliveries import decode_event
 from hub.core.delivery import Delivery, DeliveryQuery, DeliveryStatus, Phase, Receipt, TriggerEvent, TriggerHealth
-from hub.core.errors import ConfigError, Overloaded, Rejected
+from hub.core.errors import ConfigError, Conflict, Overloaded, Rejected
 from hub.core.model import InstanceQuery
 from hub.core.ports import Handler, Store
 from hub.core.queue import Message, MessageBatch
 from hub.core.queues import QueueRecord, outgoing
 from hub.core.writes import Outcome, Write
 from hub.engine.context import TriggerSpec
+from hub.engine.desk import TriggerDesk
 from hub.engine.queue_binding import QueueBinding
 from hub.plugins import parse_options
 from tests.triggers.hosted import Hosted, settle
@@ -385,6 +386,18 @@ async def test_a_message_that_fails_too_often_is_kept_as_dead(shop: Shop) -> Non
     assert "ValueError: never" in delivery.message
     assert decode_event(delivery.event).payload == {"n": 1}
     assert await shop.left() == (0, 0)
+
+
+async def test_the_dead_letter_of_a_handler_is_not_replayed_and_stays_as_it_is(shop: Shop) -> None:
+    await shop.consume(Handles(lambda batch: batch.retry_all()), max_batch_timeout=0, max_retries=0)
+    await shop.push({"n": 1})
+    (dead,) = await shop.deliveries()
+
+    with pytest.raises(Conflict, match="send the payload there once more") as caught:
+        await TriggerDesk(shop.hosted.hosting, shop.hosted.engine.services("local")).replay(dead.id)
+
+    assert caught.value.code == "delivery.of_handler"
+    assert await shop.deliveries() == [dead]
 
 
 async def test_dead_letters_go_to_the_queue_that_is_named_and_nowhere_else(shop: Shop) -> None:
