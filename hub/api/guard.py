@@ -23,7 +23,6 @@ from hub.core.clock import Clock
 from hub.core.errors import NotFound, Rejected
 
 UNKNOWN = "unknown"  # who presents no token, or a wrong one
-_BASIC, _BEARER = "Basic ", "Bearer "
 _HOST = re.compile(r"(?:\[(?P<v6>[0-9a-fA-F:.]+)\]|(?P<name>[^\[\]:/?#@\s]+))(?::\d{1,5})?")
 
 
@@ -126,13 +125,16 @@ class Guard:
 
 
 def _presented(request: web.Request, *, password: bool) -> str | None:
-    given = request.headers.get("authorization", "")
-    if given.startswith(_BEARER):
-        return given.removeprefix(_BEARER)
-    if not password or not given.startswith(_BASIC):
+    given = request.headers.getall("authorization", [])
+    if len(given) != 1:  # of two, a proxy in front may have looked at the other one
+        return None
+    scheme, _, text = given[0].partition(" ")
+    if scheme.lower() == "bearer":  # in any case (RFC 9110, section 11.1)
+        return text
+    if not password or scheme.lower() != "basic":
         return None
     try:
-        return base64.b64decode(given.removeprefix(_BASIC), validate=True).decode().partition(":")[2]
+        return base64.b64decode(text, validate=True).decode().partition(":")[2]
     except ValueError:
         return None
 
@@ -147,9 +149,16 @@ def _check_scope(request: web.Request, caller: Caller, scope: Scope) -> None:
 
 def _check_origin(request: web.Request) -> None:
     """Refuse a write that a page of another site makes a browser send: plain-text bodies need no preflight."""
-    origin = request.headers.get("origin")
-    if origin is not None and urlsplit(origin).netloc != request.host:
-        raise Rejected(f'a page of "{origin}" may not change anything here', code="origin.forbidden")
+    for origin in request.headers.getall("origin", []):
+        if _authority(origin) != request.host:
+            raise Rejected(f'a page of "{origin[:100]}" may not change anything here', code="origin.forbidden")
+
+
+def _authority(origin: str) -> str:
+    try:
+        return urlsplit(origin).netloc
+    except ValueError:  # such as `http://[`: no browser sends it
+        return ""
 
 
 def _check_local(request: web.Request) -> None:

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from multidict import CIMultiDict
 
 from hub.core.model import HttpReply, HttpRequest
 from hub.engine.access import AccessOptions
@@ -50,7 +51,7 @@ async def test_another_method_is_refused_by_the_token_first(locked: Node) -> Non
 
 @pytest.mark.parametrize(
     "given",
-    [None, "", "Bearer", "Bearer ", "Bearer wrong", f"Bearer {TOKEN}x", f"bearer {TOKEN}", f"Basic {TOKEN}", TOKEN, f"Bearer  {TOKEN}"],
+    [None, "", "Bearer", "Bearer ", "Bearer wrong", f"Bearer {TOKEN}x", f"Bearers {TOKEN}", f"Basic {TOKEN}", TOKEN, f"Bearer  {TOKEN}"],
 )
 async def test_anything_but_the_token_is_401(locked: Node, given: str | None) -> None:
     headers = {} if given is None else {"authorization": given}
@@ -61,6 +62,17 @@ async def test_the_token_opens_the_api(locked: Node) -> None:
     assert (await locked.get("", headers=RIGHT)).status == 200
     created = await locked.post("/greet/instances", json={"instance_id": "a"}, headers=RIGHT)
     assert created.result["id"] == "a"
+
+
+@pytest.mark.parametrize("scheme", ["bearer", "BEARER"])
+async def test_the_scheme_is_known_in_any_case(locked: Node, scheme: str) -> None:
+    assert (await locked.get("", headers={"authorization": f"{scheme} {TOKEN}"})).status == 200
+
+
+@pytest.mark.parametrize("other", ["Bearer wrong", "Basic eDp5", f"Bearer {TOKEN}"])
+async def test_of_two_tokens_none_counts(locked: Node, other: str) -> None:
+    both = CIMultiDict([("authorization", f"Bearer {TOKEN}"), ("authorization", other)])
+    assert (await locked.get("", headers=both)).status == 401
 
 
 @pytest.mark.parametrize("path", ["/healthz", "/readyz", "/docs", "/openapi.json", "/", "/any/thing"])
@@ -80,7 +92,7 @@ async def test_a_refused_request_creates_nothing(locked: Node) -> None:
 # ---- pages of other sites
 
 
-@pytest.mark.parametrize("origin", ["https://evil.example", "null", "http://localhost:1"])
+@pytest.mark.parametrize("origin", ["https://evil.example", "null", "", "http://localhost:1", "http://[", "http://[::1"])
 async def test_a_page_of_another_site_cannot_make_a_browser_write(node: Node, origin: str) -> None:
     reply = await node.post("/greet/instances", data=b"{}", headers={"content-type": "text/plain", "origin": origin})
     assert reply.failure[:2] == (403, 10921)
