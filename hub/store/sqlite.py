@@ -11,7 +11,7 @@ import os
 import socket
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -236,6 +236,7 @@ class SqliteStore:
                 self._path.parent.mkdir(parents=True, exist_ok=True)
                 stack.callback(self._lock.release)
                 self._lock.take()
+                self._make_private()
                 db = stack.enter_context(closing(self._connect_writer()))
                 self._prepare(db)
             except OSError as error:
@@ -243,6 +244,11 @@ class SqliteStore:
             except sqlite3.Error as error:
                 raise ConfigError(self._unusable(str(error)), path="store.url") from error
             yield db
+
+    def _make_private(self) -> None:
+        """Make a new file one that its owner alone may read: it holds every payload. Its logs get its rights; an old file keeps its own."""
+        with suppress(FileExistsError):
+            os.close(os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
 
     def _unusable(self, reason: str) -> str:
         return (

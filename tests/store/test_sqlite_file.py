@@ -21,7 +21,7 @@ from hub.core.writes import CreateInstance, DeleteInstance, Restart, Verdict
 from hub.store import store_for
 from tests.store.given import ERROR, LEASE, World, at, entry, fail, finish, new, opened, park, send, settle, waiting, world_in
 
-# ---- addresses
+# ---- addresses and rights
 
 
 async def test_three_slashes_are_a_path_relative_to_the_working_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -42,6 +42,28 @@ async def test_four_slashes_are_an_absolute_path_taken_literally(tmp_path: Path)
         assert await world.ids() == ["one"]
 
     assert path.is_file()
+
+
+async def test_a_new_file_and_its_logs_are_for_their_owner_alone(path: Path) -> None:
+    before = os.umask(0)
+    try:
+        async with world_in(path) as world:
+            await world.create()
+            assert [rights(path.with_name(path.name + log)) for log in ("", "-wal", "-shm")] == [0o600] * 3
+    finally:
+        os.umask(before)
+
+
+async def test_a_file_keeps_the_rights_that_somebody_has_given_it(path: Path) -> None:
+    async with world_in(path):
+        pass
+    os.chmod(path, 0o640)  # noqa: PTH101
+    async with world_in(path):
+        assert rights(path) == 0o640
+
+
+def rights(file: Path) -> int:
+    return file.stat().st_mode & 0o777
 
 
 @pytest.mark.parametrize("url", ["postgresql://localhost/hub", "postgresql+asyncpg://u:secret@h/hub", "postgres://h/hub"])
