@@ -104,7 +104,7 @@ class TriggerDesk:
     async def replay(self, id: str) -> Receipt:
         """Emit a stored delivery again.
 
-        Raises: NotFound, Rejected (the row says the new cause), Conflict (`delivery.replayed`, `delivery.of_handler`: the row is as it was).
+        Raises: NotFound, Rejected (the row says the new cause), Conflict (`delivery.replayed`, `delivery.of_handler`: nothing changed).
         """
         stored = await self._ledger.delivery(id)
         if stored.status is DeliveryStatus.REPLAYED:
