@@ -28,6 +28,15 @@ def _orphans(table: str) -> Rule:
     )
 
 
+def _guarded(table: str, words: str) -> Rule:
+    return Rule(
+        f"{table}.guard",
+        words,
+        f"SELECT 'the database trigger {table}_final is missing' "
+        f"WHERE NOT EXISTS (SELECT 1 FROM sqlite_master WHERE type = 'trigger' AND name = '{table}_final')",
+    )
+
+
 RULES = (
     Rule(
         "integrity",
@@ -63,12 +72,7 @@ RULES = (
         "SELECT i.id FROM instance i WHERE i.ended_at IS NULL AND i.node IS NOT NULL "
         "AND (i.token = 0 OR NOT EXISTS (SELECT 1 FROM node n WHERE n.key = i.node))",
     ),
-    Rule(
-        "instance.guard",
-        "the database itself keeps what has ended from being changed",
-        "SELECT 'the database trigger instance_final is missing' "
-        "WHERE NOT EXISTS (SELECT 1 FROM sqlite_master WHERE type = 'trigger' AND name = 'instance_final')",
-    ),
+    _guarded("instance", "the database itself keeps what has ended from being changed"),
     Rule(
         "step.settled",
         "a step that is done or has failed has an end, and no other step has one",
@@ -102,8 +106,49 @@ RULES = (
         "every revision was given before it was used",
         "SELECT 'revision ' || top FROM (SELECT max(rev) AS top FROM "
         "(SELECT max(rev) AS rev FROM step UNION ALL SELECT max(rev) FROM history "
+        "UNION ALL SELECT max(rev) FROM line UNION ALL SELECT max(lease) FROM message "
         "UNION ALL SELECT max(coalesce(ended_rev, started_rev, queued_rev)) FROM instance)) WHERE top >= (SELECT used_below FROM revision)",
     ),
+    Rule(
+        "label.filed",
+        "an instance with labels is found by them, in the place of its list where it belongs",
+        "SELECT id FROM instance i WHERE labels IS NOT NULL AND NOT EXISTS (SELECT 1 FROM label l WHERE l.instance = i.key) "
+        "UNION ALL SELECT i.id FROM label l JOIN instance i ON i.key = l.instance "
+        "WHERE i.labels IS NULL OR l.workflow <> i.workflow OR l.created_at <> i.created_at",
+    ),
+    Rule(
+        "line.step",
+        "every line was logged by a step of the journal",
+        "SELECT DISTINCT 'instance ' || instance || ', ' || name || '-' || count FROM line l WHERE NOT EXISTS "
+        "(SELECT 1 FROM step s WHERE s.instance = l.instance AND s.name = l.name AND s.count = l.count)",
+    ),
+    Rule(
+        "line.total",
+        "the bytes of the lines of an instance grow with every line",
+        "SELECT DISTINCT 'instance ' || instance FROM (SELECT instance, total, lag(total, 1, 0) OVER "
+        "(PARTITION BY instance ORDER BY rev, seq) AS before FROM line) WHERE total <= before",
+    ),
+    Rule(
+        "message.queue",
+        "every message lies in a queue that the database knows",
+        "SELECT queue || ': ' || id FROM message m WHERE NOT EXISTS (SELECT 1 FROM queue q WHERE q.name = m.queue)",
+    ),
+    Rule(
+        "message.held",
+        "who holds a message holds it by a lease, and by a delivery that counts",
+        "SELECT queue || ': ' || id FROM message WHERE (node IS NOT NULL AND lease IS NULL) OR attempts < (lease IS NOT NULL)",
+    ),
+    Rule(
+        "message.lease",
+        "no lease was given twice",
+        "SELECT 'lease ' || lease FROM message WHERE lease IS NOT NULL GROUP BY lease HAVING count(*) > 1",
+    ),
+    Rule(
+        "token.whole",
+        "a token has the SHA-256 of its text, and opens something",
+        "SELECT id FROM token WHERE length(digest) <> 32 OR trim(scopes) = ''",
+    ),
+    _guarded("audit", "the database itself keeps the audit log from being changed"),
     Rule(
         "json",
         "what instances got and gave is JSON",

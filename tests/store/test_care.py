@@ -27,9 +27,20 @@ def SILENT(*_: object) -> None:  # noqa: N802  # a constant that can be called
     """Show nothing of the progress."""
 
 
+_LINE = "((SELECT key FROM instance WHERE id = 'done'), 1, {}, 'step', 'charge', 1, 1, 1, 20, {}, NULL, 'text')"
+_QUEUE = "INSERT INTO queue VALUES ('q', 1)"
+_MESSAGE = "(queue, id, content_type, attempts, node, lease, sent_at, visible_at, body) VALUES"
 BREAKS = {
     "label.orphan": "INSERT INTO label VALUES (1, '', 'eu', 1, 99)",
     "line.orphan": "INSERT INTO line VALUES (99, 1, 0, 'step', 'a', 1, 1, 1, 20, 1, NULL, 'text')",
+    "label.filed": "UPDATE instance SET labels = '{}' WHERE id = 'busy'",
+    "line.step": f"INSERT INTO line VALUES {_LINE.format(0, 5)}; UPDATE line SET name = 'gone'",
+    "line.total": f"INSERT INTO line VALUES {_LINE.format(0, 5)}, {_LINE.format(1, 5)}",
+    "message.queue": f"INSERT INTO message {_MESSAGE} ('gone', 'm', 'json', 0, NULL, NULL, 1, 1, '1')",
+    "message.held": f"{_QUEUE}; INSERT INTO message {_MESSAGE} ('q', 'm', 'json', 1, 1, NULL, 1, 1, '1')",
+    "message.lease": f"{_QUEUE}; INSERT INTO message {_MESSAGE} ('q', 'm', 'json', 1, 1, 7, 1, 1, '1'), ('q', 'n', '', 1, 1, 7, 1, 1, '')",
+    "token.whole": "INSERT INTO token VALUES ('t', 'ci', 'short', 'read', 'local', 1, 'me', NULL, NULL, NULL)",
+    "audit.guard": "DROP TRIGGER audit_final",
     "reference": "UPDATE instance SET workflow = 99 WHERE id = 'busy'",
     "instance.end": "UPDATE instance SET ended_at = NULL WHERE id = 'done'",
     "instance.final": "UPDATE instance SET wake_at = 1 WHERE id = 'done'",
