@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
 _AT_ONCE = 1000
 _AGAIN_S = 1.0
-_ENDED = frozenset({"complete", "errored", "terminated"})
 
 
 class Level(StrEnum):
@@ -48,6 +47,7 @@ async def show_logs(
     """Show what the steps of an instance have logged."""
     import asyncio
 
+    from hub.cli.waiting import ENDED
     from hub.cli.words import Viewer
 
     viewer = Viewer.here()
@@ -56,7 +56,7 @@ async def show_logs(
     cursor: str | None = None
     found = False
     while True:
-        ended = follow and (await call.client.get(name, "instances", id, simple="true")).result["status"] in _ENDED
+        ended = follow and (await call.client.get(name, "instances", id, simple="true")).result["status"] in ENDED
         lines = (await call.client.get(name, "instances", id, "logs", cursor=cursor, **wanted)).result
         for line in lines:
             screen.show_line(line) if call.json else screen.show([screen.safe(_told(line, viewer))])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from datetime import timedelta
 from typing import Annotated, Any
 
@@ -12,8 +11,6 @@ from typer.core import TyperCommand
 from hub.cli.exits import Exit, Stop
 
 _FOR_EVER = "forever"
-_SHORT = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)?")
-_UNITS_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, None: 1.0}
 
 Wait = Annotated[
     str | None,
@@ -37,12 +34,11 @@ class WaitingCommand(TyperCommand):
 
 def patience(wait: str) -> timedelta | None:
     """Read the time of `--wait`; None = as long as it takes. A plain number is seconds. Raises: Stop (usage)."""
-    from hub.core.duration import parse_duration
+    from hub.core.duration import parse_short
 
     if wait == _FOR_EVER:
         return None
-    short = _SHORT.fullmatch(wait.strip())
     try:
-        return timedelta(seconds=float(short[1]) * _UNITS_S[short[2]]) if short else parse_duration(wait, what="--wait")
-    except (ValueError, OverflowError) as error:
+        return parse_short(wait, what="--wait")
+    except ValueError as error:
         raise Stop(f'--wait: "{wait}" is not a time; write it like --wait=30s or --wait="5 minutes"', Exit.USAGE) from error

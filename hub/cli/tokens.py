@@ -7,10 +7,9 @@ composition root may open; it hands that in as `OnStore`. A new token's text is 
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Protocol
@@ -30,8 +29,6 @@ Examples:
   hub tokens create admin --scope admin --project .
   hub tokens create ci --scope read --scope trigger --expires 30d
   hub tokens revoke ID"""
-_SHORT = re.compile(r"(\d+)([mhdwy])")
-_UNITS = {"m": "minute", "h": "hour", "d": "day", "w": "week", "y": "year"}
 
 Json = dict[str, Any]
 
@@ -178,16 +175,12 @@ class _told_other_way:  # noqa: N801  # used as a function
 
 def _end(text: str, now: datetime) -> datetime:
     """Read when a token ends: a span from now on, or a moment. Raises: Stop (usage)."""
-    from hub.core.duration import parse_duration
+    from hub.core.duration import parse_short
 
-    short = _SHORT.fullmatch(text)
     try:
-        if short is not None:
-            return now + parse_duration(f"{short[1]} {_UNITS[short[2]]}")
         if text[:4].isdecimal() and "-" in text:
             moment = datetime.fromisoformat(text)
             return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment
-        span: timedelta = parse_duration(text)
-        return now + span
+        return now + parse_short(text)
     except (ValueError, OverflowError):
         raise Stop(f'--expires: "{text}" is no time; write 30d, 12h, "6 weeks", or a date like 2027-01-31', Exit.USAGE) from None

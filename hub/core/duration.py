@@ -21,10 +21,12 @@ _UNITS_MS = {
     "month": 2_592_000_000,  # 30 days
     "year": 31_557_600_000,  # 365.25 days
 }
+_SHORT_UNITS = {"ms": "ms", "s": "second", "m": "minute", "h": "hour", "d": "day", "w": "week", "y": "year", "": "second"}
 _KNOWN = "millisecond, second, minute, hour, day, week, month, year"
 _NUMBER = r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?"
 _PLAIN = re.compile(_NUMBER)
 _PART = re.compile(rf"({_NUMBER}) +(\S+)(?: +|$)")
+_SHORT = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)\s*(ms|[smhdwy]|)")
 _MICROSECOND = timedelta(microseconds=1)
 
 
@@ -40,6 +42,15 @@ def parse_duration(value: str | int | float | timedelta, *, what: str = "duratio
     if isinstance(value, str):
         return _parse_text(value, what)
     return _scaled(value, 1, value, what)
+
+
+def parse_short(text: str, *, what: str = "duration") -> timedelta:
+    """Read a duration as people type it at an option: "30s", "1.5h"; a plain number is seconds. What is not short is read as above.
+
+    Raises: ValueError.
+    """
+    short = _SHORT.fullmatch(text.strip())
+    return parse_duration(f"{short[1]} {_SHORT_UNITS[short[2]]}" if short else text, what=what)
 
 
 def _parse_text(text: str, what: str) -> timedelta:

@@ -6,11 +6,10 @@ import re
 from dataclasses import dataclass
 from datetime import timedelta
 
+from hub.core.duration import parse_short
 from hub.core.errors import Rejected
 
 _PREFERENCE = re.compile(r"(?:^|[,;])\s*wait\s*=\s*\"?([0-9]{1,9})\"?\s*(?=[,;]|$)", re.IGNORECASE)
-_WAIT = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,3})?)(ms|s|m|)")
-_UNITS = {"ms": "milliseconds", "s": "seconds", "": "seconds", "m": "minutes"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,10 +31,10 @@ def asked_wait(given: str | None, prefer: str, longest: timedelta) -> Wait | Non
     `given` is the value of `wait` in the query, which beats the header's `prefer`.
     """
     if given is not None:
-        found = _WAIT.fullmatch(given)
-        if found is None:
-            raise Rejected(f"wait={given[:40]!r} is not a time such as 30s", code="query")
-        timeout = timedelta(**{_UNITS[found[2]]: float(found[1])})
+        try:
+            timeout = parse_short(given)
+        except ValueError:
+            raise Rejected(f"wait={given[:40]!r} is not a time such as 30s", code="query") from None
         return Wait(timeout=min(timeout, longest)) if timeout else None
     preference = _PREFERENCE.search(prefer)
     if preference is None or not int(preference[1]):

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hub.core.duration import format_duration, parse_duration
+from hub.core.duration import format_duration, parse_duration, parse_short
 
 
 @pytest.mark.parametrize(
@@ -66,6 +66,28 @@ def test_not_finite_is_refused(value: str | float) -> None:
 def test_more_than_a_calendar_holds_is_refused(value: str | int) -> None:
     with pytest.raises(ValueError, match="too long"):
         parse_duration(value)
+
+
+@pytest.mark.parametrize(
+    ("text", "duration"),
+    [
+        ("30", timedelta(seconds=30)),
+        ("500ms", timedelta(milliseconds=500)),
+        (" 1.5 h ", timedelta(minutes=90)),
+        ("5m", timedelta(minutes=5)),
+        ("30d", timedelta(days=30)),
+        ("2w", timedelta(weeks=2)),
+        ("1 hour 30 minutes", timedelta(minutes=90)),
+    ],
+)
+def test_a_short_form_is_read_and_a_plain_number_of_it_is_seconds(text: str, duration: timedelta) -> None:
+    assert parse_short(text) == duration
+
+
+@pytest.mark.parametrize("text", ["", "soon", "-1s", "5 M", "h", "1h30m", "999999999y"])
+def test_what_is_no_short_form_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="^wait: "):
+        parse_short(text, what="wait")
 
 
 @pytest.mark.parametrize("value", [True, None, [1], object])
