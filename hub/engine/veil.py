@@ -5,7 +5,8 @@ Every method is written out on purpose: one that the ports get is not there for 
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection, Sequence
+from collections.abc import AsyncIterator, Collection, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -127,8 +128,11 @@ class VeiledDesk:
         return veil_trigger(await self._desk.resume(name))
 
     async def fire(self, name: str, payload: Any = None, key: str | None = None) -> Receipt:
-        """Emit an event; what the answer quotes is the caller's own."""
-        return await self._desk.fire(name, payload, key)
+        """Emit an event; what the answer quotes is the caller's own, or else what the schedule gives."""
+        if payload is not None:
+            return await self._desk.fire(name, payload, key)
+        with _unquoted("refused"):
+            return await self._desk.fire(name, payload, key)
 
     def preview(self, name: str, after: datetime, count: int) -> tuple[str, Sequence[Occurrence]]:
         """Return a schedule in words and its next occurrences."""
@@ -137,8 +141,12 @@ class VeiledDesk:
     async def backfill(
         self, name: str, start: datetime, end: datetime, *, overlap: Overlap | None = None, limit: int = 100, dry_run: bool = False
     ) -> Sequence[tuple[Occurrence, Receipt | None]]:
-        """Emit occurrences."""
-        return await self._desk.backfill(name, start, end, overlap=overlap, limit=limit, dry_run=dry_run)
+        """Emit occurrences; why one was refused quotes what the schedule gives, and what is wrong with the span quotes nothing."""
+        found = await self._desk.backfill(name, start, end, overlap=overlap, limit=limit, dry_run=True)
+        if dry_run:
+            return found
+        with _unquoted("refused"):
+            return await self._desk.backfill(name, start, end, overlap=overlap, limit=limit)
 
     async def deliveries(self, query: DeliveryQuery) -> Page[Delivery]:
         """Return one page of stored deliveries, veiled."""
@@ -151,7 +159,14 @@ class VeiledDesk:
 
     async def replay(self, id: str) -> Receipt:
         """Emit a stored delivery again; why it was refused quotes what it holds."""
-        try:
+        with _unquoted("refused again"):
             return await self._desk.replay(id)
-        except Rejected as error:
-            raise Rejected(f"refused again: {HIDDEN}", code=error.code) from None
+
+
+@contextmanager
+def _unquoted(what: str) -> Iterator[None]:
+    """Hide why something was refused."""
+    try:
+        yield
+    except Rejected as error:
+        raise Rejected(f"{what}: {HIDDEN}", code=error.code) from None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ from hub.core.flow import Overlap
 from hub.core.model import InstanceQuery
 from hub.core.veil import HIDDEN
 from hub.engine.context import TriggerSpec
+from hub.engine.contracts import SchemaContract
 from hub.engine.desk import TriggerDesk
 from hub.engine.expressions import Expression
 from hub.engine.rules import Rules
@@ -285,3 +287,31 @@ async def test_a_replay_that_is_refused_again_does_not_quote_what_it_holds_to_wh
 
     assert canary not in caught.value.message
     assert HIDDEN in caught.value.message
+
+
+@pytest.mark.parametrize("verb", ["fire", "backfill"])
+async def test_why_the_payload_of_a_schedule_is_refused_is_hidden_with_it(hosted: Hosted, tmp_path: Path, verb: str) -> None:
+    canary = "c4nary-55"
+    schema = tmp_path / "number.schema.json"
+    schema.write_text('{"type": "number"}')
+    hosted.rules = {"hourly": Rules(contract=SchemaContract(schema, "triggers.0.schema"))}
+    await hosted.host_specs(TriggerSpec("hourly", "orders", cron(payload=canary), kind="cron"))
+    desk, now = desk_of(hosted), hosted.clock.now()
+
+    async def ask(asked: Desk) -> str:
+        with pytest.raises(Rejected) as caught:
+            await (asked.fire("hourly") if verb == "fire" else asked.backfill("hourly", now - 2 * HOUR, now))
+        assert caught.value.code == "payload.schema"
+        return caught.value.message
+
+    assert canary in await ask(desk)
+    assert await ask(VeiledDesk(desk)) == f"refused: {HIDDEN}"
+
+
+async def test_what_is_wrong_with_the_span_of_a_backfill_is_told_to_everybody(hosted: Hosted) -> None:
+    await hosted.host_specs(TriggerSpec("hourly", "orders", cron(), kind="cron"))
+    desk, now = VeiledDesk(desk_of(hosted)), hosted.clock.now()
+
+    with pytest.raises(Rejected, match="lies in the future"):
+        await desk.backfill("hourly", now, now + HOUR)
+    assert [receipt for _, receipt in await desk.backfill("hourly", now - HOUR, now, dry_run=True)] == [None]
