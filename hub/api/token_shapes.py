@@ -75,7 +75,7 @@ class CreatedToken(TokenState):
 
 
 class AuditItem(TypedDict):
-    """Who wanted what, when, from where, and how it ended. `more` refused requests before this one were only counted."""
+    """Who wanted what, when, from where, and how it ended. `more` of the same token, or of strangers, were only counted before it."""
 
     on: str
     caller: str

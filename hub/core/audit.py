@@ -38,7 +38,7 @@ class AuditEntry:
     ending: Ending
     status: int  # of HTTP
     code: str = ""  # of the error
-    more: int = 0  # refused requests before this one that were only counted
+    more: int = 0  # refused requests of the same token, or of strangers, before this one that were only counted
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,13 +1,14 @@
 """The audit log: what is kept of who steered the hub and who was refused (`hub.core.audit.AuditLog`).
 
 A control action waits until its entry is on disk. Somebody who was refused costs the hub nothing to wait for, and cannot fill the disk:
-entries of refusals are rationed, and the next one counts those that were left out.
+entries of refusals are rationed, and the next one counts those that were left out. Each token has a ration of its own, and all strangers
+share one: a flood of theirs does not hide what somebody with a token has tried.
 """
 
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from hub.core.audit import AuditEntry, AuditQuery, KeepAudit, PruneAudit
@@ -19,9 +20,18 @@ from hub.core.writes import Outcome
 from hub.engine.committer import Committer
 
 BURST = 10  # refusals that are kept at once …
-REFILL_S = 60.0  # … and one more for so much time: at most some 130,000 in 90 days
+REFILL_S = 60.0  # … and one more for so much time: at most some 130,000 in 90 days, for a token and for all strangers
 _AT_ONCE = 1000  # entries that are deleted in a transaction
 _TEXT = 500  # characters of what a client has chosen itself
+
+
+@dataclass(slots=True)
+class _Ration:
+    """How many refusals may be kept now, as of a moment, and how many were left out since the last one that was."""
+
+    at: float
+    left: float = BURST
+    left_out: int = 0
 
 
 class Auditor:
@@ -33,9 +43,7 @@ class Auditor:
         self._clock = clock
         self._log = log
         self._kept = kept
-        self._ration = float(BURST)
-        self._rationed_at = clock.monotonic()
-        self._left_out = 0
+        self._rations: dict[str | None, _Ration] = {}  # by token; None = of whoever has none
 
     async def note(self, entry: AuditEntry) -> None:
         """Keep an entry; it is on disk when this returns. Raises: Unavailable."""
@@ -44,14 +52,15 @@ class Auditor:
     def note_refused(self, entry: AuditEntry) -> None:
         """Keep that somebody was refused; see `AuditLog.note_refused`."""
         now = self._clock.monotonic()
-        self._ration = min(BURST, self._ration + (now - self._rationed_at) / REFILL_S)
-        self._rationed_at = now
-        if self._ration < 1:
-            self._left_out += 1
+        ration = self._rations.setdefault(entry.token, _Ration(at=now))
+        ration.left = min(BURST, ration.left + (now - ration.at) / REFILL_S)
+        ration.at = now
+        if ration.left < 1:
+            ration.left_out += 1
             return
-        self._ration -= 1
-        entry = replace(_storable(entry), more=self._left_out)
-        self._left_out = 0
+        ration.left -= 1
+        entry = replace(_storable(entry), more=ration.left_out)
+        ration.left_out = 0
         self._committer.submit(KeepAudit(entry=entry), patient=False).add_done_callback(self._look_at)
 
     async def find(self, query: AuditQuery) -> Page[AuditEntry]:

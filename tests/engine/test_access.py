@@ -299,6 +299,16 @@ async def test_a_flood_of_refusals_is_counted_and_not_written(start: Start, cloc
     assert sum(each.more + 1 for each in entries) == 5001
 
 
+async def test_a_flood_of_strangers_does_not_hide_what_a_token_has_tried(start: Start, clock: VirtualClock) -> None:
+    engine = await start()
+    for number in range(5000):
+        engine.audit.note_refused(entry(number))
+    engine.audit.note_refused(entry(0, caller="ci", token="abc", target="/tried"))
+    await clock.sleep(1)
+    newest = (await found(engine))[0]
+    assert (newest.token, newest.target, newest.more) == ("abc", "/tried", 0)
+
+
 async def test_what_a_client_has_chosen_is_cut_and_made_storable(start: Start) -> None:
     engine = await start()
     await engine.audit.note(entry(target="/\0\udcff" + "x" * 10_000))
