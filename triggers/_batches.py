@@ -17,7 +17,7 @@ from hub.core.delivery import DeliveryStatus
 from hub.core.errors import Rejected, Unavailable
 from hub.core.ports import Handler, TriggerContext
 from hub.core.queue import Decision, Message, MessageBatch
-from triggers._hands import Habits, Hands, Taken
+from triggers._hands import Habits, Hands, Taken, first
 
 _INSTANT_S = 1e-6  # what is left of a wait after rounding; no clock can be asked to sleep so long
 
@@ -91,13 +91,7 @@ class Batches(Hands):
         if math.isinf(seconds):
             await self._news.wait()
             return
-        waits = [asyncio.create_task(self._news.wait()), asyncio.create_task(self.ctx.clock.sleep(seconds))]
-        try:
-            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for wait in waits:
-                wait.cancel()
-            await asyncio.gather(*waits, return_exceptions=True)
+        await first(self._news.wait(), self.ctx.clock.sleep(seconds))
 
     async def _call(self, entries: Sequence[_Entry]) -> None:
         """Call the handler, and tell each message what was decided."""

@@ -21,6 +21,7 @@ from triggers._amqp_link import Delivery, Depth, Link, LinkLost, Refused, Topolo
 from triggers._amqp_taken import AmqpTaken
 from triggers._batches import Batches
 from triggers._hands import Hands, first
+from triggers._life import Life
 
 DEADLINE = timedelta(seconds=5)  # of every answer of the broker
 _STALE_LOOKS = 6  # so long with messages ready and none coming, or all in hand that may be and none getting done: the consumer is dead
@@ -35,43 +36,26 @@ class AmqpTrigger:
 
     def __init__(self, config: AmqpConfig) -> None:
         self._config = config
-        self._stopping = asyncio.Event()
-        self._idle = asyncio.Event()
-        self._idle.set()
+        self._life = Life()
 
     async def start(self, ctx: TriggerContext) -> None:
         """Begin to connect; a broker that is away is waited for."""
         for name in ("aio_pika", "aiormq"):  # they report on their own what the trigger's state tells
             logging.getLogger(name).setLevel(logging.CRITICAL)
-        self._stopping.clear()
-        consumer = _Consumer(ctx, self._config, self._stopping)
-        if isinstance(consumer.hands, Batches):
-            ctx.supervise(consumer.hands.run, label="batches")
-
-        async def consume() -> None:
-            self._idle.clear()
-            try:
-                await consumer.run()
-            finally:
-                self._idle.set()
-            await asyncio.Event().wait()  # stopped: whoever supervises ends this
-
-        ctx.supervise(consume, label="consume")
-        await asyncio.sleep(0)  # let it begin, so that a stop waits for it
+        await self._life.begin(ctx, _Consumer(ctx, self._config, self._life))
 
     async def stop(self) -> None:
         """Stop consuming, let what is in hand come to its end within the grace period, and give the rest back."""
-        self._stopping.set()
-        await self._idle.wait()
+        await self._life.end()
 
 
 class _Consumer:
     """The loop behind a trigger: connect, consume until something happens, and again."""
 
-    def __init__(self, ctx: TriggerContext, config: AmqpConfig, stopping: asyncio.Event) -> None:
+    def __init__(self, ctx: TriggerContext, config: AmqpConfig, life: Life) -> None:
         self._ctx = ctx
         self._config = config
-        self._stopping = stopping
+        self._life = life
         self._outlet = _Outlet(ctx, config)
         self._failures = 0
         self._links = 0
@@ -85,10 +69,10 @@ class _Consumer:
     async def run(self) -> None:
         """Consume until the trigger stops."""
         try:
-            while not self._stopping.is_set():
+            while not self._life.over:
                 if self._ctx.paused:
                     self._report(Phase.PAUSED)
-                    await first(self._ctx.changed(), self._stopping.wait())
+                    await self._life.changed(self._ctx)
                     continue
                 try:
                     await self._connected()
@@ -110,7 +94,7 @@ class _Consumer:
         try:
             await self._prepare(link)
             await self._begin(link)
-            await first(self._fate(link), self._watch(link), self._keep_gate(link), self._unwanted())
+            await first(self._fate(link), self._watch(link), self._keep_gate(link), self._life.unwanted(self._ctx))
             await self._cease(link)
             self._report(Phase.PAUSED if self._ctx.paused else Phase.STOPPED, "finishing what is in hand")
             await self.hands.finish(self._config.grace)
@@ -158,11 +142,6 @@ class _Consumer:
         self.hands.take(AmqpTaken(delivery, self._ctx, self._config, self._outlet))
 
     # ---- what ends a link
-
-    async def _unwanted(self) -> None:
-        """Return when the trigger is paused or stops."""
-        while not (self._stopping.is_set() or self._ctx.paused):
-            await first(self._ctx.changed(), self._stopping.wait())
 
     async def _fate(self, link: Link) -> None:
         raise LinkLost(await asyncio.shield(link.lost))
@@ -218,7 +197,7 @@ class _Consumer:
         pause_s = longest_s * random.uniform(0.5, 1.0)  # noqa: S311  # jitter, not a secret
         self._ctx.log.warning("amqp.disconnected", trigger=self._ctx.name, reason=message, pause_s=round(pause_s, 1))
         self._report(phase, f"{message}; trying again in {ceil(pause_s)} s")
-        await first(self._ctx.clock.sleep(pause_s), self._stopping.wait(), self._ctx.changed())
+        await first(self._ctx.clock.sleep(pause_s), self._life.changed(self._ctx))
 
     def _report(self, phase: Phase, message: str = "") -> None:
         last: datetime | None = self.hands.tally.last_message_at

@@ -24,6 +24,7 @@ from hub.core.queues import MESSAGE_BYTES, Fate, Feed, LeasedMessage, as_json, r
 from triggers._batches import Batches
 from triggers._durations import Duration, between
 from triggers._hands import Hands, first
+from triggers._life import Life
 
 _IN_HAND = 256  # messages at a time that become instances: enough for one large commit
 _WAITING = 1000  # messages at a time that wait for a batch or are in one
@@ -84,9 +85,7 @@ class QueueTrigger:
 
     def __init__(self, config: QueueConfig) -> None:
         self._config = config
-        self._stopping = asyncio.Event()
-        self._idle = asyncio.Event()
-        self._idle.set()
+        self._life = Life()
 
     @property
     def queue(self) -> str:
@@ -111,35 +110,20 @@ class QueueTrigger:
 
     async def start(self, ctx: TriggerContext) -> None:
         """Begin to consume."""
-        self._stopping.clear()
-        consumer = _Consumer(ctx, self._config, self._stopping)
-        if isinstance(consumer.hands, Batches):
-            ctx.supervise(consumer.hands.run, label="batches")
-
-        async def consume() -> None:
-            self._idle.clear()
-            try:
-                await consumer.run()
-            finally:
-                self._idle.set()
-            await asyncio.Event().wait()  # stopped: whoever supervises ends this
-
-        ctx.supervise(consume, label="consume")
-        await asyncio.sleep(0)  # let it begin, so that a stop waits for it
+        await self._life.begin(ctx, _Consumer(ctx, self._config, self._life))
 
     async def stop(self) -> None:
         """Take nothing more, let what is in hand come to its end within the grace period, and give the rest back."""
-        self._stopping.set()
-        await self._idle.wait()
+        await self._life.end()
 
 
 class _Consumer:
     """The loop behind a trigger: take messages whenever there are some and there is room, until nobody wants that."""
 
-    def __init__(self, ctx: TriggerContext, config: QueueConfig, stopping: asyncio.Event) -> None:
+    def __init__(self, ctx: TriggerContext, config: QueueConfig, life: Life) -> None:
         self._ctx = ctx
         self._config = config
-        self._stopping = stopping
+        self._life = life
         self._feed = ctx.feed(config.queue)
         self._taking = asyncio.Event()
         self._waiting: int | None = None
@@ -151,15 +135,15 @@ class _Consumer:
 
     async def run(self) -> None:
         """Consume until the trigger stops."""
-        while not self._stopping.is_set():
+        while not self._life.over:
             if self._ctx.paused:
                 self._report(Phase.PAUSED)
-                await first(self._ctx.changed(), self._stopping.wait())
+                await self._life.changed(self._ctx)
                 continue
             self._taking.set()
             self._report(Phase.CONSUMING)
             try:
-                await first(self._take(), self._watch(), self._keep_gate(), self._unwanted())
+                await first(self._take(), self._watch(), self._keep_gate(), self._life.unwanted(self._ctx))
             finally:
                 self._report(Phase.PAUSED if self._ctx.paused else Phase.STOPPED, "finishing what is in hand")
                 await self.hands.finish(self._config.grace)
@@ -181,11 +165,6 @@ class _Consumer:
                 self.hands.take(QueueTaken(message, self._feed, self._config))
             if not messages:
                 await self._feed.news()
-
-    async def _unwanted(self) -> None:
-        """Return when the trigger is paused or stops."""
-        while not (self._stopping.is_set() or self._ctx.paused):
-            await first(self._ctx.changed(), self._stopping.wait())
 
     async def _watch(self) -> None:
         """Tell now and then how many messages wait."""
