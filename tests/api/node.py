@@ -31,6 +31,7 @@ from hub.engine.runner import RunnerOptions
 from hub.store.sqlite import SqliteStore
 from hub.ui import api_page
 from hub.ui.dashboard import Dashboard
+from tests.databases import empty_database
 from triggers._hook_config import HttpConfig
 from triggers.cron import CronConfig, CronTrigger
 from triggers.http import HttpTrigger
@@ -197,7 +198,7 @@ async def running(
         for name, kind in {**WORKFLOWS, **(more or {})}.items()
     ]
     clock = SystemClock()
-    store, few = SqliteStore(folder / "hub.sqlite"), RunnerOptions(slots=20, threads=2)
+    store, few = SqliteStore(empty_database(folder / "hub.sqlite")), RunnerOptions(slots=20, threads=2)
     engine = EmbeddedEngine(store, clock, log, definitions, few, access=access)
     services = engine.services(ACCOUNT)
     hosting = Hosting(_triggers(), services)

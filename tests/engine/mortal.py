@@ -7,11 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-import tempfile
 from collections.abc import Callable, Coroutine
 from contextlib import closing
 from datetime import timedelta
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -27,20 +26,6 @@ from . import lifecycle_model as model
 from .conftest import QUIET
 
 T = TypeVar("T")
-
-
-@cache
-def empty_file() -> bytes:
-    """Return a migrated database without a row."""
-
-    async def migrate(file: Path) -> None:
-        store = store_for(f"sqlite:///{file}")
-        await store.open()
-        await store.close()
-
-    with tempfile.TemporaryDirectory() as folder:
-        asyncio.run(migrate(Path(folder) / "hub.sqlite"))
-        return (Path(folder) / "hub.sqlite").read_bytes()
 
 
 class OneThing(VirtualLoop):

@@ -25,11 +25,12 @@ from hub.core import codec
 from hub.core.errors import Conflict, NotFound
 from hub.core.model import FINAL, Kind, Status
 from hub.core.stream import InstanceEvent
+from tests.databases import empty_database
 
 from . import lifecycle_model as model
 from .acts import ACTS, DELETE, REST_S, SCRIPTS, VERBS, Act, Life, Listener, created, restarted, sent, steered, weighted
 from .lifecycle_model import Refused, Run, lose_node, path, settled
-from .mortal import Hub, OneThing, empty_file
+from .mortal import Hub, OneThing
 
 T = TypeVar("T")
 
@@ -96,7 +97,7 @@ class Verbs(RuleBasedStateMachine):
         super().__init__()
         self._folder = tempfile.TemporaryDirectory(prefix="hub-verbs-", dir=MEMORY if os.access(MEMORY, os.W_OK) else None)
         file = Path(self._folder.name) / "hub.sqlite"
-        file.write_bytes(empty_file())
+        empty_database(file)
         self._hub = Hub(file)
         self._runner = asyncio.Runner(loop_factory=OneThing)
         self._lives: dict[str, list[Life]] = {"a": [None], "b": [None]}  # what may be, by id

@@ -18,13 +18,12 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
-from functools import cache
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-from hub.store import store_for
 from hub.testing import VirtualLoop
+from tests.databases import empty_database
 
 from .judgement import against_the_disk, against_the_plan
 from .node import AFTER, BEFORE, STOP, Fault, SeededLoop
@@ -104,7 +103,7 @@ def _judge(rng: random.Random, verdict: Verdict) -> None:
     case = Case(programs, _mail(planned, arrivals), verdict.faults, timedelta(seconds=rng.choice((0, 1, 1, 20_000))))
     with tempfile.TemporaryDirectory(prefix="hub-programs-", dir=_MEMORY if os.access(_MEMORY, os.W_OK) else None) as folder:
         file = Path(folder) / "hub.sqlite"
-        file.write_bytes(_empty())
+        empty_database(file)
         seen = _in_virtual_time(lambda: SeededLoop(rng), lambda: simulate(case, file))
     verdict.differences += [*seen.faults, *against_the_disk(seen)]
     if seen.whole:
@@ -170,21 +169,6 @@ def _met(seen: Seen, expected: Expected) -> Counter[str]:
 def _met_of(kind: str, entry: OnDisk) -> Counter[str]:
     again = Counter({f"{kind} retried": entry.attempt - 1}) if kind in ("step", "rollback") else Counter()
     return again + Counter({f"{kind} {entry.state}": 1})
-
-
-@cache
-def _empty() -> bytes:
-    """Return a migrated database without a row: migrating each time would cost more than the run."""
-
-    async def migrate(file: Path) -> None:
-        store = store_for(f"sqlite:///{file}")
-        await store.open()
-        await store.close()
-
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "hub.sqlite"
-        asyncio.run(migrate(file))
-        return file.read_bytes()
 
 
 def _in_virtual_time(loop: Callable[[], asyncio.AbstractEventLoop], main: Callable[[], Any]) -> Any:

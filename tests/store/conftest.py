@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -11,21 +9,8 @@ import pytest
 
 from hub.core.ports import Store
 from hub.store import store_for
+from tests.databases import empty_database
 from tests.store.given import LEASE, World, at
-
-
-@pytest.fixture(scope="session")
-def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Make an empty file of the newest schema once: migrating takes longer than most tests."""
-    path = tmp_path_factory.mktemp("migrated") / "hub.sqlite"
-
-    async def migrate() -> None:
-        store = store_for(f"sqlite:///{path}")
-        await store.open()
-        await store.close()
-
-    asyncio.run(migrate())
-    return path
 
 
 @pytest.fixture
@@ -35,9 +20,9 @@ def path(tmp_path: Path) -> Path:
 
 
 @pytest.fixture(params=["sqlite"])
-def url(request: pytest.FixtureRequest, tmp_path: Path, migrated: Path) -> str:
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """Return the address of an empty database."""
-    shutil.copy(migrated, tmp_path / "hub.sqlite")
+    empty_database(tmp_path / "hub.sqlite")
     return {"sqlite": f"sqlite:///{tmp_path}/hub.sqlite"}[request.param]
 
 

@@ -20,6 +20,7 @@ from hub.store import care, store_for
 from hub.store.columns import micros
 from hub.store.invariants import RULES
 from hub.store.schema import NEWEST
+from tests.databases import empty_database
 from tests.store.given import World, at, entry, fail, finish, opened, park, settle, steer
 
 
@@ -207,8 +208,8 @@ async def test_the_owner_of_a_file_is_known_as_long_as_it_lives(tmp_path: Path, 
     assert care.owner(tmp_path / "never.sqlite") is None
 
 
-async def test_who_looks_for_the_owner_never_stands_in_the_way_of_a_hub_that_starts(tmp_path: Path, migrated: Path) -> None:
-    path, ended = Path(shutil.copy(migrated, tmp_path / "hub.sqlite")), threading.Event()
+async def test_who_looks_for_the_owner_never_stands_in_the_way_of_a_hub_that_starts(tmp_path: Path) -> None:
+    path, ended = empty_database(tmp_path / "hub.sqlite"), threading.Event()
 
     def look() -> int:
         looks = 0

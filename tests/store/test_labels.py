@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import random
-import shutil
 import sqlite3
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from hub.core.ports import Store
 from hub.core.writes import CreateInstance, DeleteInstance, DeleteWorkflow, Restart, Verb
 from hub.store import store_for
 from hub.store.instance_lists import find_instances
+from tests.databases import empty_database
 from tests.store.given import LEASE, World, at, finish, new, steer
 
 
@@ -182,16 +182,16 @@ async def _all_pages(store: Store, query: dict[str, Any]) -> list[Instance]:
         {"workflow": "returns"},
     ],
 )
-async def test_a_page_costs_what_it_holds(tmp_path: Path, migrated: Path, query: dict[str, Any], ascending: bool) -> None:
+async def test_a_page_costs_what_it_holds(tmp_path: Path, query: dict[str, Any], ascending: bool) -> None:
     """Time depends on the machine; the steps of SQLite's virtual machine do not, and so few pass by a few hundred instances at most."""
     wanted = InstanceQuery(**{"workflow": "orders", "limit": 20, "ascending": ascending, **query})
 
-    assert await _steps(tmp_path, migrated, wanted) < 4_000
+    assert await _steps(tmp_path, wanted) < 4_000
 
 
-async def _steps(tmp_path: Path, migrated: Path, query: InstanceQuery) -> int:
+async def _steps(tmp_path: Path, query: InstanceQuery) -> int:
     """Count the steps that finding a page takes among 5,000 instances."""
-    path = shutil.copy(migrated, tmp_path / "many.sqlite")
+    path = empty_database(tmp_path / "many.sqlite")
     store = store_for(f"sqlite:///{path}")
     await store.open()
     world = World(store, await store.renew(None, LEASE, at(0)))

@@ -26,6 +26,7 @@ from hub.engine.rules import Rules
 from hub.engine.runner import RunnerOptions
 from hub.store import store_for
 from hub.testing import VirtualClock
+from tests.databases import empty_database
 
 QUIET = timedelta(days=10_000)
 POLL = timedelta(seconds=5)  # how soon a pause on another node is seen
@@ -107,7 +108,7 @@ class Hosted:
 
     def store(self) -> Store:
         """Return the store of the next engine."""
-        return store_for(f"sqlite:///{self.path}")
+        return store_for(f"sqlite:///{empty_database(self.path)}")
 
     def _engine(self) -> EmbeddedEngine:
         class Orders(WorkflowEntrypoint):
