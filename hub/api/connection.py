@@ -19,7 +19,6 @@ from hub.core.ports import Log
 HEAD_BYTES = 32 * 1024  # of a request's line and headers together; the parser's own limits are per line
 _LINE_BYTES = 8 * 1024
 _HEADERS = 100
-_LINGER_S = 3.0  # what a client still sends after its answer is thrown away for that long, so that it can read the answer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,6 +30,7 @@ class Limits:
     head_s: float = 10.0  # from the first byte of a request to the end of its headers
     body_s: float = 30.0  # for the whole body
     write_s: float = 30.0  # how long a client may leave its answers unread
+    linger_s: float = 3.0  # how long what it still sends is thrown away after its answer, so that it can read the answer
     keepalive_s: float = 75.0  # longer than the 60 s of common proxies, so that the proxy closes first
 
 
@@ -82,7 +82,7 @@ class Connection(web.RequestHandler):
             max_field_size=_LINE_BYTES,
             max_headers=_HEADERS,
             auto_decompress=False,  # signatures are made over the bytes that were sent
-            lingering_time=_LINGER_S,
+            lingering_time=connections.limits.linger_s,
         )
         self._connections = connections
         self._address: str | None = None  # None = not counted

@@ -154,7 +154,7 @@ async def test_an_idle_connection_is_closed_after_a_while(tmp_path: Path) -> Non
 
 
 async def test_a_body_that_does_not_come_in_time_is_answered_with_408(tmp_path: Path) -> None:
-    async with running(tmp_path, limits=Limits(body_s=0.2)) as node, connected(node) as client:
+    async with running(tmp_path, limits=Limits(body_s=0.2, linger_s=0.2)) as node, connected(node) as client:
         await client.send(POST + b"Content-Length: 20\r\n\r\n{")
         status, _, body = await client.answer()
         assert (status, json.loads(body)["errors"][0]["code"]) == (408, 10941)
@@ -162,7 +162,7 @@ async def test_a_body_that_does_not_come_in_time_is_answered_with_408(tmp_path: 
 
 
 async def test_the_body_of_a_webhook_has_the_same_deadline(tmp_path: Path) -> None:
-    async with running(tmp_path, limits=Limits(body_s=0.2)) as node, connected(node) as client:
+    async with running(tmp_path, limits=Limits(body_s=0.2, linger_s=0.2)) as node, connected(node) as client:
         await client.send(b"POST /hooks/greetings HTTP/1.1\r\n" + HOST + b"Content-Length: 20\r\n\r\n{")
         assert (await client.answer())[0] == 408
         assert await client.closed()
