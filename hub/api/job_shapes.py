@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Annotated, Literal, NotRequired, Self
 
 from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
 from typing_extensions import TypedDict
 
 from hub.api.bulk import Action, BulkOrder
-from hub.api.shapes import end_moment, moment, words_of
+from hub.api.shapes import EndMoment, Moment, words_of
 from hub.api.strict import StrictBody
 from hub.core.labels import MAX_TAGS, read_labels
 from hub.core.model import InstanceQuery, Status
@@ -19,8 +18,6 @@ _Statuses = Annotated[
     BeforeValidator(words_of(Status)),
     WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "array", "items": {"enum": [*Status]}}], "examples": ["waiting,paused"]}),
 ]
-_From = Annotated[datetime, BeforeValidator(moment)]
-_To = Annotated[datetime, BeforeValidator(end_moment)]
 
 
 class FilterBody(StrictBody):
@@ -31,12 +28,12 @@ class FilterBody(StrictBody):
     version: str | None = None
     tags: list[str] | None = Field(default=None, max_length=MAX_TAGS)
     metadata: dict[str, str | bool | int | float] | None = None
-    date_start: _From | None = None
-    date_end: _To | None = None
-    modified_start: _From | None = None
-    modified_end: _To | None = None
-    ended_start: _From | None = None
-    ended_end: _To | None = None
+    date_start: Moment | None = None
+    date_end: EndMoment | None = None
+    modified_start: Moment | None = None
+    modified_end: EndMoment | None = None
+    ended_start: Moment | None = None
+    ended_end: EndMoment | None = None
 
     def query(self, workflow: str) -> InstanceQuery:
         """Return the filter in the engine's words. Raises: Rejected (labels)."""

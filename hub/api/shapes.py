@@ -49,8 +49,8 @@ def end_moment(value: object) -> object:
     return moment(f"{value}T23:59:59.999Z" if whole_day else value)
 
 
-def words_of(kind: type[StrEnum]) -> Callable[[object], object]:
-    """Return what reads one status of a kind, or several with commas between."""
+def words_of(kind: type[StrEnum], what: str = "a status") -> Callable[[object], object]:
+    """Return what reads one word of a kind, or several with commas between. `what` names one in the message."""
 
     def read(value: object) -> object:
         if isinstance(value, list) and all(isinstance(word, str) for word in value):
@@ -61,13 +61,17 @@ def words_of(kind: type[StrEnum]) -> Callable[[object], object]:
             return value
         unknown = [word for word in words if word not in [*kind]]
         if unknown:
-            raise ValueError(f'"{unknown[0]}" is not a status; there are {", ".join(kind)}')
+            raise ValueError(f'"{unknown[0]}" is not {what}; there are {", ".join(kind)}')
         return frozenset(kind(word) for word in words)
 
     return read
 
 
 StatusFilter = Annotated[frozenset[Status], BeforeValidator(words_of(Status)), WithJsonSchema({"type": "string", "examples": list(Status)})]
+
+
+Moment = Annotated[datetime, BeforeValidator(moment)]
+EndMoment = Annotated[datetime, BeforeValidator(end_moment)]
 
 
 class PageQuery(BaseModel):
@@ -80,6 +84,21 @@ class PageQuery(BaseModel):
     def offset(self) -> int:
         """How many items come before the page."""
         return (self.page - 1) * self.per_page
+
+
+class SpanQuery(BaseModel):
+    """Which page of a list that goes on with a cursor, and of what span of time."""
+
+    per_page: int = Field(default=50, ge=1, le=100)
+    cursor: str | None = Field(default=None, max_length=500)
+    date_start: Moment | None = None
+    date_end: EndMoment | None = None
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.date_start and self.date_end and self.date_start > self.date_end:
+            raise ValueError("date_start is later than date_end")
+        return self
 
 
 class WorkflowListQuery(PageQuery):
@@ -96,12 +115,12 @@ class InstanceListQuery(BaseModel):
     cursor: str | None = Field(default=None, max_length=500)
     direction: Literal["asc", "desc"] = "desc"
     status: StatusFilter = frozenset()
-    date_start: Annotated[datetime, BeforeValidator(moment)] | None = None
-    date_end: Annotated[datetime, BeforeValidator(end_moment)] | None = None
-    modified_start: Annotated[datetime, BeforeValidator(moment)] | None = None
-    modified_end: Annotated[datetime, BeforeValidator(end_moment)] | None = None
-    ended_start: Annotated[datetime, BeforeValidator(moment)] | None = None
-    ended_end: Annotated[datetime, BeforeValidator(end_moment)] | None = None
+    date_start: Moment | None = None
+    date_end: EndMoment | None = None
+    modified_start: Moment | None = None
+    modified_end: EndMoment | None = None
+    ended_start: Moment | None = None
+    ended_end: EndMoment | None = None
     trigger: str | None = Field(default=None, max_length=200, description="name of the trigger that has created them")
     version: str | None = Field(default=None, max_length=100, description="id of the version with which they were created")
     tag: str | None = Field(default=None, max_length=2000, description="tags with commas between; all of them are carried")

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from datetime import datetime
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, Field, WithJsonSchema, model_validator
+from pydantic import BeforeValidator, Field, WithJsonSchema
 from typing_extensions import TypedDict
 
-from hub.api.shapes import end_moment, moment, words_of
+from hub.api.shapes import Moment, SpanQuery, words_of
 from hub.api.strict import StrictBody
 from hub.core.access import Scope
 from hub.core.audit import Ending
 
-Moment = Annotated[datetime, BeforeValidator(moment)]
-EndMoment = Annotated[datetime, BeforeValidator(end_moment)]
 EndingFilter = Annotated[
-    frozenset[Ending], BeforeValidator(words_of(Ending)), WithJsonSchema({"type": "string", "examples": list(Ending)})
+    frozenset[Ending], BeforeValidator(words_of(Ending, "an outcome")), WithJsonSchema({"type": "string", "examples": list(Ending)})
 ]
 
 
@@ -31,23 +28,13 @@ class TokenBody(StrictBody):
     expires_on: Moment | None = Field(default=None, description="from when on it opens nothing; default never")
 
 
-class AuditListQuery(BaseModel):
+class AuditListQuery(SpanQuery):
     """Which entries of the audit log, newest first."""
 
-    per_page: int = Field(default=50, ge=1, le=100)
-    cursor: str | None = Field(default=None, max_length=500)
     caller: str | None = Field(default=None, max_length=64, description="name of the token")
     token: str | None = Field(default=None, max_length=64, description="id of the token")
     operation: str | None = Field(default=None, max_length=64)
     outcome: EndingFilter = frozenset()
-    date_start: Moment | None = None
-    date_end: EndMoment | None = None
-
-    @model_validator(mode="after")
-    def _consistent(self) -> Self:
-        if self.date_start and self.date_end and self.date_start > self.date_end:
-            raise ValueError("date_start is later than date_end")
-        return self
 
 
 # ---- results

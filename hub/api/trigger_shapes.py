@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Annotated, Any, Literal, NotRequired, Self
 
 from pydantic import BaseModel, BeforeValidator, Field, WithJsonSchema, model_validator
 from typing_extensions import TypedDict
 
-from hub.api.shapes import end_moment, moment, words_of
+from hub.api.shapes import Moment, SpanQuery, words_of
 from hub.api.strict import StrictBody
 from hub.core.delivery import DeliveryStatus
 from hub.core.flow import Overlap
 
 MAX_BACKFILL = 1000
 
-Moment = Annotated[datetime, BeforeValidator(moment)]
-EndMoment = Annotated[datetime, BeforeValidator(end_moment)]
 DeliveryFilter = Annotated[
     frozenset[DeliveryStatus],
     BeforeValidator(words_of(DeliveryStatus)),
@@ -27,22 +24,12 @@ DeliveryFilter = Annotated[
 # ---- requests
 
 
-class DeliveryListQuery(BaseModel):
+class DeliveryListQuery(SpanQuery):
     """Which stored deliveries, newest first unless asked otherwise."""
 
-    per_page: int = Field(default=50, ge=1, le=100)
-    cursor: str | None = Field(default=None, max_length=500)
     direction: Literal["asc", "desc"] = "desc"
     trigger: str | None = Field(default=None, max_length=64)
     status: DeliveryFilter = frozenset()
-    date_start: Moment | None = None
-    date_end: EndMoment | None = None
-
-    @model_validator(mode="after")
-    def _consistent(self) -> Self:
-        if self.date_start and self.date_end and self.date_start > self.date_end:
-            raise ValueError("date_start is later than date_end")
-        return self
 
 
 class PreviewQuery(BaseModel):
