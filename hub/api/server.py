@@ -12,6 +12,8 @@ import socket
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
 
 import structlog
 from aiohttp import web
@@ -116,7 +118,6 @@ class ApiServer:
 
         veiled = VeiledEngine(engine), VeiledDesk(desk)
         self.operations = table(engine, desk)
-        self._document = document(self.operations, version=options.version)
         gateway = Gateway(
             routes,
             fetch,
@@ -126,6 +127,11 @@ class ApiServer:
         )
         guard = Guard(access, audit, clock, account=options.account, host=options.host, hosts=options.hosts)
         self.app = self._make_app(guard, table(*veiled), gateway)
+
+    @cached_property
+    def _document(self) -> dict[str, Any]:
+        """The API's description; made when somebody asks for it, because a start would wait for it longer than for all else."""
+        return document(self.operations, version=self._options.version)
 
     @property
     def url(self) -> str:
