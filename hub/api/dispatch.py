@@ -38,7 +38,9 @@ class Dispatcher:
     def bind(self, operation: Operation, veiled: Operation) -> WebHandler:
         """Return the server handler of an operation; `veiled` is the same row for callers who may not see payloads."""
         shape: TypeAdapter[Any] | None = None if operation.body is None else TypeAdapter(operation.body)
-        wanted = Wanted(operation.name, operation.scope, changes=operation.changes, local=operation.local)
+        wanted = Wanted(
+            operation.name, operation.scope, changes=operation.changes, local=operation.local, by_any_name=operation.by_any_name
+        )
         audited = operation.changes and operation.scope in _AUDITED
 
         async def handle(request: web.Request) -> web.StreamResponse:

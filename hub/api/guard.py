@@ -34,6 +34,7 @@ class Wanted(NamedTuple):
     changes: bool = False
     password: bool = False  # a browser may send the token as the password of HTTP Basic
     local: bool = False  # only for programs of this machine
+    by_any_name: bool = False  # whatever the hub is called in the request
 
 
 class Guard:
@@ -51,7 +52,8 @@ class Guard:
 
         The token comes first: without it nothing is told, not even which accounts exist.
         """
-        self._check_host(request)
+        if not wanted.by_any_name:
+            self._check_host(request)
         if wanted.scope is None:
             return ANYBODY
         caller = Caller(name=UNKNOWN, scopes=frozenset())

@@ -88,6 +88,7 @@ class Operation:
     enveloped: bool = True
     content_type: str = "application/json"
     local: bool = False  # only for programs of this machine
+    by_any_name: bool = False  # whatever the hub is called in the request: those who look after a container have names of their own
     accepted: str | None = None  # what 202 says, if it can be the answer
     errors: tuple[str, ...] = ()  # code words beside those that any operation may answer
 

@@ -359,8 +359,11 @@ def _open_rows(vitals: Vitals) -> tuple[Operation, ...]:
         _read(
             "metrics", "/metrics", vitals.metrics, "Metrics for Prometheus.", result=str, content_type=METRICS_TYPE, enveloped=False,
         ),
-        _open("live", "/healthz", vitals.live, "Whether the process runs.", result=results.Health),
-        _open("ready", "/readyz", vitals.ready, "Whether the store answers.", result=results.Health, errors=("unavailable",)),
+        _open("live", "/healthz", vitals.live, "Whether the process runs.", result=results.Health, by_any_name=True),
+        _open(
+            "ready", "/readyz", vitals.ready, "Whether the store answers.",
+            result=results.Health, errors=("unavailable",), by_any_name=True,
+        ),
         _open("openapi", "/openapi.json", vitals.openapi, "This document.", result=dict[str, Any]),
         _open("docs", "/docs", vitals.docs, "This document as a page.", result=str, content_type=DOCS_TYPE, errors=("route.unknown",)),
     )  # fmt: skip

@@ -52,7 +52,7 @@ class Doorkeeper:
         self._committer = committer
         self._clock = clock
         self._options = options
-        self._setting = _digest(options.token) if options.token else None
+        self._setting = _digest(options.token[:_MAX_LETTERS]) if options.token else None
         self._tokens: dict[str, Token] = {}
 
     async def load(self) -> None:

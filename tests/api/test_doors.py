@@ -222,6 +222,7 @@ async def named(tmp_path: Path) -> AsyncIterator[Node]:
         yield node
 
 
+HEALTH = frozenset({"/healthz", "/readyz"})
 RIGHT_NAMES = ("127.0.0.1", "127.0.0.1:8787", "localhost", "LOCALHOST:1", "localhost.", "a.localhost", "[::1]", "[::1]:8787", "10.1.2.3",
                "hub.example.com", "Hub.Example.Com.:443")  # fmt: skip
 WRONG_NAMES = ("evil.example", "evil.example:8787", "localhost.evil.example", "hub.example.com.evil.example", "xhub.example.com",
@@ -236,12 +237,17 @@ async def test_a_hub_answers_to_its_names(named: Node, name: str) -> None:
 @pytest.mark.parametrize("name", WRONG_NAMES)
 async def test_a_name_that_is_not_the_hubs_is_refused_everywhere(named: Node, name: str) -> None:
     """DNS rebinding: a page whose own name leads here would be served as if it were ours."""
-    doors = [*closed_doors(named)[::5], *((("GET"), path) for path in (*OPEN, *DASHBOARD, "/metrics", "/client/v4"))]
+    doors = [*closed_doors(named)[::5], *((("GET"), path) for path in (*(OPEN - HEALTH), *DASHBOARD, "/metrics", "/client/v4"))]
     for method, path in doors:
         answer = await ask(named, method, path, host=name)
         assert answer.status in (400, 421), (path, answer)
         if answer.status == 421:
             assert "HUB_SERVER_HOSTS" in answer.body
+
+
+@pytest.mark.parametrize("path", sorted(HEALTH))
+async def test_whoever_looks_after_a_container_may_call_it_by_its_own_name(named: Node, path: str) -> None:
+    assert (await ask(named, "GET", path, host="hub-7f9c:8787")).status == 200
 
 
 async def test_two_names_must_both_be_right(named: Node) -> None:
