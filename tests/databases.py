@@ -14,6 +14,7 @@ from hub.store import store_for
 def empty_database(file: Path) -> Path:
     """Put one in place, unless something is there already; return the same path."""
     if not file.exists():
+        file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(_migrated())
     return file
 
