@@ -7,6 +7,7 @@
 VENV := .venv
 BIN := $(VENV)/bin
 PROJECT ?= config/examples/starter
+WORKERS ?= $(shell echo $$(( $$(getconf _NPROCESSORS_ONLN || echo 1) + 1 )))  # processes of the test run; one waits while the others work
 
 .PHONY: run test lint bench soak clean help
 .DEFAULT_GOAL := help
@@ -18,7 +19,7 @@ run: $(VENV)/.installed
 	@$(BIN)/hub dev $(PROJECT)
 
 test: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest -n auto --dist worksteal $(ARGS)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(ARGS)
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
