@@ -47,6 +47,7 @@ from hub.core.model import (
     WorkflowQuery,
     WorkflowRecord,
 )
+from hub.core.nodes import NodeAbout, NodeQuery, NodeRecord, Workflows
 from hub.core.queues import Feed, QueueQuery, QueueRecord
 from hub.core.retention import AS_THE_WORKFLOW, RetentionWish
 from hub.core.routing import Routes
@@ -221,20 +222,23 @@ class Store(Protocol):
         """Apply writes in one transaction: one outcome a write, in order; on disk when it returns."""
         ...
 
-    async def renew(self, node: int | None, ttl: timedelta, now: datetime) -> int:
-        """Register this process as a node (None) or renew its lease; return its number. A ttl of zero gives the lease back."""
+    async def renew(self, node: int | None, ttl: timedelta, now: datetime, about: NodeAbout | None = None) -> int:
+        """Register this process as a node (None) or renew its lease; return its number. A ttl of zero gives the lease back.
+
+        `about` is what it says of itself when it registers, also when it has to register anew because the store has forgotten it.
+        """
         ...
 
-    async def claim(self, node: int, limit: int, now: datetime) -> list[Snapshot]:
-        """Claim due instances for a node, most urgent first, including those of nodes whose lease has ended."""
+    async def claim(self, node: int, limit: int, now: datetime, workflows: Workflows = None) -> list[Snapshot]:
+        """Claim due instances for a node, most urgent first, including those of nodes whose lease has ended; of those workflows only."""
         ...
 
     async def load(self, instance: int) -> Snapshot | None:
         """Read an instance with its whole journal."""
         ...
 
-    async def next_due(self, now: datetime) -> datetime | None:
-        """When the next unclaimed instance is due; None = none is waiting for a time."""
+    async def next_due(self, now: datetime, workflows: Workflows = None) -> datetime | None:
+        """When the next unclaimed instance of those workflows is due; None = none is waiting for a time."""
         ...
 
     @overload
@@ -259,6 +263,8 @@ class Store(Protocol):
     async def find(self, query: TokenQuery) -> Page[Token]: ...
     @overload
     async def find(self, query: AuditQuery) -> Page[AuditEntry]: ...
+    @overload
+    async def find(self, query: NodeQuery) -> Page[NodeRecord]: ...
 
     async def counts(self) -> Mapping[Status, int]:
         """How many instances there are in each status."""
@@ -275,7 +281,7 @@ class Store(Protocol):
         ...
 
     def signals(self) -> AsyncIterator[int]:
-        """Keys of instances that somebody other than their execution has changed; 0 = something may be due."""
+        """Keys of instances that somebody other than their execution has changed, or one of the words in `hub.core.nodes`."""
         ...
 
 

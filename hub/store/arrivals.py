@@ -13,12 +13,12 @@ from hub.core import admit
 from hub.core.admit import Collected, Collecting, Incoming, Live, Order
 from hub.core.flow import Batch, Debounce, DebounceMode, Flow, Overlap, Refusal
 from hub.core.model import NewInstance, Status
+from hub.core.nodes import SOMETHING_DUE
 from hub.core.writes import CreateInstance, Outcome, Steer, Verb, Verdict
 from hub.store.columns import length_or_null, micros, moment
 from hub.store.flow_rows import Bucket, Rule
 from hub.store.flow_sql import Ask, Steps
 from hub.store.gates import Due, Gates
-from hub.store.group import SOMETHING_DUE
 from hub.store.rows import Row
 
 

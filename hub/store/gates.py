@@ -13,11 +13,11 @@ from typing import NamedTuple
 
 from hub.core import admit
 from hub.core.flow import Flow, OnLimit, Overlap
+from hub.core.nodes import SOMETHING_DUE
 from hub.core.writes import Steer, Verb
 from hub.store.columns import length_or_null, micros, moment, moment_or_none
 from hub.store.flow_rows import Bucket, Rule, flow_of, flow_text, lane_of
 from hub.store.flow_sql import Ask, Steps
-from hub.store.group import SOMETHING_DUE
 
 LATE_AT_ONCE = 500  # instances whose deadline has passed that one transaction ends
 

@@ -23,6 +23,7 @@ from hub.core.labels import NO_LABELS
 from hub.core.lifecycle import Head, decide
 from hub.core.logs import Logged
 from hub.core.model import Entry, Kind, NewInstance, Status
+from hub.core.nodes import SOMETHING_DUE
 from hub.core.writes import (
     NO_DELIVERY,
     OTHER_INPUT,
@@ -56,8 +57,6 @@ from hub.core.writes import (
 )
 from hub.store import columns, lines, rows
 from hub.store.plan import Existing, Known, Rows, Stored
-
-SOMETHING_DUE = 0  # the signal that is no key: keys start at 1
 
 Planned = CreateInstance | Begin | SettleStep | FailAttempt | StartWait | StartChild | RollBack | Park | Finish | SendEvent | Steer
 Kept = KeepDelivery | ChangeDelivery | RegisterTrigger | SteerTrigger | MoveCursor

@@ -37,9 +37,10 @@ from hub.core.model import (
     WorkflowQuery,
     WorkflowRecord,
 )
+from hub.core.nodes import NodeAbout, NodeQuery, NodeRecord, Workflows
 from hub.core.queues import QueueQuery, QueueRecord
 from hub.core.writes import Outcome, Write
-from hub.store import access, deliveries, messages
+from hub.store import access, deliveries, messages, nodes
 from hub.store import sqlite_claim as claims
 from hub.store import sqlite_read as read
 from hub.store import sqlite_write as write
@@ -55,7 +56,7 @@ from hub.store.threads import ReaderThreads, WriterThread
 T = TypeVar("T")
 _Query = (
     InstanceQuery | WorkflowQuery | VersionQuery | InboxQuery | HistoryQuery | LogQuery | DeliveryQuery | TriggerQuery
-    | QueueQuery | TokenQuery | AuditQuery
+    | QueueQuery | TokenQuery | AuditQuery | NodeQuery
 )  # fmt: skip
 
 _OLDEST_SQLITE = (3, 35, 0)  # RETURNING
@@ -75,6 +76,7 @@ _QUERIES: dict[type, Callable[[sqlite3.Connection, Any], Page[Any]]] = {
     QueueQuery: messages.find_queues,
     TokenQuery: access.find_tokens,
     AuditQuery: access.find_entries,
+    NodeQuery: nodes.find_nodes,
 }
 
 
@@ -126,20 +128,20 @@ class SqliteStore:
         outcomes, _ = await self._write(lambda db: write.apply(db, writes, self._revisions), lambda applied: self._signals.feed(applied[1]))
         return outcomes
 
-    async def renew(self, node: int | None, ttl: timedelta, now: datetime) -> int:
+    async def renew(self, node: int | None, ttl: timedelta, now: datetime, about: NodeAbout | None = None) -> int:
         """Register this process (None) or renew its lease; return its number, a new one when the old is forgotten."""
         until = claims.lease_end(ttl, now)
         if node is not None and await self._write(lambda db: claims.renew_node(db, node, until)):
             return node
-        info = {"host": socket.gethostname(), "pid": os.getpid()}
+        info = nodes.about_text(about or NodeAbout(host=socket.gethostname(), pid=os.getpid()))
         register = partial(claims.register_node, lease_until=until, now=now, info=info, revs=self._revisions, alone=self._alone)
         number = await self._write(register)
         self._alone = False
         return number
 
-    async def claim(self, node: int, limit: int, now: datetime) -> list[Snapshot]:
+    async def claim(self, node: int, limit: int, now: datetime, workflows: Workflows = None) -> list[Snapshot]:
         """Claim due instances and those of dead nodes; see `Store.claim`."""
-        claim = partial(claims.claim, node=node, limit=limit, now=now, revs=self._revisions)
+        claim = partial(claims.claim, node=node, limit=limit, now=now, workflows=workflows, revs=self._revisions)
         claimed, _ = await self._write(claim, lambda done: self._signals.feed(done[1]))
         return claimed
 
@@ -159,9 +161,9 @@ class SqliteStore:
         found = await self._read(partial(read.snapshots, keys=[instance]))
         return found[0] if found else None
 
-    async def next_due(self, now: datetime) -> datetime | None:
+    async def next_due(self, now: datetime, workflows: Workflows = None) -> datetime | None:
         """Return when the next unclaimed instance is due, `now` when one already is, None when none waits for a time."""
-        due = await self._read(read.next_due)
+        due = await self._read(partial(read.next_due, workflows=workflows))
         return None if due is None else max(due, now)
 
     @overload
@@ -186,6 +188,8 @@ class SqliteStore:
     async def find(self, query: TokenQuery) -> Page[Token]: ...
     @overload
     async def find(self, query: AuditQuery) -> Page[AuditEntry]: ...
+    @overload
+    async def find(self, query: NodeQuery) -> Page[NodeRecord]: ...
     async def find(self, query: _Query) -> Page[Any]:
         """Read one page. Raises: Rejected when the cursor is not of such a list."""
         return await self._read(lambda db: _QUERIES[type(query)](db, query))

@@ -8,10 +8,11 @@ from __future__ import annotations
 import json
 import sqlite3
 from datetime import datetime, timedelta
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from hub.core.history import HistoryKind
 from hub.core.model import Snapshot
+from hub.core.nodes import Workflows
 from hub.core.retention import DELIVERY_KEPT
 from hub.store import columns, deliveries, messages
 from hub.store import statements as sql
@@ -27,10 +28,10 @@ from hub.store.sqlite_transaction import numbered, transaction
 LOOKED_AT = 1000  # instances at gates that one claim asks; more stay due for the next one, and other writes go in between
 
 
-def register_node(db: sqlite3.Connection, lease_until: int, now: datetime, info: dict[str, Any], revs: Revisions, *, alone: bool) -> int:
+def register_node(db: sqlite3.Connection, lease_until: int, now: datetime, info: str, revs: Revisions, *, alone: bool) -> int:
     """Add a node and return its number. `alone` = every other node is known to be dead: their leases end."""
     with numbered(db, revs):
-        (node,) = db.execute(sql.INSERT_NODE, (lease_until, columns.micros(now), json.dumps(info))).fetchone()
+        (node,) = db.execute(sql.INSERT_NODE, (lease_until, columns.micros(now), info)).fetchone()
         if alone:
             db.execute(sql.END_OTHER_LEASES, (node,))
             db.execute(sql.FORGET_NODES)
@@ -50,19 +51,22 @@ def lease_end(ttl: timedelta, now: datetime) -> int:
     return columns.micros(now + ttl) if ttl else 0
 
 
-def claim(db: sqlite3.Connection, node: int, limit: int, now: datetime, revs: Revisions) -> tuple[list[Snapshot], set[int]]:
+def claim(
+    db: sqlite3.Connection, node: int, limit: int, now: datetime, workflows: Workflows, revs: Revisions
+) -> tuple[list[Snapshot], set[int]]:
     """Claim orphans of dead nodes, then due instances by urgency; return them whole, and the keys to signal.
 
     An instance with rules of flow control is claimed only if they let it through now; else it waits at a gate, and is due no more.
     """
     at, limit = columns.micros(now), max(limit, 0)  # to SQLite a negative limit is none
+    named = () if workflows is None else (json.dumps(list(workflows)),)
     with numbered(db, revs):
         flows = Flows(db, revs, now)
-        keys = _take_over(db, node, limit, flows, revs)
+        keys = _take_over(db, node, limit, named, flows, revs)
         flows.run(flows.gates.end_late())
         looked_at = 0
         while len(keys) < limit and looked_at < LOOKED_AT:
-            found = _due(db, at, limit - len(keys))
+            found = _due(db, at, limit - len(keys), named)
             at_gates = {key: due for key, *due in db.execute(sql.AT_GATES, (json.dumps(found),))}
             ready = [key for key in found if key not in at_gates or _is_let_in(flows, key, *at_gates[key])]
             _claim(db, node, at, ready, revs)
@@ -74,7 +78,7 @@ def claim(db: sqlite3.Connection, node: int, limit: int, now: datetime, revs: Re
     return [whole[key] for key in keys], flows.touched
 
 
-def _take_over(db: sqlite3.Connection, node: int, limit: int, flows: Flows, revs: Revisions) -> list[int]:
+def _take_over(db: sqlite3.Connection, node: int, limit: int, named: tuple[str, ...], flows: Flows, revs: Revisions) -> list[int]:
     """Claim instances of dead nodes; their places at gates are theirs already."""
     at = columns.micros(flows.gates.at)
     dead = json.dumps([key for (key,) in db.execute(sql.DEAD_NODES, (at, node))])
@@ -86,20 +90,21 @@ def _take_over(db: sqlite3.Connection, node: int, limit: int, flows: Flows, revs
         db.execute(sql.INSERT_HISTORY, (key, next(revs.numbers), HistoryKind.PAUSED.value, at, None))
         if gated:
             flows.run(flows.gates.rest(key, paused=True))
-    keys = [key for (key,) in db.execute(sql.ORPHANS, (dead, limit))]
+    keys = [key for (key,) in db.execute(sql.ORPHANS_OF if named else sql.ORPHANS, (dead, *named, limit))]
     _claim(db, node, at, keys, revs)
     if 0 < len(keys) < limit:  # the last ones of a death
         flows.run(flows.gates.mend())
     return keys
 
 
-def _due(db: sqlite3.Connection, at: int, limit: int) -> list[int]:
+def _due(db: sqlite3.Connection, at: int, limit: int, named: tuple[str, ...]) -> list[int]:
     """Return the most urgent of what is due, in order: by the time since when it is, and a head start counts like such a time.
 
     Whoever is among the first has a place either among the first by time, or among the first of those with a head start.
     """
-    found = db.execute(sql.DUE, (at, limit)).fetchall()
-    ahead = db.execute(sql.DUE_AHEAD, (at, limit)).fetchall()
+    asked = (at, *named, limit)
+    found = db.execute(sql.DUE_OF if named else sql.DUE, asked).fetchall()
+    ahead = db.execute(sql.DUE_AHEAD_OF if named else sql.DUE_AHEAD, asked).fetchall()
     if not ahead:
         return [key for key, _ in found]
     since = dict((*found, *ahead))

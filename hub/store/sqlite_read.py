@@ -22,6 +22,7 @@ from hub.core.model import (
     WorkflowQuery,
     WorkflowRecord,
 )
+from hub.core.nodes import Workflows
 from hub.store import columns, rows
 from hub.store import statements as sql
 
@@ -34,9 +35,10 @@ def snapshots(db: sqlite3.Connection, keys: Iterable[int]) -> list[Snapshot]:
     return rows.snapshots_of(*(db.execute(text, listed) for text in (sql.INSTANCES, sql.STEPS, sql.ATTEMPTS, sql.INBOX)))
 
 
-def next_due(db: sqlite3.Connection) -> datetime | None:
-    """Return the earliest time at which an unclaimed instance is due."""
-    (at,) = db.execute(sql.NEXT_DUE).fetchone()
+def next_due(db: sqlite3.Connection, workflows: Workflows) -> datetime | None:
+    """Return the earliest time at which an unclaimed instance of some workflows is due."""
+    named = None if workflows is None else json.dumps(list(workflows))
+    (at,) = db.execute(sql.NEXT_DUE if named is None else sql.NEXT_DUE_OF, () if named is None else (named,)).fetchone()
     return columns.moment_or_none(at)
 
 

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from hub.core.history import HistoryKind
 from hub.core.lifecycle import begins_at, decide
 from hub.core.model import Kind
+from hub.core.nodes import SOMETHING_DUE
 from hub.core.writes import (
     AccessWrite,
     CancelInstances,
@@ -30,7 +31,7 @@ from hub.core.writes import (
 from hub.store import access, columns, deliveries, lines, messages, rows
 from hub.store import sqlite_flow as flow
 from hub.store import statements as sql
-from hub.store.group import SOMETHING_DUE, Alone, Group, answer, due, parts
+from hub.store.group import Alone, Group, answer, due, parts
 from hub.store.revisions import Revisions
 from hub.store.sqlite_group import forget, heads_of, known_heads
 from hub.store.sqlite_transaction import is_failure_of_storage, numbered

@@ -132,6 +132,7 @@ INSERT_VERSION = "INSERT INTO version (id, workflow, class_name, digest, created
 
 # ---- nodes and claims
 
+_OF_WORKFLOWS = " AND workflow IN (SELECT key FROM workflow WHERE name IN (SELECT value FROM json_each(?)))"
 INSERT_NODE = "INSERT INTO node (lease_until, started_at, info) VALUES (?, ?, ?) RETURNING key"
 RENEW_NODE = "UPDATE node SET lease_until = ? WHERE key = ?"
 END_OTHER_LEASES = "UPDATE node SET lease_until = 0 WHERE key <> ?"
@@ -145,13 +146,16 @@ PAUSE_ORPHAN = """
 UPDATE instance SET status = 'paused', paused_at = ?1, modified_at = ?1, node = NULL, wish = NULL, recoveries = recoveries + 1
 WHERE key = ?2
 """
-ORPHANS = f"SELECT key FROM instance WHERE ended_at IS NULL AND node {IN_KEYS} ORDER BY key LIMIT ?"
+_ORPHANS = f"SELECT key FROM instance WHERE ended_at IS NULL AND node {IN_KEYS}{{}} ORDER BY key LIMIT ?"
+ORPHANS, ORPHANS_OF = _ORPHANS.format(""), _ORPHANS.format(_OF_WORKFLOWS)
 _WAITS = "ended_at IS NULL AND node IS NULL"
-DUE = f"SELECT key, wake_at FROM instance WHERE {_WAITS} AND wake_at <= ? ORDER BY wake_at, key LIMIT ?"
-DUE_AHEAD = f"""
-SELECT key, wake_at - ahead FROM instance INDEXED BY instance_ahead WHERE {_WAITS} AND ahead IS NOT NULL AND wake_at <= ?
+_DUE = f"SELECT key, wake_at FROM instance WHERE {_WAITS} AND wake_at <= ?{{}} ORDER BY wake_at, key LIMIT ?"
+_DUE_AHEAD = f"""
+SELECT key, wake_at - ahead FROM instance INDEXED BY instance_ahead WHERE {_WAITS} AND ahead IS NOT NULL AND wake_at <= ?{{}}
 ORDER BY wake_at - ahead, key LIMIT ?
 """
+DUE, DUE_OF = _DUE.format(""), _DUE.format(_OF_WORKFLOWS)
+DUE_AHEAD, DUE_AHEAD_OF = _DUE_AHEAD.format(""), _DUE_AHEAD.format(_OF_WORKFLOWS)
 AT_GATES = f"SELECT key, wake_at, flow, ahead, token FROM instance WHERE key {IN_KEYS} AND flow IS NOT NULL"
 CLAIMED_HISTORY = """
 INSERT INTO history (instance, rev, kind, at) SELECT i.key, json_extract(j.value, '$[1]'), 'running', ?1
@@ -165,10 +169,11 @@ started_rev = CASE WHEN status = 'rollingBack' THEN started_rev ELSE coalesce(st
 FROM json_each(?) AS j WHERE i.key = json_extract(j.value, '$[0]')
 """
 CLAIM_BORN = "UPDATE instance SET node = ?, token = 1, wake_at = NULL, started_rev = ? WHERE key = ?"
-NEXT_DUE = """
-SELECT min(at) FROM (SELECT min(wake_at) AS at FROM instance WHERE ended_at IS NULL AND node IS NULL AND wake_at IS NOT NULL
+_NEXT_DUE = """
+SELECT min(at) FROM (SELECT min(wake_at) AS at FROM instance WHERE ended_at IS NULL AND node IS NULL AND wake_at IS NOT NULL{}
 UNION ALL SELECT min(place) FROM gate WHERE rule = 'deadline' AND key = '' AND place IS NOT NULL)
 """
+NEXT_DUE, NEXT_DUE_OF = _NEXT_DUE.format(""), _NEXT_DUE.format(_OF_WORKFLOWS)
 
 # ---- reading
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 from hub.core.model import Snapshot, Status
+from hub.core.nodes import NodeAbout, Workflows
 from hub.core.ports import Store
 from hub.core.writes import Outcome, Write
 
@@ -55,14 +56,14 @@ class FaultyStore:
         """See `Store.apply`."""
         return await self._transaction(lambda: self._store.apply(writes), *sorted({type(write).__name__ for write in writes}))
 
-    async def renew(self, node: int | None, ttl: timedelta, now: datetime) -> int:
+    async def renew(self, node: int | None, ttl: timedelta, now: datetime, about: NodeAbout | None = None) -> int:
         """See `Store.renew`."""
         kind = "register" if node is None else "renew" if ttl else "giveBack"
-        return await self._transaction(lambda: self._store.renew(node, ttl, now), kind)
+        return await self._transaction(lambda: self._store.renew(node, ttl, now, about), kind)
 
-    async def claim(self, node: int, limit: int, now: datetime) -> list[Snapshot]:
+    async def claim(self, node: int, limit: int, now: datetime, workflows: Workflows = None) -> list[Snapshot]:
         """See `Store.claim`."""
-        return await self._transaction(lambda: self._store.claim(node, limit, now), "claim")
+        return await self._transaction(lambda: self._store.claim(node, limit, now, workflows), "claim")
 
     async def prune(
         self, now: datetime, limit: int, deliveries_kept: timedelta | None = None, messages_kept: timedelta | None = None
@@ -74,9 +75,9 @@ class FaultyStore:
         """See `Store.load`."""
         return await self._store.load(instance)
 
-    async def next_due(self, now: datetime) -> datetime | None:
+    async def next_due(self, now: datetime, workflows: Workflows = None) -> datetime | None:
         """See `Store.next_due`."""
-        return await self._store.next_due(now)
+        return await self._store.next_due(now, workflows)
 
     async def find(self, query: Any) -> Any:
         """See `Store.find`."""

@@ -124,9 +124,9 @@ class Mortal:
         """See `Store.apply`."""
         return await self._alive(self._store.apply(writes))
 
-    async def claim(self, node: int, limit: int, now: Any) -> Any:
+    async def claim(self, node: int, limit: int, now: Any, workflows: Any = None) -> Any:
         """See `Store.claim`."""
-        return await self._alive(self._store.claim(node, limit, now))
+        return await self._alive(self._store.claim(node, limit, now, workflows))
 
     async def _alive(self, call: Coroutine[Any, Any, T]) -> T:
         if self.gone:  # asked by a timer that outlived the node

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, TypeVar, cast
 
 from hub.core.model import Snapshot
+from hub.core.nodes import NodeAbout, Workflows
 from hub.core.ports import Store
 from hub.core.writes import Finish, Outcome, Write
 from hub.engine.embedded import Definition, EmbeddedEngine
@@ -112,13 +113,13 @@ class MortalStore:
             self.over.set()
         return outcomes
 
-    async def renew(self, node: int | None, ttl: timedelta, now: datetime) -> int:
+    async def renew(self, node: int | None, ttl: timedelta, now: datetime, about: NodeAbout | None = None) -> int:
         """See `Store.renew`."""
-        return await self._transaction({"renew"}, lambda: self._store.renew(node, ttl, now))
+        return await self._transaction({"renew"}, lambda: self._store.renew(node, ttl, now, about))
 
-    async def claim(self, node: int, limit: int, now: datetime) -> list[Snapshot]:
+    async def claim(self, node: int, limit: int, now: datetime, workflows: Workflows = None) -> list[Snapshot]:
         """See `Store.claim`."""
-        return await self._transaction({"claim"}, lambda: self._store.claim(node, limit, now))
+        return await self._transaction({"claim"}, lambda: self._store.claim(node, limit, now, workflows))
 
     async def _transaction(self, kinds: set[str], run: Callable[[], Awaitable[T]]) -> T:
         if self._dead:
