@@ -15,9 +15,12 @@ import socket
 import threading
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+from tests import postgres
 
 settings.register_profile("hub", deadline=None, suppress_health_check=[HealthCheck.too_slow])  # a busy machine is no failure
 settings.load_profile("hub")
@@ -97,7 +100,22 @@ def _connections() -> set[str]:
 @pytest.fixture(scope="session")
 def postgres_url() -> str:
     """Address of a PostgreSQL server on which tests may create databases."""
-    return _server("HUB_TEST_POSTGRES_URL", "postgresql://postgres:postgres@127.0.0.1:5432/postgres")
+    url = os.environ.get("HUB_TEST_POSTGRES_URL")
+    if url:
+        return url
+    reason = postgres.refused(postgres.LOCAL)
+    if reason is not None:
+        _missing(f"HUB_TEST_POSTGRES_URL is not set, and nobody comes in at {postgres.LOCAL}: {reason}")
+    return postgres.LOCAL
+
+
+@pytest.fixture
+def postgres_server() -> Iterator[postgres.PostgresServer]:
+    """Return a PostgreSQL server that a test may stop, kill and start again."""
+    if postgres.binaries() is None:
+        _missing(postgres.INSTALL)
+    with postgres.PostgresServer() as server:
+        yield server
 
 
 @pytest.fixture(scope="session")
@@ -118,7 +136,10 @@ def _server(variable: str, example: str) -> str:
     url = os.environ.get(variable)
     if url:
         return url
-    reason = f"{variable} is not set; it names a server for tests, such as {example}"
+    _missing(f"{variable} is not set; it names a server for tests, such as {example}")
+
+
+def _missing(reason: str) -> NoReturn:
     if os.environ.get("CI", "").lower() in ("", "0", "false"):
         pytest.skip(reason)
     pytest.fail(reason)
