@@ -14,17 +14,17 @@ from typing import Any
 
 from hub.core.flow import Overlap
 from hub.core.model import Schedule, Source
+from hub.core.values import Value, value_field
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TriggerEvent:
+class TriggerEvent(Value, frozen=True, kw_only=True):
     """What a trigger source hands to the bus."""
 
     payload: Any  # a JSON value
     key: str | None = None  # stable id at the source; None = never a duplicate
     subject: str | None = None
-    headers: dict[str, str] = field(default_factory=dict)  # without secrets
-    metadata: Mapping[str, Any] = field(default_factory=dict)  # JSON: what else the source says (method, queue, properties, traceparent, …)
+    headers: dict[str, str] = value_field(default_factory=dict)  # without secrets
+    metadata: Mapping[str, Any] = value_field(default_factory=dict)  # JSON: what else the source says (method, queue, properties, traceparent, …)
     occurred_at: datetime | None = None
     workflow: str | None = None  # None = the workflow that the trigger is bound to
     instance_id: str | None = None
@@ -35,15 +35,14 @@ class TriggerEvent:
     overlap_default: Overlap = Overlap.SKIP  # of a schedule, where neither the event nor the flow says anything; of this emit only
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Provenance:
+class Provenance(Value, frozen=True, kw_only=True):
     """Where an instance comes from, as it is kept with it: `event.trigger` of a workflow, `trigger` in a description."""
 
     name: str  # of the trigger
     key: str | None = None
     subject: str | None = None
-    headers: Mapping[str, str] = field(default_factory=dict)
-    metadata: Mapping[str, Any] = field(default_factory=dict)
+    headers: Mapping[str, str] = value_field(default_factory=dict)
+    metadata: Mapping[str, Any] = value_field(default_factory=dict)
     occurred_at: datetime | None = None
     delivery: str | None = None  # the stored delivery that was released or replayed
 
@@ -71,8 +70,7 @@ class ReceiptStatus(StrEnum):
     HELD = "held"  # the trigger is paused: stored, and emitted when it is resumed
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Receipt:
+class Receipt(Value, frozen=True, kw_only=True):
     """The durable answer to an emitted event; what it names is on disk when the caller sees this."""
 
     status: ReceiptStatus

@@ -13,6 +13,7 @@ from typing import Generic, TypeVar
 
 from hub.core.errors import ErrorInfo
 from hub.core.labels import NO_LABELS, Labels
+from hub.core.values import Value, value_field
 
 T = TypeVar("T")
 
@@ -143,35 +144,32 @@ class Schedule:
 # ---- HTTP, as triggers see it
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HttpRequest:
+class HttpRequest(Value, frozen=True, kw_only=True):
     """An HTTP request as triggers see it: exact bytes, lower-case header names, no server types."""
 
     method: str
     url: str
     path: str
-    query: dict[str, str] = field(default_factory=dict)
-    headers: dict[str, str] = field(default_factory=dict)
+    query: dict[str, str] = value_field(default_factory=dict)
+    headers: dict[str, str] = value_field(default_factory=dict)
     body: bytes = b""
     remote: str | None = None
     target: str = ""  # path and query exactly as they were sent
-    params: dict[str, str] = field(default_factory=dict)  # of the path's pattern
+    params: dict[str, str] = value_field(default_factory=dict)  # of the path's pattern
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HttpReply:
+class HttpReply(Value, frozen=True, kw_only=True):
     """The answer to an `HttpRequest`."""
 
     status: int
     body: bytes = b""
-    headers: dict[str, str] = field(default_factory=dict)
+    headers: dict[str, str] = value_field(default_factory=dict)
 
 
 # ---- instances
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NewInstance:
+class NewInstance(Value, frozen=True, kw_only=True):
     """An instance that is to be created, already validated."""
 
     workflow: str
@@ -191,8 +189,7 @@ class NewInstance:
     labels: Labels = NO_LABELS
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Instance:
+class Instance(Value, frozen=True, kw_only=True):
     """The stored head of an instance, without its journal."""
 
     key: int
@@ -228,8 +225,7 @@ class Instance:
     limited: bool = False  # a concurrency limit counts it while it executes: it parks at once when it waits
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Entry:
+class Entry(Value, frozen=True, kw_only=True):
     """One row of the journal: what is known of one step, sleep or wait.
 
     (`kind`, `name`, `count`) identifies it within its instance; `count` is 1 for the first call with that name. `ordinal` is the
@@ -258,8 +254,7 @@ class Entry:
         return f"{self.name}-{self.count}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Attempt:
+class Attempt(Value, frozen=True, kw_only=True):
     """One failed attempt of a step. A successful one has no row of its own: the entry tells it."""
 
     name: str
@@ -272,8 +267,7 @@ class Attempt:
     kind: Kind = Kind.STEP  # or ROLLBACK, of the step with that name
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class InboxEvent:
+class InboxEvent(Value, frozen=True, kw_only=True):
     """An event that was sent to an instance. `seq` is its arrival number, from 1."""
 
     seq: int
@@ -282,8 +276,7 @@ class InboxEvent:
     sent_at: datetime
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Snapshot:
+class Snapshot(Value, frozen=True, kw_only=True):
     """An instance with everything that a replay or a description of it needs."""
 
     instance: Instance

@@ -7,7 +7,7 @@ when it returns; `start` returns when ready, `stop` waits and is safe twice.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, ClassVar, Protocol, overload, runtime_checkable
 
@@ -52,6 +52,7 @@ from hub.core.queues import Feed, QueueQuery, QueueRecord
 from hub.core.retention import AS_THE_WORKFLOW, RetentionWish
 from hub.core.routing import Routes
 from hub.core.stream import InstanceEvent
+from hub.core.values import Value, value_field
 from hub.core.writes import Outcome, RestartPoint, Verb, Write
 
 # ---- triggers
@@ -288,15 +289,14 @@ class Store(Protocol):
 # ---- the engine, as triggers, API, CLI and dashboard see it
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CreateRequest:
+class CreateRequest(Value, frozen=True, kw_only=True):
     """A wish for a new instance. `params` is any value that the codec keeps; without `id` the hub makes one.
 
     `idempotent` = an instance of that id which was created with the same params is the answer, and no conflict.
     """
 
     workflow: str
-    params: Any = field(default_factory=dict)
+    params: Any = value_field(default_factory=dict)
     id: str | None = None
     source: Source = Source.API
     trigger: str | None = None
@@ -308,8 +308,7 @@ class CreateRequest:
     idempotent: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Created:
+class Created(Value, frozen=True, kw_only=True):
     """An instance that is on disk. `duplicate` = an earlier event with the same key, or the same idempotent request, had created it."""
 
     workflow: str

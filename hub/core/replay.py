@@ -9,18 +9,17 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from hub.core.errors import ErrorInfo, Nondeterminism
 from hub.core.family import inbox_type
 from hub.core.model import Entry, InboxEvent, Kind, State, StepConfig
+from hub.core.values import Value, changed
 
 EntryId = tuple[Kind, str, int]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DoCall:
+class DoCall(Value, frozen=True, kw_only=True):
     """`step.do`, or a rollback handler, which takes the number of its step."""
 
     name: str
@@ -29,8 +28,7 @@ class DoCall:
     count: int | None = None  # None = the next one of that name
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SleepCall:
+class SleepCall(Value, frozen=True, kw_only=True):
     """`step.sleep` (a duration) or `step.sleep_until` (a moment)."""
 
     name: str
@@ -38,8 +36,7 @@ class SleepCall:
     until: datetime | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EventCall:
+class EventCall(Value, frozen=True, kw_only=True):
     """`step.wait_for_event`."""
 
     name: str
@@ -47,8 +44,7 @@ class EventCall:
     timeout: timedelta
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ChildCall:
+class ChildCall(Value, frozen=True, kw_only=True):
     """`step.run_workflow`. `child` is "workflow/id" of the instance to create, if there is none yet."""
 
     name: str
@@ -59,53 +55,46 @@ class ChildCall:
 Call = DoCall | SleepCall | EventCall | ChildCall
 
 
-@dataclass(frozen=True, slots=True)
-class Hit:
+class Hit(Value, frozen=True):
     """The value is recorded: return it."""
 
     output: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Failed:
+class Failed(Value, frozen=True):
     """The final error is recorded: raise it."""
 
     error: ErrorInfo
 
 
-@dataclass(frozen=True, slots=True)
-class Start:
+class Start(Value, frozen=True):
     """Run the attempt that the entry names. `fresh` = the entry is not on disk yet."""
 
     entry: Entry
     fresh: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Interrupted:
+class Interrupted(Value, frozen=True):
     """The process ended during the attempt that the entry names: it counts as a failed one."""
 
     entry: Entry
 
 
-@dataclass(frozen=True, slots=True)
-class WaitUntil:
+class WaitUntil(Value, frozen=True):
     """Wait until `entry.wake_at`. `fresh` = the entry is not on disk yet."""
 
     entry: Entry
     fresh: bool
 
 
-@dataclass(frozen=True, slots=True)
-class WaitEvent:
+class WaitEvent(Value, frozen=True):
     """Wait for an event until `entry.wake_at`. `fresh` = the entry is not on disk yet."""
 
     entry: Entry
     fresh: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Take:
+class Take(Value, frozen=True):
     """The awaited event is there already: settle the entry with it. `fresh` = the entry is not on disk yet."""
 
     entry: Entry
@@ -113,8 +102,7 @@ class Take:
     fresh: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class StartInstance:
+class StartInstance(Value, frozen=True):
     """Create the child that the entry names, together with the entry; then ask with `await_child`."""
 
     entry: Entry
@@ -213,7 +201,7 @@ class Replay:
 
     def next_attempt(self, entry: Entry, now: datetime) -> Entry:
         """Return the entry as it is while its next attempt runs."""
-        return replace(
+        return changed(
             entry, state=State.RUNNING, attempt=entry.attempt + 1, attempt_started_at=now, wake_at=None, error=None, ended_at=None
         )
 
@@ -254,7 +242,7 @@ class Replay:
         if known is None:
             wake_at = None if call.timeout is None else now + call.timeout
             entry = self._fresh(key, State.WAITING, now, wake_at=wake_at, event_type=inbox_type(key[1], key[2]))
-            return StartInstance(replace(entry, child=call.child))
+            return StartInstance(changed(entry, child=call.child))
         if known.state is State.DONE:
             return Hit(known.output or b"null")
         if known.state is State.FAILED:

@@ -8,7 +8,6 @@ one `apply` are one transaction; each gets one outcome, in the same order.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
@@ -20,13 +19,13 @@ from hub.core.flow import NONE, Flow
 from hub.core.logs import Logged
 from hub.core.model import Attempt, Entry, Kind, NewInstance, Rollback, Status, Termination, Version, Wish
 from hub.core.queues import DeleteQueue, LeasedMessage, LeaseMessages, PurgeMessages, PushMessages, RegisterQueue, SettleMessage
+from hub.core.values import Value
 
 REPLAYED, NO_DELIVERY = "replayed", "delivery"  # reasons why a stored delivery creates nothing
 OTHER_INPUT = "input"  # the reason why an idempotent creation is a conflict
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CreateInstance:
+class CreateInstance(Value, frozen=True, kw_only=True):
     """Create an instance, if its flow allows. With `node` it is born claimed by that node, with token 1, unless the flow makes it wait.
 
     `cursor` becomes the cursor of the trigger, and the stored delivery `replays` becomes REPLAYED, in the same transaction: both only when
@@ -46,8 +45,7 @@ class CreateInstance:
     idempotent: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Begin:
+class Begin(Value, frozen=True, kw_only=True):
     """An execution has lived long enough to be worth telling: status `running`, first start time. Nobody waits for it."""
 
     instance: int
@@ -57,8 +55,7 @@ class Begin:
     version: str | None = None  # of the code that runs
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SettleStep:
+class SettleStep(Value, frozen=True, kw_only=True):
     """The final state of a journal entry. `consumes` is the inbox number of the event that ended a wait.
 
     `logged` is what the last attempt of a step has logged.
@@ -71,8 +68,7 @@ class SettleStep:
     logged: Logged | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FailAttempt:
+class FailAttempt(Value, frozen=True, kw_only=True):
     """An attempt failed and another one will follow at `entry.wake_at`."""
 
     instance: int
@@ -82,8 +78,7 @@ class FailAttempt:
     logged: Logged | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StartWait:
+class StartWait(Value, frozen=True, kw_only=True):
     """A sleep or a wait that stays in memory for now: its deadline must survive a crash."""
 
     instance: int
@@ -91,8 +86,7 @@ class StartWait:
     entry: Entry
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StartChild:
+class StartChild(Value, frozen=True, kw_only=True):
     """Create another instance and the entry that waits for its end, both or none.
 
     CONFLICT = the child's id is taken; MISSING with a `reason` = there is no such workflow. The outcome names the parent. Of the child's
@@ -106,8 +100,7 @@ class StartChild:
     flow: Flow = NONE
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RollBack:
+class RollBack(Value, frozen=True, kw_only=True):
     """The program has failed: status ROLLING_BACK with its error, until `Finish`."""
 
     instance: int
@@ -116,8 +109,7 @@ class RollBack:
     error: ErrorInfo
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Park:
+class Park(Value, frozen=True, kw_only=True):
     """Give the claim back until `wake_at` (None = only an event or a verb wakes it).
 
     `inbox_seen` is the last inbox number that the execution saw: when something newer has come, the instance stays due. `status` is
@@ -137,8 +129,7 @@ class Park:
     version: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Finish:
+class Finish(Value, frozen=True, kw_only=True):
     """The end of an instance: COMPLETE with `output`, ERRORED or TERMINATED with `error`. Its parent gets an event, if it has one.
 
     The event's payload is the codec's form of `{"status", "output": <the encoded output, as text>, "error": {"name", "message"} | None}`.
@@ -155,8 +146,7 @@ class Finish:
     version: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SendEvent:
+class SendEvent(Value, frozen=True, kw_only=True):
     """Put an event into the inbox of an instance and make the instance due."""
 
     instance: int
@@ -173,8 +163,7 @@ class Verb(StrEnum):
     TERMINATE = "terminate"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Steer:
+class Steer(Value, frozen=True, kw_only=True):
     """Pause, resume or terminate an instance; with `rollback` a termination runs the rollback handlers first.
 
     `error` tells why an instance was terminated that nobody has terminated by hand, `by` who wants a termination.
@@ -188,8 +177,7 @@ class Steer:
     by: Termination | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RestartPoint:
+class RestartPoint(Value, frozen=True, kw_only=True):
     """The journal entry from which to run again: it and all that began after it are forgotten.
 
     A workflow that was started is shown as a step, so STEP means it too, unless a step has its name. A rollback handler cannot be meant.
@@ -200,8 +188,7 @@ class RestartPoint:
     kind: Kind | None = None  # None = whatever of that name began first
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Restart:
+class Restart(Value, frozen=True, kw_only=True):
     """Run an instance again, from the start or from a journal entry. Buffered events are forgotten."""
 
     instance: int
@@ -209,23 +196,20 @@ class Restart:
     origin: RestartPoint | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DeleteInstance:
+class DeleteInstance(Value, frozen=True, kw_only=True):
     """Forget an instance with its journal and events."""
 
     instance: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RegisterWorkflow:
+class RegisterWorkflow(Value, frozen=True, kw_only=True):
     """Make a workflow and the version of its code known; a known digest changes nothing."""
 
     version: Version
     script_name: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class KeepDelivery:
+class KeepDelivery(Value, frozen=True, kw_only=True):
     """Store a delivery that became no instance. With `cursor` its trigger's cursor moves along.
 
     DUPLICATE = one of the same trigger, key and status is stored (or the same id), `id` names it; without a key it is never the same. So it
@@ -238,8 +222,7 @@ class KeepDelivery:
     most: int | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ChangeDelivery:
+class ChangeDelivery(Value, frozen=True, kw_only=True):
     """Give a stored delivery another status (a replay that failed again, a release that was refused).
 
     MISSING = there is none; CONFLICT = it has been replayed, which is final.
@@ -252,8 +235,7 @@ class ChangeDelivery:
     at: datetime
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CancelInstances:
+class CancelInstances(Value, frozen=True, kw_only=True):
     """Terminate every instance that has not ended and carries this cancel key; the outcome's `count` says how many."""
 
     key: str
@@ -261,8 +243,7 @@ class CancelInstances:
     reason: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RegisterTrigger:
+class RegisterTrigger(Value, frozen=True, kw_only=True):
     """Make a trigger known. A new one, and one with another `digest` than before, gets the cursor `at`: its schedule starts from now."""
 
     name: str
@@ -272,8 +253,7 @@ class RegisterTrigger:
     at: datetime
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SteerTrigger:
+class SteerTrigger(Value, frozen=True, kw_only=True):
     """Pause a trigger with a note, or resume it. A resumed schedule starts from now: `cursor` becomes `at`. MISSING = there is none.
 
     Pausing again changes the note only; resuming what is not paused changes nothing.
@@ -285,8 +265,7 @@ class SteerTrigger:
     note: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MoveCursor:
+class MoveCursor(Value, frozen=True, kw_only=True):
     """Move the cursor of a trigger from one time to another, which is earlier only where a clock was wrong.
 
     CONFLICT = it is not `expected` (any more): another node has moved it.
@@ -298,8 +277,7 @@ class MoveCursor:
     at: datetime
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DeleteWorkflow:
+class DeleteWorkflow(Value, frozen=True, kw_only=True):
     """Forget a workflow with all its versions and instances."""
 
     name: str
@@ -348,8 +326,7 @@ class Verdict(StrEnum):
     POISON = "poison"  # the database can never keep this write; `reason` says why, the other writes of its group are not affected
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
+class Outcome(Value, frozen=True, kw_only=True):
     """The answer to one write."""
 
     verdict: Verdict
@@ -363,8 +340,7 @@ class Outcome:
     reason: str | None = None  # for people: why POISON, why no child was started
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Leased(Outcome):
+class Leased(Outcome, frozen=True, kw_only=True):
     """The answer to LeaseMessages. `next_at` is when the next message is due that nobody holds; None = there is none."""
 
     messages: tuple[LeasedMessage, ...] = ()

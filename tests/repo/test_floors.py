@@ -79,6 +79,7 @@ OWNERS = {
     "jmespath": ["hub.engine.expressions"],
     "jsonschema_rs": ["hub.engine.contracts"],
     "croniter": ["triggers._expression"],
+    "msgspec": ["hub.core.values"],
     "orjson": ["hub.core.codec", "hub.core.outside"],
     "typer": ["hub.cli", "hub.__main__"],
     "rich": ["hub.cli", "hub.doctor", "hub.serve"],
