@@ -1,7 +1,8 @@
 """Lives: short processes, forked from a warm parent and killed at a chosen moment.
 
 Owns the fork server (`python -m tests.crash.forks`), which has imported everything, and its client `Lives`. The server never has a thread
-or an event loop, so that a fork of it is a clean process. Invariant: when `Lives.run` returns, the process that it tells of is gone.
+or an event loop, so that a fork of it is a clean process. Invariant: when `Lives.run` returns, the process that it tells of is gone, and
+when the server ends, so are all that `Lives.begin` has let live.
 """
 
 from __future__ import annotations
@@ -23,7 +24,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, NoReturn
 
-_WARM = ("tests.crash.kills", "tests.crash.faults", "hub.store.sqlite", "hub.store.tables", "alembic.command", "alembic.config", "pytest")
+_WARM = (
+    *("tests.crash.kills", "tests.crash.faults", "hub.store.sqlite", "hub.store.tables", "alembic.command", "alembic.config", "pytest"),
+    *("tests.crash.cluster_project", "triggers.http", "triggers.cron", "asyncpg"),
+)
 _ROOT = Path(__file__).resolve().parents[2]
 _DEADLINE_S = 30.0  # no life takes as long; one that does hangs
 _LOG_TAIL = 4_000  # characters of a life's log that a failure shows
@@ -96,26 +100,33 @@ class Lives:
         `life` is a coroutine function of a module; it gets a `Stage` with `task`. With `kill_after_s` it is killed with SIGKILL that
         long after it said that it is up, or after its birth. Raises: AssertionError with its log when it failed or outlived the deadline.
         """
-        if self._server is None or self._server.stdin is None or self._server.stdout is None:
-            raise RuntimeError("the fork server runs only inside `with`")
-        order = {
-            "module": life.__module__,
-            "life": life.__name__,
-            "folder": str(folder),
-            "task": task,
-            "kill_after_s": kill_after_s,
-            "from_birth": from_birth,
-            "deadline_s": deadline_s,
-        }
-        self._server.stdin.write(json.dumps(order) + "\n")
-        self._server.stdin.flush()
-        answer = json.loads(self._server.stdout.readline() or '{"status": "the fork server is gone"}')
+        answer = self._ask(
+            module=life.__module__, life=life.__name__, folder=str(folder), task=task,
+            kill_after_s=kill_after_s, from_birth=from_birth, deadline_s=deadline_s,
+        )  # fmt: skip
         if answer["status"] not in (0, -signal.SIGKILL) or answer["late"]:
             why = f"hung and was killed after {deadline_s} s" if answer["late"] else f"ended with {answer['status']}"
             raise AssertionError(f"the life {life.__name__} {why}; its log:\n{_log_of(folder)}")
         return Ended(
             killed=answer["status"] == -signal.SIGKILL, up=answer["up"], lived_s=answer["lived_s"], result=answer["result"]
         )
+
+    def begin(self, life: LifeFunction, folder: Path, /, **task: Any) -> int:
+        """Let a process live beside others, and return its number at once. Whoever calls this watches over it."""
+        return int(self._ask(free=True, module=life.__module__, life=life.__name__, folder=str(folder), task=task)["pid"])
+
+    def status(self, pid: int) -> int | None:
+        """Return how a process that has begun here ended: an exit code, or minus the number of a signal; None = it lives."""
+        status: int | None = self._ask(reap=pid)["status"]
+        return status
+
+    def _ask(self, **order: Any) -> dict[str, Any]:
+        if self._server is None or self._server.stdin is None or self._server.stdout is None:
+            raise RuntimeError("the fork server runs only inside `with`")
+        self._server.stdin.write(json.dumps(order) + "\n")
+        self._server.stdin.flush()
+        answer: dict[str, Any] = json.loads(self._server.stdout.readline() or '{"status": "the fork server is gone", "late": false}')
+        return answer
 
 
 def _log_of(folder: Path) -> str:
@@ -131,8 +142,27 @@ def serve() -> None:
     for name in _WARM:
         importlib.import_module(name)
     gc.freeze()  # what the children share with this process need not be copied
+    free: set[int] = set()
     for line in sys.stdin:
-        print(json.dumps(_let_live(json.loads(line))), flush=True)
+        print(json.dumps(_obey(json.loads(line), free)), flush=True)
+    for pid in free:
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+
+
+def _obey(order: dict[str, Any], free: set[int]) -> dict[str, Any]:
+    """Carry out one order; `free` are the processes that live beside it."""
+    if "reap" in order:
+        pid, status = os.waitpid(order["reap"], os.WNOHANG)
+        free.discard(pid)
+        return {"status": os.waitstatus_to_exitcode(status) if pid else None}
+    if "free" not in order:
+        return _let_live(order)
+    pid = os.fork()
+    if pid == 0:
+        _live(order, os.open(os.devnull, os.O_WRONLY))
+    free.add(pid)
+    return {"pid": pid}
 
 
 def _let_live(order: dict[str, Any]) -> dict[str, Any]:
