@@ -37,6 +37,7 @@ soak: $(VENV)/.installed-dev
 	$(BIN)/python -m tests.crash.slot_soak
 	$(BIN)/python -m tests.crash.flow_soak
 	$(BIN)/python -m tests.crash.queue_soak
+	$(BIN)/python -m tests.crash.cluster_soak
 
 clean:
 	rm -rf $(VENV) dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info

@@ -31,6 +31,7 @@ from .programs import PATIENT, TIRED, Ctx
 LEDGER = "ledger"
 MIX = ("plain", "parallel", "nap", "flaky", "family", "slow", "listener")  # what the load creates, in turn
 LIMITED = ("limited", "throttled")
+SOLOS = ("chain", "endless", "busy")  # of single tests
 STEPS = {  # that an instance must have settled at its end; of a listener one for each event
     "plain": ("one", "two", "three"),
     "parallel": ("left", "middle", "right", "total"),
@@ -55,8 +56,8 @@ url = "{url}"
 host = "127.0.0.1"
 [runner]
 lease = "{lease}"
-grace = "{grace}"
-resident = "20 ms"
+grace = "1 second"
+resident = "{resident}"
 max_recoveries = 1000000
 [log]
 format = "json"
@@ -69,17 +70,17 @@ _RUNS = count(1)
 clock = SystemClock()
 
 
-def make_project(folder: Path, url: str, *, lease: str = "2 seconds", grace: str = "1 second", store: str = "", more: str = "") -> Path:
+def make_project(folder: Path, url: str, *, lease: str = "2 seconds", resident: str = "20 ms", store: str = "", more: str = "") -> Path:
     """Write the project of a cluster into a new folder; `store` and `more` are further settings."""
     project = folder / "project"
     project.mkdir()
     tables = "".join(
         f'[[workflows]]\nname = "{name}"\nclass_name = "{name.title()}"\nbinding = "{name.upper()}"\n{_FLOW.get(name, "")}'
-        for name in (*MIX, *LIMITED)
+        for name in (*MIX, *LIMITED, *SOLOS)
     )
-    text = SETTINGS.format(ledger=folder / LEDGER, url=url, store=store, lease=lease, grace=grace) + tables + more
+    text = SETTINGS.format(ledger=folder / LEDGER, url=url, store=store, lease=lease, resident=resident) + tables + more
     (project / "hub.toml").write_text(text, encoding="utf-8")
-    (project / "flows.py").write_text("from tests.crash.cluster_project import *\n", encoding="utf-8")
+    (project / "flows.py").write_text("from tests.crash.cluster_project import *\nfrom tests.crash.slots import Busy\n", encoding="utf-8")
     return project
 
 
@@ -257,7 +258,7 @@ class Limited(Witnessed):
         async def body(ctx: Ctx) -> None:
             place = (event.payload["key"], f"{event.instance_id}:{ctx.step.name}")
             self.note("enter", self.env.LIFE, *place)
-            await clock.sleep(0.02)
+            await clock.sleep(0.15)
             self.note("leave", self.env.LIFE, *place)
 
         await step.do("first", body, retries=PATIENT)
@@ -272,3 +273,29 @@ class Throttled(Witnessed):
     async def run(self, event: WorkflowEvent, step: Any) -> Any:
         """Return the number."""
         return event.payload["n"]
+
+
+class Chain(Witnessed):
+    """Many short steps: there is always one more, wherever it goes on."""
+
+    async def run(self, event: WorkflowEvent, step: Any) -> Any:
+        """Return the number."""
+        for number in range(event.payload["steps"]):
+            await self.brief(event, step, f"link-{number}", body_s=0.02)
+        return event.payload["n"]
+
+
+class Endless(Witnessed):
+    """A body that ends only when it is cancelled."""
+
+    async def run(self, event: WorkflowEvent, step: Any) -> Any:
+        """Never return."""
+
+        async def body(ctx: Ctx) -> None:
+            self.start(event, ctx)
+            try:
+                await asyncio.Event().wait()
+            finally:
+                self.note("cancelled", self.env.LIFE, event.instance_id)
+
+        await step.do("forever", body)

@@ -11,6 +11,7 @@ import json
 import random
 import sqlite3
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -101,18 +102,23 @@ def campaign(lives: Lives, folder: Path, seed: int, kills: int) -> Report:
     lives.run(tick, folder, for_s=_LAST_LIFE_S, ahead_s=ahead_s)
     with closing(sqlite3.connect(f"file:{folder / DATABASE}?mode=ro", uri=True)) as db:
         for name in SCHEDULES:
-            _judge(db, name, report)
+            judge(name, {query: db.execute(query.format(name)).fetchall() for query in (OF_TRIGGER, OF_INSTANCES, OF_DELIVERIES)}, report)
     return report
 
 
-def _judge(db: sqlite3.Connection, trigger: str, report: Report) -> None:
-    """Look for what became of each slot: an instance, or one row that tells why not."""
-    ((since, upto),) = db.execute("SELECT created_at, cursor FROM trigger WHERE name = ?", (trigger,)).fetchall()
+OF_TRIGGER = "SELECT created_at, cursor FROM trigger WHERE name = '{}'"
+OF_INSTANCES = "SELECT scheduled_at FROM instance WHERE trigger = '{}'"
+OF_DELIVERIES = "SELECT status, code, occurred_at, event FROM delivery WHERE trigger = '{}'"
+
+
+def judge(trigger: str, asked: Mapping[str, Sequence[Sequence[Any]]], report: Report) -> None:
+    """Look for what became of each slot: an instance, or one row that tells why not. `asked` has the rows of the three queries."""
+    ((since, upto),) = asked[OF_TRIGGER]
     slots = Counter(_seconds(moment(since), moment(upto)))
     found: dict[datetime, list[str]] = {slot: [] for slot in slots}
-    for (at,) in db.execute("SELECT scheduled_at FROM instance WHERE trigger = ?", (trigger,)):
+    for (at,) in asked[OF_INSTANCES]:
         found.setdefault(moment(at), []).append("instance")
-    for status, code, at, event in db.execute("SELECT status, code, occurred_at, event FROM delivery WHERE trigger = ?", (trigger,)):
+    for status, code, at, event in asked[OF_DELIVERIES]:
         told = json.loads(event)["metadata"]
         first = datetime.fromisoformat(told["first"]) if "first" in told else moment(at)
         told_of = _seconds(first - _SECOND, moment(at))

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from .cluster_judge import Places, Witness
-from .cluster_project import LIMITS
+from .cluster_limits import overdrafts
+from .cluster_project import LIMITS, PERIOD_S
 
 ONE = ("plain", "i-1", "one")
 COMMITTED = [f"start n1.1 {' '.join(ONE)} 1 n1.1/1", f"settled n1.1 {' '.join(ONE)} n1.1/1"]
@@ -68,3 +69,9 @@ def test_more_limited_instances_at_once_than_the_limits_allow_are_a_fault() -> N
     assert places(*of_one_key[:1], "killed n0.1", *of_one_key[1:]).faults == []
     of_all = [f"enter n1.1 k{n} i-{n}:first" for n in range(LIMITS["all"] + 1)]
     assert len(places(*of_all).faults) == 1
+
+
+def test_starts_that_are_faster_than_the_throttle_are_a_fault() -> None:
+    assert overdrafts([number * PERIOD_S for number in range(100)]) == []
+    assert overdrafts([0.0, 5.0, 5.0, *(5 + number * PERIOD_S for number in range(1, 50))]) == []
+    assert len(overdrafts([number * PERIOD_S * 0.9 for number in range(60)])) == 1
