@@ -13,18 +13,29 @@ if TYPE_CHECKING:
     from hub.core.ports import Store
 
 _SQLITE = "sqlite:///"
-_EXAMPLE = "write sqlite:///hub.sqlite (relative to the working folder) or sqlite:////var/lib/hub/hub.sqlite (absolute)"
+_POSTGRES = ("postgresql://", "postgres://")
+_EXAMPLE = (
+    "write sqlite:///hub.sqlite (relative to the working folder), sqlite:////var/lib/hub/hub.sqlite (absolute), "
+    "or postgresql://user:password@host:5432/hub"
+)
 
 
-def store_for(url: str) -> Store:
-    """Return the store behind an address, not yet opened. Raises: ConfigError when no store understands the address."""
+def store_for(url: str, *, notify: bool = True) -> Store:
+    """Return the store behind an address, not yet opened. Raises: ConfigError when no store understands the address.
+
+    `notify` = nodes that share a database tell each other what is new; without it they find it by asking.
+    """
     if url.startswith(_SQLITE) and not url.startswith(_SQLITE + ":"):
         name = url.removeprefix(_SQLITE)
         if name and not name.endswith("/"):
             from hub.store.sqlite import SqliteStore  # the driver is loaded only when it is used
 
             return SqliteStore(name)
-    scheme = url.partition(":")[0]
-    if scheme.split("+")[0] in ("postgresql", "postgres"):
-        raise ConfigError(f"this version stores in SQLite only, not in {scheme}; {_EXAMPLE}", path="store.url")
+    if url.startswith(_POSTGRES):
+        try:
+            from hub.store.postgres import PostgresStore
+        except ModuleNotFoundError as error:
+            missing = f"PostgreSQL needs the package {error.name}: pip install 'trigger-hub[postgres]'"
+            raise ConfigError(missing, path="store.url") from error
+        return PostgresStore(url, notify=notify)
     raise ConfigError(f"{url!r} is no address of a store; {_EXAMPLE}", path="store.url")

@@ -1,12 +1,9 @@
-"""Tokens and the audit log in the embedded store: their SQL, their rows, and the writes that run alone.
+"""Tokens and the audit log: their SQL, their rows, and the programs of the writes that run alone.
 
-Runs inside a transaction of its caller. Invariants: a token that is revoked stays revoked, and an entry of the audit log never changes.
+Invariants: a token that is revoked stays revoked, and an entry of the audit log never changes.
 """
 
 from __future__ import annotations
-
-import sqlite3
-from typing import Any
 
 from hub.core.access import KeepToken, RevokeToken, Scope, Token, TokenQuery
 from hub.core.audit import AuditEntry, AuditQuery, Ending, KeepAudit, PruneAudit
@@ -14,54 +11,57 @@ from hub.core.model import Page
 from hub.core.writes import AccessWrite, Outcome, Verdict
 from hub.store.columns import micros, micros_or_null, moment, moment_or_none
 from hub.store.cursors import cursor_of, key_of
-
-Row = tuple[Any, ...]
+from hub.store.program import Program, Row, change, fetch
 
 # ---- SQL
 
 _COLUMNS = "id, name, digest, scopes, account, created_at, created_by, expires_at, revoked_at, used_at"
 _INSERT_TOKEN = f"INSERT INTO token ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"
 _REVOKE = "UPDATE token SET revoked_at = coalesce(revoked_at, ?) WHERE id = ?"
-_USE = "UPDATE token SET used_at = max(coalesce(used_at, 0), ?) WHERE id = ?"
+_USE = "UPDATE token SET used_at = greatest(coalesce(used_at, 0), ?) WHERE id = ?"
 _TOKENS = f"SELECT {_COLUMNS} FROM token WHERE id = coalesce(?1, id) ORDER BY created_at DESC, id DESC LIMIT ?2"
 _ENTRY = "at, caller, token, remote, operation, method, target, detail, ending, status, code, more"
 _INSERT_ENTRY = f"INSERT INTO audit ({_ENTRY}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
-_PRUNE = "DELETE FROM audit WHERE key IN (SELECT key FROM audit WHERE at < ? ORDER BY at LIMIT ?)"
+_PRUNE = "DELETE FROM audit WHERE key IN (SELECT key FROM audit WHERE at < ? ORDER BY at LIMIT ? FOR UPDATE SKIP LOCKED)"
 
 # ---- writes
 
 
-def apply(db: sqlite3.Connection, write: AccessWrite) -> Outcome:
+def apply(write: AccessWrite) -> Program[Outcome]:
     """Apply one of the writes about tokens and the audit log."""
     if isinstance(write, KeepAudit):
-        db.execute(_INSERT_ENTRY, _row_of_entry(write.entry))
+        yield from change(_INSERT_ENTRY, *_row_of_entry(write.entry))
         return Outcome(verdict=Verdict.APPLIED)
     if isinstance(write, PruneAudit):
-        return Outcome(verdict=Verdict.APPLIED, count=db.execute(_PRUNE, (micros(write.before), max(write.limit, 0))).rowcount)
+        pruned = yield from change(_PRUNE, micros(write.before), max(write.limit, 0))
+        return Outcome(verdict=Verdict.APPLIED, count=pruned)
     if isinstance(write, KeepToken):
-        kept = db.execute(_INSERT_TOKEN, _row_of_token(write.token)).rowcount
+        kept = yield from change(_INSERT_TOKEN, *_row_of_token(write.token))
         return Outcome(verdict=Verdict.APPLIED if kept else Verdict.CONFLICT, id=write.token.id)
-    found = db.execute(_REVOKE if isinstance(write, RevokeToken) else _USE, (micros(write.at), write.id)).rowcount
+    found = yield from change(_REVOKE if isinstance(write, RevokeToken) else _USE, micros(write.at), write.id)
     return Outcome(verdict=Verdict.APPLIED if found else Verdict.MISSING, id=write.id)
 
 
 # ---- reading
 
 
-def find_tokens(db: sqlite3.Connection, query: TokenQuery) -> Page[Token]:
+def find_tokens(query: TokenQuery) -> Program[Page[Token]]:
     """Read stored tokens, newest first."""
-    return Page(items=tuple(_token_of(row) for row in db.execute(_TOKENS, (query.id, query.limit))))
+    found = yield from fetch(_TOKENS, query.id, query.limit)
+    return Page(items=tuple(map(_token_of, found)))
 
 
-def find_entries(db: sqlite3.Connection, query: AuditQuery) -> Page[AuditEntry]:
+def find_entries(query: AuditQuery) -> Program[Page[AuditEntry]]:
     """Read one page of the audit log. Raises: Rejected when the cursor is not of such a list."""
     conditions, values = _conditions(query)
-    total = db.execute(f"SELECT count(*) FROM audit{_where(conditions)}", values).fetchone()[0] if query.total else None
+    total = None
+    if query.total:
+        ((total,),) = yield from fetch(f"SELECT count(*) FROM audit{_where(conditions)}", *values)
     if query.cursor is not None:
         conditions.append("key < ?")
         values.append(key_of(query.cursor))
     text = f"SELECT key, {_ENTRY} FROM audit{_where(conditions)} ORDER BY key DESC LIMIT ?"
-    found = db.execute(text, (*values, query.limit + 1)).fetchall()
+    found = yield from fetch(text, *values, query.limit + 1)
     page = found[: query.limit]
     more = len(found) > query.limit and page
     return Page(items=tuple(_entry_of(row[1:]) for row in page), cursor=cursor_of(page[-1][0]) if more else None, total=total)

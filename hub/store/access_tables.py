@@ -15,6 +15,14 @@ BEGIN
     SELECT RAISE(ABORT, 'the audit log is only added to');
 END
 """.strip()
+AUDIT_FUNCTION = """
+CREATE FUNCTION audit_final() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    RAISE EXCEPTION 'the audit log is only added to';
+END
+$$
+""".strip()
+AUDIT_GUARD = "CREATE TRIGGER audit_final BEFORE UPDATE ON audit FOR EACH ROW EXECUTE FUNCTION audit_final()"
 
 
 class TokenTable(SQLModel, table=True):
@@ -56,4 +64,4 @@ class AuditTable(SQLModel, table=True):
     more: int = Field(sa_type=BigInteger)
 
 
-guard(SQLModel.metadata.tables["audit"], AUDIT_TRIGGER)
+guard(SQLModel.metadata.tables["audit"], AUDIT_TRIGGER, AUDIT_FUNCTION, AUDIT_GUARD)

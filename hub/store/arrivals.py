@@ -19,7 +19,9 @@ from hub.store.columns import length_or_null, micros, moment
 from hub.store.flow_rows import Bucket, Rule
 from hub.store.flow_sql import Ask, Steps
 from hub.store.gates import Due, Gates
-from hub.store.rows import Row
+from hub.store.program import Row
+
+_ALL = 1 << 62  # rows: every one
 
 
 @dataclass(slots=True, kw_only=True)
@@ -182,7 +184,7 @@ def _order(key: str, overlap: Overlap, longest: int) -> Steps[Order]:
     elif overlap is Overlap.QUEUE_ONE:
         live = yield Ask.WAITER, (Rule.SINGLETON, key)
     else:
-        live = yield Ask.LIVE, (Rule.SINGLETON, key, 1 if overlap is Overlap.SKIP else -1)
+        live = yield Ask.LIVE, (Rule.SINGLETON, key, 1 if overlap is Overlap.SKIP else _ALL)
     found = [Live(instance=instance, id=id, turn=bool(turn), claimed=bool(claimed)) for instance, id, turn, claimed in live]
     return admit.overlapping(overlap, found, waiting, longest)
 

@@ -1,154 +1,160 @@
-"""Stored deliveries and trigger records of the embedded store: their SQL, their rows, and the writes that run alone.
+"""Stored deliveries and trigger records: their SQL, their rows, and the programs of the writes that run alone.
 
-Runs inside a transaction of its caller. Rows are in the order in which they were stored, whatever the clocks of nodes say. Invariants: a
-row that is replayed never changes again, and one that is held is never pruned.
+Rows are in the order in which they were stored, whatever the clocks of nodes say. The row of a trigger is locked before anything is decided
+about its deliveries that only one node may decide. Invariants: a row that is replayed never changes again, and one that is held is never
+pruned.
 """
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterable
 from datetime import datetime
-from typing import Any
 
 from hub.core.delivery import Delivery, DeliveryQuery, DeliveryStatus, TriggerQuery, TriggerRecord
 from hub.core.model import Page
 from hub.core.writes import ChangeDelivery, KeepDelivery, MoveCursor, Outcome, RegisterTrigger, SteerTrigger, Verdict
 from hub.store.columns import micros, micros_or_null, moment, moment_or_none
 from hub.store.cursors import cursor_of, key_of
+from hub.store.program import Program, Row, change, fetch, first
 
-Row = tuple[Any, ...]
 Kept = KeepDelivery | ChangeDelivery | RegisterTrigger | SteerTrigger | MoveCursor
 
 # ---- SQL
 
-STATUS = "SELECT status, instance_id FROM delivery WHERE id = ?"
+STATUS = "SELECT status, instance_id FROM delivery WHERE id = ? FOR UPDATE"
 SETTLE = "UPDATE delivery SET status = 'replayed', instance_id = ?, workflow = ?, changed_at = ? WHERE id = ?"
-CURSOR = "SELECT cursor FROM trigger WHERE name = ? AND cursor IS NOT NULL"
+_NO_CURSOR = -(1 << 62)  # before every time; the row of a trigger without a cursor is locked, too
+CURSOR = f"SELECT coalesce(cursor, {_NO_CURSOR}) FROM trigger WHERE name = ? FOR UPDATE"
 ADVANCE = "UPDATE trigger SET cursor = ?1 WHERE name = ?2 AND (cursor IS NULL OR cursor < ?1)"
 
 _SAME = """
 SELECT id FROM delivery WHERE id = ?1
-UNION ALL SELECT id FROM delivery WHERE trigger = ?2 AND event_key = ?3 AND status = ?4 LIMIT 1
+UNION ALL SELECT id FROM delivery WHERE trigger = ?2 AND event_key = CAST(?3 AS TEXT) AND status = ?4 LIMIT 1
 """
-_NUMBER = "SELECT count(*) FROM (SELECT 1 FROM delivery WHERE trigger = ? AND status = ? LIMIT ?)"
+_NUMBER = "SELECT count(*) FROM (SELECT 1 FROM delivery WHERE trigger = ? AND status = ? LIMIT ?) AS counted"
 _COLUMNS = "id, trigger, status, received_at, changed_at, code, event_key, occurred_at, workflow, instance_id, message"
 _INSERT = f"INSERT INTO delivery ({_COLUMNS}, event) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _CHANGE = "UPDATE delivery SET status = ?, code = ?, message = ?, changed_at = ? WHERE id = ?"
 _PRUNE = """
-DELETE FROM delivery WHERE key IN (SELECT key FROM delivery WHERE status <> 'held' AND received_at < ? ORDER BY received_at LIMIT ?)
+DELETE FROM delivery WHERE key IN
+(SELECT key FROM delivery WHERE status <> 'held' AND received_at < ? ORDER BY received_at LIMIT ? FOR UPDATE SKIP LOCKED)
 """
 _TRIGGER = "SELECT name, kind, workflow, created_at, modified_at, digest, cursor, paused_at, note FROM trigger"
 _OF_NAME = f"{_TRIGGER} WHERE name = ?"
+_TO_CHANGE = f"{_OF_NAME} FOR UPDATE"
 _REGISTER = "INSERT INTO trigger (name, kind, workflow, digest, created_at, modified_at, cursor) VALUES (?, ?, ?, ?, ?, ?, ?)"
 _REGISTER_AGAIN = "UPDATE trigger SET kind = ?, workflow = ?, digest = ?, modified_at = ?, cursor = ? WHERE name = ?"
 _PAUSE = "UPDATE trigger SET paused_at = coalesce(paused_at, ?1), note = ?2, modified_at = ?1 WHERE name = ?3"
 _RESUME = "UPDATE trigger SET paused_at = NULL, note = NULL, modified_at = ?1, cursor = ?1 WHERE name = ?2 AND paused_at IS NOT NULL"
-_MOVE = "UPDATE trigger SET cursor = ?, modified_at = ? WHERE name = ? AND cursor IS ?"
+_MOVE = "UPDATE trigger SET cursor = ?, modified_at = ? WHERE name = ? AND cursor IS NOT DISTINCT FROM ?"
 
 
 # ---- writes
 
 
-def apply(db: sqlite3.Connection, write: Kept) -> Outcome:
+def apply(write: Kept) -> Program[Outcome]:
     """Apply one of the writes that touch no instance."""
     if isinstance(write, KeepDelivery):
-        return _keep(db, write)
+        return (yield from _keep(write))
     if isinstance(write, ChangeDelivery):
-        return _change(db, write)
+        return (yield from _change(write))
     if isinstance(write, RegisterTrigger):
-        return _register(db, write)
+        return (yield from _register(write))
     if isinstance(write, SteerTrigger):
-        return _steer(db, write)
-    moved = db.execute(_MOVE, (micros(write.cursor), micros(write.at), write.name, micros_or_null(write.expected))).rowcount
-    return Outcome(verdict=Verdict.APPLIED if moved else _exists(db, write.name, Verdict.CONFLICT))
+        return (yield from _steer(write))
+    moved = yield from change(_MOVE, micros(write.cursor), micros(write.at), write.name, micros_or_null(write.expected))
+    return Outcome(verdict=Verdict.APPLIED if moved else (yield from _exists(write.name, Verdict.CONFLICT)))
 
 
-def _keep(db: sqlite3.Connection, write: KeepDelivery) -> Outcome:
+def _keep(write: KeepDelivery) -> Program[Outcome]:
     kept = write.delivery
-    same = db.execute(_SAME, (kept.id, kept.trigger, kept.key, kept.status.value)).fetchone()
-    if same is None and write.most is not None and _number(db, kept, write.most) >= write.most:
+    cursor: Row | None = None
+    if write.cursor is not None or write.most is not None or kept.key is not None:  # else nothing here depends on other rows
+        cursor = yield from first(CURSOR, kept.trigger)
+    same = yield from first(_SAME, kept.id, kept.trigger, kept.key, kept.status.value)
+    if same is None and write.most is not None and (yield from _number(kept, write.most)) >= write.most:
         return Outcome(verdict=Verdict.FULL)
     if write.cursor is not None:
-        found = db.execute(CURSOR, (kept.trigger,)).fetchone()
-        if same is None and found is not None and found[0] >= micros(write.cursor):
+        if same is None and cursor is not None and cursor[0] >= micros(write.cursor):
             return Outcome(verdict=Verdict.DUPLICATE)  # another node has decided this slot otherwise
-        db.execute(ADVANCE, (micros(write.cursor), kept.trigger))
+        yield from change(ADVANCE, micros(write.cursor), kept.trigger)
     if same is not None:
         return Outcome(verdict=Verdict.DUPLICATE, id=same[0])
-    db.execute(_INSERT, _row_of(kept))
+    yield from change(_INSERT, *_row_of(kept))
     return Outcome(verdict=Verdict.APPLIED, id=kept.id)
 
 
-def _number(db: sqlite3.Connection, like: Delivery, most: int) -> int:
+def _number(like: Delivery, most: int) -> Program[int]:
     """Return how many deliveries of the same trigger and status are stored, counting no further than is asked."""
-    ((number,),) = db.execute(_NUMBER, (like.trigger, like.status.value, most))
+    ((number,),) = yield from fetch(_NUMBER, like.trigger, like.status.value, most)
     return int(number)
 
 
-def _change(db: sqlite3.Connection, write: ChangeDelivery) -> Outcome:
-    found = db.execute(STATUS, (write.id,)).fetchone()
+def _change(write: ChangeDelivery) -> Program[Outcome]:
+    found = yield from first(STATUS, write.id)
     if found is None:
         return Outcome(verdict=Verdict.MISSING, id=write.id)
     if found[0] == DeliveryStatus.REPLAYED:
         return Outcome(verdict=Verdict.CONFLICT, id=write.id)
-    db.execute(_CHANGE, (write.status.value, write.code, write.message, micros(write.at), write.id))
+    yield from change(_CHANGE, write.status.value, write.code, write.message, micros(write.at), write.id)
     return Outcome(verdict=Verdict.APPLIED, id=write.id)
 
 
-def _register(db: sqlite3.Connection, write: RegisterTrigger) -> Outcome:
+def _register(write: RegisterTrigger) -> Program[Outcome]:
     at = micros(write.at)
-    found = db.execute(_OF_NAME, (write.name,)).fetchone()
+    found = yield from first(_TO_CHANGE, write.name)
     if found is None:
-        db.execute(_REGISTER, (write.name, write.kind, write.workflow, write.digest, at, at, at))
+        yield from change(_REGISTER, write.name, write.kind, write.workflow, write.digest, at, at, at)
         return Outcome(verdict=Verdict.APPLIED)
     known = record_of(found)
     if (known.kind, known.workflow, known.digest) != (write.kind, write.workflow, write.digest):
         cursor = micros_or_null(known.cursor) if known.digest == write.digest else at
-        db.execute(_REGISTER_AGAIN, (write.kind, write.workflow, write.digest, at, cursor, write.name))
+        yield from change(_REGISTER_AGAIN, write.kind, write.workflow, write.digest, at, cursor, write.name)
     return Outcome(verdict=Verdict.APPLIED)
 
 
-def _steer(db: sqlite3.Connection, write: SteerTrigger) -> Outcome:
+def _steer(write: SteerTrigger) -> Program[Outcome]:
     if write.paused:
-        found = db.execute(_PAUSE, (micros(write.at), write.note, write.name)).rowcount
+        found = yield from change(_PAUSE, micros(write.at), write.note, write.name)
     else:
-        found = db.execute(_RESUME, (micros(write.at), write.name)).rowcount
-    return Outcome(verdict=Verdict.APPLIED if found else _exists(db, write.name, Verdict.APPLIED))
+        found = yield from change(_RESUME, micros(write.at), write.name)
+    return Outcome(verdict=Verdict.APPLIED if found else (yield from _exists(write.name, Verdict.APPLIED)))
 
 
-def _exists(db: sqlite3.Connection, name: str, verdict: Verdict) -> Verdict:
-    return Verdict.MISSING if db.execute(_OF_NAME, (name,)).fetchone() is None else verdict
+def _exists(name: str, verdict: Verdict) -> Program[Verdict]:
+    return Verdict.MISSING if (yield from first(_OF_NAME, name)) is None else verdict
 
 
-def prune(db: sqlite3.Connection, before: datetime, limit: int) -> int:
+def prune(before: datetime, limit: int) -> Program[int]:
     """Delete up to `limit` deliveries that were received before a moment, but no held ones; return how many."""
-    return db.execute(_PRUNE, (micros(before), limit)).rowcount
+    return (yield from change(_PRUNE, micros(before), limit))
 
 
 # ---- reading
 
 
-def find_deliveries(db: sqlite3.Connection, query: DeliveryQuery) -> Page[Delivery]:
+def find_deliveries(query: DeliveryQuery) -> Program[Page[Delivery]]:
     """Read one page of deliveries."""
     conditions, values = _conditions(query)
-    total = db.execute(f"SELECT count(*) FROM delivery{_where(conditions)}", values).fetchone()[0] if query.total else None
+    total = None
+    if query.total:
+        ((total,),) = yield from fetch(f"SELECT count(*) FROM delivery{_where(conditions)}", *values)
     if query.cursor is not None:
         conditions.append("key > ?" if query.ascending else "key < ?")
         values.append(key_of(query.cursor))
     columns = f"SELECT key, {_COLUMNS}{'' if query.heads else ', event'} FROM delivery"
     order = "ASC" if query.ascending else "DESC"
-    found = db.execute(f"{columns}{_where(conditions)} ORDER BY key {order} LIMIT ?", (*values, query.limit + 1)).fetchall()
+    found = yield from fetch(f"{columns}{_where(conditions)} ORDER BY key {order} LIMIT ?", *values, query.limit + 1)
     page = found[: query.limit]
     more = len(found) > query.limit and page
     return Page(items=tuple(_delivery_of(row[1:]) for row in page), cursor=cursor_of(page[-1][0]) if more else None, total=total)
 
 
-def find_triggers(db: sqlite3.Connection, query: TriggerQuery) -> Page[TriggerRecord]:
+def find_triggers(query: TriggerQuery) -> Program[Page[TriggerRecord]]:
     """Read the records of triggers, by name."""
     condition = "" if query.name is None else " WHERE name = ?"
     values = () if query.name is None else (query.name,)
-    found = db.execute(f"{_TRIGGER}{condition} ORDER BY name LIMIT ?", (*values, query.limit))
+    found = yield from fetch(f"{_TRIGGER}{condition} ORDER BY name LIMIT ?", *values, query.limit)
     return Page(items=tuple(record_of(row) for row in found))
 
 

@@ -11,7 +11,7 @@ from enum import Enum
 from typing import Any, TypeVar
 
 from hub.core.writes import Steer
-from hub.store.rows import Row
+from hub.store.program import Row
 
 T = TypeVar("T")
 

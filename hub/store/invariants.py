@@ -107,7 +107,7 @@ RULES = (
         "SELECT 'revision ' || top FROM (SELECT max(rev) AS top FROM "
         "(SELECT max(rev) AS rev FROM step UNION ALL SELECT max(rev) FROM history "
         "UNION ALL SELECT max(rev) FROM line UNION ALL SELECT max(lease) FROM message "
-        "UNION ALL SELECT max(coalesce(ended_rev, started_rev, queued_rev)) FROM instance)) WHERE top >= (SELECT used_below FROM revision)",
+        "UNION ALL SELECT max(coalesce(ended_rev, started_rev, queued_rev)) FROM instance) AS used) AS highest WHERE top >= (SELECT used_below FROM revision)",
     ),
     Rule(
         "label.filed",
@@ -126,7 +126,7 @@ RULES = (
         "line.total",
         "the bytes of the lines of an instance grow with every line",
         "SELECT DISTINCT 'instance ' || instance FROM (SELECT instance, total, lag(total, 1, 0) OVER "
-        "(PARTITION BY instance ORDER BY rev, seq) AS before FROM line) WHERE total <= before",
+        "(PARTITION BY instance ORDER BY rev, seq) AS before FROM line) AS lines WHERE total <= before",
     ),
     Rule(
         "message.queue",
@@ -136,7 +136,7 @@ RULES = (
     Rule(
         "message.held",
         "who holds a message holds it by a lease, and by a delivery that counts",
-        "SELECT queue || ': ' || id FROM message WHERE (node IS NOT NULL AND lease IS NULL) OR attempts < (lease IS NOT NULL)",
+        "SELECT queue || ': ' || id FROM message WHERE (node IS NOT NULL AND lease IS NULL) OR (attempts = 0 AND lease IS NOT NULL)",
     ),
     Rule(
         "message.lease",

@@ -1,4 +1,4 @@
-"""The lines of logs in the embedded store: their SQL and their rows.
+"""The lines of logs: their SQL and their rows.
 
 The order is that of the revisions, so that a list that goes on after its last line misses none. Every line knows how many bytes of lines
 its instance has had up to it, which makes the limit cost one look at the last line.
@@ -6,13 +6,11 @@ its instance has had up to it, which makes the limit cost one look at the last l
 
 from __future__ import annotations
 
-import sqlite3
-
 from hub.core.logs import LEVELS, Logged, LogLine, LogQuery, StoredLine
 from hub.core.model import Entry, Kind, Page
 from hub.store.columns import micros, moment
 from hub.store.cursors import cursor_of, place_of
-from hub.store.rows import Row
+from hub.store.program import Program, Row, fetch
 
 TOTAL = "SELECT total FROM line WHERE instance = ? ORDER BY rev DESC, seq DESC LIMIT 1"
 _COLUMNS = "rev, seq, kind, name, count, attempt, at, level, logger, message"
@@ -47,24 +45,24 @@ def total_of(row: Row) -> int:
     return int(row[1])
 
 
-def find_lines(db: sqlite3.Connection, query: LogQuery) -> Page[StoredLine]:
+def find_lines(query: LogQuery) -> Program[Page[StoredLine]]:
     """Read one page of an instance's lines. Raises: Rejected when the cursor is not of such a list."""
     conditions: list[str] = ["instance = ?"]
     wanted: list[object] = [query.instance]
     if query.cursor is not None:
-        conditions.append("(rev, seq) > (?, ?)")
+        conditions.append("(rev, seq) > (?, CAST(? AS BIGINT))")
         wanted += place_of(query.cursor, 2)
     if query.step is not None:
-        conditions.append("(name = ? OR name || '-' || count = ?)")
+        conditions.append("(name = ? OR name || '-' || CAST(count AS TEXT) = ?)")
         wanted += [query.step, query.step]
     if query.attempt is not None:
-        conditions.append("attempt = ?")
+        conditions.append("attempt = CAST(? AS BIGINT)")
         wanted.append(query.attempt)
     if query.level is not None:
         conditions.append("level >= ?")
         wanted.append(LEVELS[query.level])
     text = f"SELECT {_COLUMNS} FROM line WHERE {' AND '.join(conditions)} ORDER BY rev, seq LIMIT ?"
-    found = db.execute(text, (*wanted, query.limit + 1)).fetchall()
+    found = yield from fetch(text, *wanted, query.limit + 1)
     items = tuple(map(_stored, found[: query.limit]))
     return Page(items=items, cursor=items[-1].cursor if len(found) > query.limit and items else None)
 

@@ -1,13 +1,11 @@
-"""The hub's own queues in the embedded store: their SQL, their rows, and the writes on them.
+"""The hub's own queues: their SQL, their rows, and the programs of the writes on them.
 
-Runs inside a transaction of its caller. Invariants: a message is held by a node that lives, by a client whose time has not ended, or by
-nobody; and only the lease that was given last settles it.
+Of nodes that lease at the same time each gets other messages: what one looks at, the others pass over. Invariants: a message is held by a
+node that lives, by a client whose time has not ended, or by nobody; and only the lease that was given last settles it.
 """
 
 from __future__ import annotations
 
-import sqlite3
-from collections.abc import Iterator
 from datetime import datetime
 
 from hub.core.model import Page
@@ -25,7 +23,7 @@ from hub.core.queues import (
 )
 from hub.core.writes import Leased, Outcome, QueueWrite, Verdict
 from hub.store.columns import micros, moment, moment_or_none
-from hub.store.rows import Row
+from hub.store.program import Program, Row, change, fetch, first, many, numbers
 
 _REGISTER = "INSERT INTO queue (name, created_at) VALUES (?, ?) ON CONFLICT DO NOTHING"
 _DELETE = "DELETE FROM queue WHERE name = ?"
@@ -33,27 +31,35 @@ _EXISTS = "SELECT 1 FROM queue WHERE name = ?"
 _PUSH = """
 INSERT INTO message (queue, id, content_type, sent_at, visible_at, body) VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (queue, id) DO NOTHING
 """
+_KNOWN = "SELECT id FROM message WHERE queue = ? AND id = ANY(?)"
 _FREE_ORPHANS = """
-UPDATE message SET node = NULL WHERE queue = ?1 AND node IS NOT NULL AND node IS NOT ?3
-AND node NOT IN (SELECT key FROM node WHERE lease_until > ?2)
+UPDATE message SET node = NULL WHERE key IN
+(SELECT key FROM message WHERE queue = ? AND node IS NOT NULL AND node IS DISTINCT FROM ?
+AND node NOT IN (SELECT n.key FROM node n WHERE n.lease_until > lease_clock(?)) FOR UPDATE SKIP LOCKED)
 """
 _DUE = """
-SELECT key, id, content_type, attempts, sent_at, body FROM message WHERE queue = ? AND node IS NULL AND visible_at <= ?
-ORDER BY visible_at, key LIMIT ?
+SELECT key, length(body) FROM message WHERE queue = ? AND node IS NULL AND visible_at <= ?
+ORDER BY node, visible_at, key LIMIT ? FOR UPDATE SKIP LOCKED
+"""  # by node, which is NULL for all: not every database sees that the index has them in order without it
+_TAKEN = "SELECT key, id, content_type, attempts, sent_at, body FROM message WHERE key = ANY(?)"
+_HOLD = """
+UPDATE message SET node = ?, visible_at = coalesce(CAST(? AS BIGINT), visible_at), lease = ?, attempts = attempts + 1 WHERE key = ?
 """
-_HOLD = "UPDATE message SET node = ?, visible_at = coalesce(?, visible_at), lease = ?, attempts = attempts + 1 WHERE key = ?"
-_NEXT_AT = "SELECT visible_at FROM message WHERE queue = ? AND node IS NULL ORDER BY visible_at LIMIT 1"
+_NEXT_AT = "SELECT visible_at FROM message WHERE queue = ? AND node IS NULL ORDER BY node, visible_at LIMIT 1"
 _HELD = "key = ? AND lease = ?"
+_STILL_HELD = f"SELECT 1 FROM message WHERE {_HELD} FOR UPDATE"
 _DONE = f"DELETE FROM message WHERE {_HELD}"
 _AGAIN = f"UPDATE message SET node = NULL, lease = NULL, visible_at = ? WHERE {_HELD}"
-_BACK = f"UPDATE message SET node = NULL, lease = NULL, visible_at = min(visible_at, ?), attempts = attempts - 1 WHERE {_HELD}"
+_BACK = f"UPDATE message SET node = NULL, lease = NULL, visible_at = least(visible_at, ?), attempts = attempts - 1 WHERE {_HELD}"
 _BURY = """
 INSERT INTO message (queue, id, content_type, sent_at, visible_at, body)
-SELECT ?1, id, content_type, ?2, ?2, body FROM message WHERE key = ?3 AND lease = ?4 ON CONFLICT (queue, id) DO NOTHING
+SELECT CAST(?1 AS TEXT), id, content_type, CAST(?2 AS BIGINT), CAST(?2 AS BIGINT), body FROM message WHERE key = ?3
+ON CONFLICT (queue, id) DO NOTHING
 """
 _PURGE = "DELETE FROM message WHERE queue = ?"
 _PRUNE = """
-DELETE FROM message WHERE key IN (SELECT key FROM message ORDER BY key LIMIT ?2) AND sent_at < ?1
+DELETE FROM message WHERE key IN (SELECT key FROM message WHERE key IN (SELECT m.key FROM message m ORDER BY m.key LIMIT ?2)
+AND sent_at < ?1 ORDER BY key FOR UPDATE SKIP LOCKED)
 """
 _QUEUES = "SELECT name, created_at FROM queue WHERE name = coalesce(?1, name) ORDER BY name LIMIT ?2 OFFSET ?3"
 _TOTAL = "SELECT count(*) FROM queue WHERE name = coalesce(?1, name)"
@@ -65,93 +71,114 @@ SELECT count(*), count(node), (SELECT min(visible_at) FROM message WHERE queue =
 # ---- writes
 
 
-def apply(db: sqlite3.Connection, write: QueueWrite, leases: Iterator[int]) -> Outcome:
-    """Apply a write; `leases` gives numbers that were never given before."""
+def apply(write: QueueWrite) -> Program[Outcome]:
+    """Apply a write."""
     if isinstance(write, SettleMessage):
-        return _settle(db, write)
+        return (yield from _settle(write))
     if isinstance(write, LeaseMessages):
-        return _lease(db, write, leases)
+        return (yield from _lease(write))
     if isinstance(write, PushMessages):
-        return _push(db, write)
+        return (yield from _push(write))
     if isinstance(write, PurgeMessages):
-        missing = _missing(db, write.queue)
-        return missing or Outcome(verdict=Verdict.APPLIED, count=db.execute(_PURGE, (write.queue,)).rowcount)
+        missing = yield from _missing(write.queue)
+        return missing or Outcome(verdict=Verdict.APPLIED, count=(yield from change(_PURGE, write.queue)))
     if isinstance(write, DeleteQueue):
-        db.execute(_PURGE, (write.name,))
-        deleted = db.execute(_DELETE, (write.name,)).rowcount
+        yield from change(_PURGE, write.name)
+        deleted = yield from change(_DELETE, write.name)
         return Outcome(verdict=Verdict.APPLIED if deleted else Verdict.MISSING)
-    added = db.execute(_REGISTER, (write.name, micros(write.at))).rowcount
+    added = yield from change(_REGISTER, write.name, micros(write.at))
+    if added:
+        yield from change(_PURGE, write.name)  # what another node has put in while the queue of that name was deleted
     return Outcome(verdict=Verdict.APPLIED if added else Verdict.DUPLICATE)
 
 
-def _push(db: sqlite3.Connection, write: PushMessages) -> Outcome:
-    missing = _missing(db, write.queue)
+def _push(write: PushMessages) -> Program[Outcome]:
+    missing = yield from _missing(write.queue)
     if missing is not None:
         return missing
     at = micros(write.at)
-    rows = [(write.queue, new.id, new.content_type.value, at, micros(new.visible_at), new.body) for new in write.messages]
-    return Outcome(verdict=Verdict.APPLIED, count=max(db.executemany(_PUSH, rows).rowcount, 0))
+    rows: dict[str, Row] = {}
+    for new in write.messages:
+        rows.setdefault(new.id, (write.queue, new.id, new.content_type.value, at, micros(new.visible_at), new.body))
+    for (id,) in (yield from fetch(_KNOWN, write.queue, list(rows))):
+        del rows[id]
+    yield from many(_PUSH, list(rows.values()))
+    return Outcome(verdict=Verdict.APPLIED, count=len(rows))
 
 
-def _lease(db: sqlite3.Connection, write: LeaseMessages, leases: Iterator[int]) -> Leased:
+def _lease(write: LeaseMessages) -> Program[Leased]:
     at = micros(write.at)
-    db.execute(_FREE_ORPHANS, (write.queue, at, write.node))  # who asks is not dead, however late its lease is renewed
-    taken: list[LeasedMessage] = []
+    yield from change(_FREE_ORPHANS, write.queue, write.node, at)  # who asks is not dead, however late its lease is renewed
+    keys: list[int] = []
     room = write.body_bytes
-    for row in db.execute(_DUE, (write.queue, at, max(write.limit, 0))):  # to SQLite a negative limit is none
-        room -= len(row[-1])
-        if room < 0 and taken:
+    for key, size in (yield from fetch(_DUE, write.queue, at, max(write.limit, 0))):
+        room -= size
+        if room < 0 and keys:
             break
-        taken.append(_leased(row, next(leases)))
+        keys.append(key)
+    taken = (yield from _take(keys, write)) if keys else []
+    found = yield from first(_NEXT_AT, write.queue)
+    return Leased(verdict=Verdict.APPLIED, messages=tuple(taken), next_at=None if found is None else moment(found[0]))
+
+
+def _take(keys: list[int], write: LeaseMessages) -> Program[list[LeasedMessage]]:
+    """Give leases of messages that are locked, in their order."""
+    _, leases = yield from numbers(0, len(keys))
+    rows = {row[0]: row for row in (yield from fetch(_TAKEN, keys))}
+    taken = [_leased(rows[key], next(leases)) for key in keys]
     until = None if write.until is None else micros(write.until)
-    db.executemany(_HOLD, [(write.node, until, message.lease, message.key) for message in taken])
-    first = db.execute(_NEXT_AT, (write.queue,)).fetchone()
-    return Leased(verdict=Verdict.APPLIED, messages=tuple(taken), next_at=None if first is None else moment(first[0]))
+    yield from many(_HOLD, [(write.node, until, message.lease, message.key) for message in taken])
+    return taken
 
 
-def _settle(db: sqlite3.Connection, write: SettleMessage) -> Outcome:
+def _settle(write: SettleMessage) -> Program[Outcome]:
     held, at = (write.key, write.lease), micros(write.at)
     if write.fate is Fate.DONE:
-        done = db.execute(_DONE, held).rowcount
+        done = yield from change(_DONE, *held)
     elif write.fate is Fate.AGAIN:
-        done = db.execute(_AGAIN, (micros(write.visible_at or write.at), *held)).rowcount
+        done = yield from change(_AGAIN, micros(write.visible_at or write.at), *held)
     elif write.fate is Fate.BACK:
-        done = db.execute(_BACK, (at, *held)).rowcount
+        done = yield from change(_BACK, at, *held)
     else:
-        missing = _missing(db, write.to or "")
+        missing = yield from _missing(write.to or "")
         if missing is not None:
             return missing
-        db.execute(_BURY, (write.to, at, *held))
-        done = db.execute(_DONE, held).rowcount
+        done = 0
+        if (yield from first(_STILL_HELD, *held)):  # from here on nobody else can lease it: it is not buried by one and taken by another
+            yield from change(_BURY, write.to, at, write.key)
+            done = yield from change(_DONE, *held)
     return Outcome(verdict=Verdict.APPLIED if done else Verdict.FENCED)
 
 
-def _missing(db: sqlite3.Connection, queue: str) -> Outcome | None:
-    return None if db.execute(_EXISTS, (queue,)).fetchone() else Outcome(verdict=Verdict.MISSING)
+def _missing(queue: str) -> Program[Outcome | None]:
+    return None if (yield from first(_EXISTS, queue)) else Outcome(verdict=Verdict.MISSING)
 
 
-def prune(db: sqlite3.Connection, before: datetime, limit: int) -> int:
+def prune(before: datetime, limit: int) -> Program[int]:
     """Delete messages that were sent before a moment, of the `limit` oldest; return how many."""
-    return db.execute(_PRUNE, (micros(before), limit)).rowcount
+    return (yield from change(_PRUNE, micros(before), limit))
 
 
 # ---- reading
 
 
-def find_queues(db: sqlite3.Connection, query: QueueQuery) -> Page[QueueRecord]:
+def find_queues(query: QueueQuery) -> Program[Page[QueueRecord]]:
     """Read one page of queues, by name."""
-    found = db.execute(_QUEUES, (query.name, query.limit, query.offset)).fetchall()
-    (total,) = db.execute(_TOTAL, (query.name,)).fetchone()
-    return Page(items=tuple(_record(db, *row, counts=query.counts) for row in found), total=total)
+    found = yield from fetch(_QUEUES, query.name, query.limit, query.offset)
+    ((total,),) = yield from fetch(_TOTAL, query.name)
+    items = []
+    for name, created_at in found:
+        items.append((yield from _record(name, created_at, counts=query.counts)))
+    return Page(items=tuple(items), total=total)
 
 
-def _record(db: sqlite3.Connection, name: str, created_at: int, *, counts: bool) -> QueueRecord:
+def _record(name: str, created_at: int, *, counts: bool) -> Program[QueueRecord]:
     record = QueueRecord(name=name, created_at=moment(created_at))
     if not counts:
         return record
-    number, held, first = db.execute(_COUNTS, (name,)).fetchone()
+    ((number, held, due_since),) = yield from fetch(_COUNTS, name)
     return QueueRecord(
-        name=name, created_at=record.created_at, waiting=number - held, held=held, due_since=moment_or_none(first)
+        name=name, created_at=record.created_at, waiting=number - held, held=held, due_since=moment_or_none(due_since)
     )
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from hub.core.lifecycle import Head
 from hub.core.model import Status
-from hub.store.rows import Row
+from hub.store.program import Row
 
 
 @dataclass(frozen=True, slots=True)

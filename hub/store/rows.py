@@ -48,8 +48,9 @@ from hub.store.columns import (
     termination_text,
 )
 from hub.store.flow_rows import is_limited
+from hub.store.program import Row
 
-Row = tuple[Any, ...]
+_PLAIN = [None] * 7 + [False]  # the rare columns of most heads
 
 _STATUS = {status.value: status for status in Status}  # a look-up is several times faster than calling the enumeration
 _WISH: dict[str | None, Wish] = {None: Wish.NONE, **{wish.value: wish for wish in Wish}}
@@ -113,7 +114,7 @@ def head_of(row: Row) -> Head:
     """Return a stored head; columns as in `statements.HEADS`."""
     (
         key, id, status, node, token, wish, inbox_seq, wake_at, paused_at, started_at, ended_at, modified_at, recoveries,
-        version_ran, rare,
+        version_ran, *rare,
     ) = row  # fmt: skip
     head = Head(
         key=key,
@@ -131,8 +132,8 @@ def head_of(row: Row) -> Head:
         recoveries=recoveries,
         version_ran=version_ran,
     )
-    if rare is not None:
-        expires_at, ends_as, terminated_by, parent, inbox_type, success, error, flow = json.loads(rare)
+    if rare != _PLAIN:
+        expires_at, ends_as, terminated_by, parent, inbox_type, success, error, flow = rare
         head.expires_at = moment_or_none(expires_at)
         head.ends_as = None if ends_as is None else _STATUS[ends_as]
         head.terminated_by = termination_of(terminated_by)

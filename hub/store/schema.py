@@ -9,6 +9,7 @@ from __future__ import annotations
 import sqlite3
 import threading
 from pathlib import Path
+from typing import Any
 
 from hub.core.errors import ConfigError
 
@@ -35,7 +36,6 @@ def bring_to_newest(db: sqlite3.Connection, path: Path) -> None:
 
 def _migrate(db: sqlite3.Connection, path: Path) -> None:
     from alembic import command  # see the module's docstring
-    from alembic.config import Config
     from alembic.util import CommandError
     from sqlalchemy import create_engine, event
     from sqlalchemy.exc import DBAPIError
@@ -43,15 +43,22 @@ def _migrate(db: sqlite3.Connection, path: Path) -> None:
 
     engine = create_engine("sqlite://", creator=lambda: db, poolclass=StaticPool)
     event.listen(engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))  # the driver itself begins nothing
-    config = Config()
-    config.set_main_option("script_location", str(_FOLDER).replace("%", "%%"))
     try:
         with _ONE_AT_A_TIME, engine.begin() as connection:
-            config.attributes["connection"] = connection
-            command.upgrade(config, "head")
+            command.upgrade(config_of(connection), "head")
     except DBAPIError as error:
         raise error.orig or error from error  # the driver's own error, as from every other statement
     except CommandError as error:
         raise ConfigError(
             f"{path} was written by a newer version of the hub ({error}); install that version, or name another file", path="store.url"
         ) from error
+
+
+def config_of(connection: Any) -> Any:
+    """Return how Alembic finds the migrations and the database: an SQLAlchemy connection in a transaction."""
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", str(_FOLDER).replace("%", "%%"))
+    config.attributes["connection"] = connection
+    return config

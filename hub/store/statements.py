@@ -1,19 +1,24 @@
-"""The SQL of the embedded store: constant text, so that each statement is prepared once.
+"""The SQL of instances, nodes and workflows: constant text, so that each statement is prepared once; in the words of `program.py`.
 
-No value ever becomes part of a text; lists of numbers travel as one JSON parameter. The order of columns is that of `rows.py`.
+No value ever becomes part of a text. The order of columns is that of `rows.py`.
 """
 
 from __future__ import annotations
 
-IN_KEYS = "IN (SELECT value FROM json_each(?))"
+from hub.core.model import Status
+
+IN_KEYS = "= ANY(?)"
 
 # ---- heads
 
-HEADS = f"""
+_HEADS = """
 SELECT key, id, status, node, token, wish, inbox_seq, wake_at, paused_at, started_at, ended_at, modified_at, recoveries, version_ran,
-CASE WHEN coalesce(expires_at, ends_as, terminated_by, parent, success_retention, error_retention, flow) IS NOT NULL THEN
-json_array(expires_at, ends_as, terminated_by, parent, parent_inbox_type, success_retention, error_retention, flow IS NOT NULL) END
-FROM instance WHERE key {IN_KEYS}
+expires_at, ends_as, terminated_by, parent, parent_inbox_type, success_retention, error_retention, flow IS NOT NULL FROM instance
+"""
+HEADS = f"{_HEADS} WHERE key {IN_KEYS} ORDER BY key FOR UPDATE"
+HEADS_AND_PARENTS = f"""
+{_HEADS} WHERE key IN (SELECT a.key FROM instance a WHERE a.key {IN_KEYS}
+UNION SELECT b.parent FROM instance b WHERE b.key {IN_KEYS} AND b.parent IS NOT NULL) ORDER BY key FOR UPDATE
 """
 _SET_HEAD = """
 status = ?, node = ?, wish = ?, inbox_seq = ?, wake_at = ?, paused_at = ?, started_at = ?, ended_at = ?, modified_at = ?, recoveries = ?,
@@ -34,8 +39,9 @@ WHERE i.key {IN_KEYS} AND s.state = 'waiting' AND s.child = w.name || '/' || i.i
 # ---- creating
 
 WORKFLOW_KEY = "SELECT key FROM workflow WHERE name = ?"
-TRIGGERED = "UPDATE workflow SET triggered_at = max(coalesce(triggered_at, 0), ?) WHERE key = ?"
-LAST_KEY = "SELECT seq FROM sqlite_sequence WHERE name = 'instance'"
+TRIGGERED = """
+UPDATE workflow SET triggered_at = ?1 WHERE key = ?2 AND coalesce(triggered_at, 0) + 1000000 < ?1
+"""  # once a second at most: all nodes share the row
 SEEN = """
 SELECT d.instance, coalesce(d.deleted_id, i.id), i.status FROM idempotency d LEFT JOIN instance i ON i.key = d.instance
 WHERE d.trigger = ? AND d.key = ?
@@ -108,18 +114,13 @@ DELETE_INSTANCES = f"DELETE FROM instance WHERE key {IN_KEYS}"
 INSTANCES_OF_WORKFLOW = "SELECT key FROM instance WHERE workflow = ?"
 LIVE_CHILDREN_OF_WORKFLOW = "SELECT key FROM instance WHERE workflow = ? AND parent IS NOT NULL AND ended_at IS NULL ORDER BY key"
 DELETE_VERSIONS = "DELETE FROM version WHERE workflow = ?"
+WORKFLOW_TO_DELETE = "SELECT key FROM workflow WHERE name = ? FOR UPDATE"
 DELETE_WORKFLOW = "DELETE FROM workflow WHERE key = ?"
-EXPIRED = "SELECT key FROM instance WHERE expires_at <= ? ORDER BY expires_at, key LIMIT ?"
+EXPIRED = "SELECT key FROM instance WHERE expires_at <= ? ORDER BY expires_at, key LIMIT ? FOR UPDATE SKIP LOCKED"
 PRUNE_ORPHANS = """
 DELETE FROM idempotency
 WHERE (trigger, key) IN (SELECT trigger, key FROM idempotency WHERE deleted_id IS NOT NULL AND at < ? ORDER BY at LIMIT ?)
 """
-
-# ---- revisions
-
-REVISIONS = "SELECT used_below FROM revision"
-FIRST_REVISIONS = "INSERT INTO revision (used_below) VALUES (?)"
-MORE_REVISIONS = "UPDATE revision SET used_below = ?"
 
 # ---- workflows
 
@@ -132,46 +133,51 @@ INSERT_VERSION = "INSERT INTO version (id, workflow, class_name, digest, created
 
 # ---- nodes and claims
 
-_OF_WORKFLOWS = " AND workflow IN (SELECT key FROM workflow WHERE name IN (SELECT value FROM json_each(?)))"
-INSERT_NODE = "INSERT INTO node (lease_until, started_at, info) VALUES (?, ?, ?) RETURNING key"
-RENEW_NODE = "UPDATE node SET lease_until = ? WHERE key = ?"
+_OF_WORKFLOWS = " AND workflow IN (SELECT key FROM workflow WHERE name = ANY(?))"
+INSERT_NODE = "INSERT INTO node (lease_until, started_at, info) VALUES (lease_clock(?) + ?, ?, ?) RETURNING key"
+RENEW_NODE = "UPDATE node SET lease_until = lease_clock(?) + ? WHERE key = ?"
+END_LEASE = "UPDATE node SET lease_until = 0 WHERE key = ?"
 END_OTHER_LEASES = "UPDATE node SET lease_until = 0 WHERE key <> ?"
 FORGET_NODES = """
-DELETE FROM node WHERE lease_until = 0 AND NOT EXISTS
+DELETE FROM node WHERE lease_until <= lease_clock(?) - ? AND NOT EXISTS
 (SELECT 1 FROM instance i WHERE i.ended_at IS NULL AND i.node = node.key)
 """
-DEAD_NODES = "SELECT key FROM node WHERE lease_until <= ? AND key <> ?"
-ORPHANS_TO_PAUSE = f"SELECT key, flow IS NOT NULL FROM instance WHERE ended_at IS NULL AND node {IN_KEYS} AND wish = 'pause' ORDER BY key"
+DEAD_NODES = "SELECT key FROM node WHERE lease_until <= lease_clock(?) AND key <> ?"
+_CLAIMED = "FOR UPDATE SKIP LOCKED"  # of two nodes that claim at the same time each gets others
+ORPHANS_TO_PAUSE = f"""
+SELECT key, flow IS NOT NULL FROM instance WHERE ended_at IS NULL AND node {IN_KEYS} AND wish = 'pause' ORDER BY key {_CLAIMED}
+"""
 PAUSE_ORPHAN = """
 UPDATE instance SET status = 'paused', paused_at = ?1, modified_at = ?1, node = NULL, wish = NULL, recoveries = recoveries + 1
 WHERE key = ?2
 """
-_ORPHANS = f"SELECT key FROM instance WHERE ended_at IS NULL AND node {IN_KEYS}{{}} ORDER BY key LIMIT ?"
+_ORPHANS = f"SELECT key FROM instance WHERE ended_at IS NULL AND node {IN_KEYS}{{}} ORDER BY key LIMIT ? {_CLAIMED}"
 ORPHANS, ORPHANS_OF = _ORPHANS.format(""), _ORPHANS.format(_OF_WORKFLOWS)
-_WAITS = "ended_at IS NULL AND node IS NULL"
-_DUE = f"SELECT key, wake_at FROM instance WHERE {_WAITS} AND wake_at <= ?{{}} ORDER BY wake_at, key LIMIT ?"
+_WAITS = "ended_at IS NULL AND node IS NULL"  # ordered by node, too, which PostgreSQL needs to see that an index has the order
+_DUE = f"SELECT key, wake_at FROM instance WHERE {_WAITS} AND wake_at <= ?{{}} ORDER BY node, wake_at, key LIMIT ? {_CLAIMED}"
 _DUE_AHEAD = f"""
-SELECT key, wake_at - ahead FROM instance INDEXED BY instance_ahead WHERE {_WAITS} AND ahead IS NOT NULL AND wake_at <= ?{{}}
-ORDER BY wake_at - ahead, key LIMIT ?
+SELECT key, wake_at - ahead FROM instance /*+ INDEXED BY instance_ahead */ WHERE {_WAITS} AND ahead IS NOT NULL AND wake_at <= ?{{}}
+ORDER BY wake_at - ahead, key LIMIT ? {_CLAIMED}
 """
 DUE, DUE_OF = _DUE.format(""), _DUE.format(_OF_WORKFLOWS)
 DUE_AHEAD, DUE_AHEAD_OF = _DUE_AHEAD.format(""), _DUE_AHEAD.format(_OF_WORKFLOWS)
 AT_GATES = f"SELECT key, wake_at, flow, ahead, token FROM instance WHERE key {IN_KEYS} AND flow IS NOT NULL"
 CLAIMED_HISTORY = """
-INSERT INTO history (instance, rev, kind, at) SELECT i.key, json_extract(j.value, '$[1]'), 'running', ?1
-FROM json_each(?2) j JOIN instance i ON i.key = json_extract(j.value, '$[0]') WHERE i.started_at IS NOT NULL AND i.status <> 'rollingBack'
+INSERT INTO history (instance, rev, kind, at) SELECT i.key, CAST(? AS BIGINT), 'running', CAST(? AS BIGINT) FROM instance i
+WHERE i.key = ? AND i.started_at IS NOT NULL AND i.status <> 'rollingBack'
 AND (SELECT h.kind FROM history h WHERE h.instance = i.key ORDER BY h.rev DESC LIMIT 1) <> 'running'
 """
 CLAIM = """
-UPDATE instance AS i SET recoveries = recoveries + (node IS NOT NULL), node = ?, token = token + 1, wish = NULL, wake_at = NULL,
-modified_at = ?, status = CASE WHEN status = 'rollingBack' THEN status WHEN started_at IS NULL THEN 'queued' ELSE 'running' END,
-started_rev = CASE WHEN status = 'rollingBack' THEN started_rev ELSE coalesce(started_rev, json_extract(j.value, '$[2]')) END
-FROM json_each(?) AS j WHERE i.key = json_extract(j.value, '$[0]')
+UPDATE instance SET recoveries = recoveries + CASE WHEN node IS NULL THEN 0 ELSE 1 END, node = ?, token = token + 1, wish = NULL,
+wake_at = NULL, modified_at = ?,
+status = CASE WHEN status = 'rollingBack' THEN status WHEN started_at IS NULL THEN 'queued' ELSE 'running' END,
+started_rev = CASE WHEN status = 'rollingBack' THEN started_rev ELSE coalesce(started_rev, ?) END
+WHERE key = ?
 """
 CLAIM_BORN = "UPDATE instance SET node = ?, token = 1, wake_at = NULL, started_rev = ? WHERE key = ?"
 _NEXT_DUE = """
 SELECT min(at) FROM (SELECT min(wake_at) AS at FROM instance WHERE ended_at IS NULL AND node IS NULL AND wake_at IS NOT NULL{}
-UNION ALL SELECT min(place) FROM gate WHERE rule = 'deadline' AND key = '' AND place IS NOT NULL)
+UNION ALL SELECT min(place) FROM gate WHERE rule = 'deadline' AND key = '' AND place IS NOT NULL) AS waiting
 """
 NEXT_DUE, NEXT_DUE_OF = _NEXT_DUE.format(""), _NEXT_DUE.format(_OF_WORKFLOWS)
 
@@ -189,8 +195,8 @@ SELECT {_ATTEMPT} FROM attempt WHERE instance {IN_KEYS} AND ended_at IS NOT NULL
 """
 INBOX = f"SELECT instance, seq, type, payload, sent_at FROM inbox WHERE instance {IN_KEYS} ORDER BY instance, seq"
 HISTORY = """
-SELECT coalesce(began_rev, rev) AS rev, 0 AS part, kind, name, count, NULL, NULL, NULL FROM step
-WHERE instance = ?1 AND coalesce(began_rev, rev) > ?2
+SELECT coalesce(began_rev, rev) AS rev, 0 AS part, kind, name, count, CAST(NULL AS INTEGER), CAST(NULL AS BIGINT), CAST(NULL AS TEXT)
+FROM step WHERE instance = ?1 AND coalesce(began_rev, rev) > ?2
 UNION ALL SELECT rev, 1, kind, name, count, NULL, NULL, NULL FROM step
 WHERE instance = ?1 AND rev > ?2 AND state IN ('done', 'failed')
 UNION ALL SELECT rev, 2, kind, name, count, number, NULL, NULL FROM attempt WHERE instance = ?1 AND rev > ?2
@@ -208,11 +214,17 @@ STEP = f"SELECT {_STEP} FROM step WHERE instance = ? AND kind = ? AND name = ? A
 ATTEMPT = f"SELECT {_ATTEMPT} FROM attempt WHERE instance = ? AND kind = ? AND name = ? AND count = ? AND number = ?"
 INBOX_AFTER = "SELECT instance, seq, type, payload, sent_at FROM inbox WHERE instance = ? AND seq > ? ORDER BY seq LIMIT ?"
 COUNTS = """
-SELECT status, sum(number) FROM (SELECT status, count(*) AS number FROM instance GROUP BY workflow, status) GROUP BY status
+SELECT status, CAST(sum(number) AS BIGINT) FROM (SELECT status, count(*) AS number FROM instance GROUP BY workflow, status) AS counted
+GROUP BY status
 """
-_WORKFLOW_FILTER = "FROM workflow WHERE name = coalesce(?1, name) AND (?2 IS NULL OR instr(lower(name), lower(?2)) > 0)"
+_WORKFLOW_FILTER = """
+FROM workflow w WHERE name = coalesce(?1, name) AND (CAST(?2 AS TEXT) IS NULL OR strpos(lower(name), lower(CAST(?2 AS TEXT))) > 0)
+"""
+_NEWEST = "SELECT max(created_at) AS at FROM instance i WHERE i.workflow = w.key AND i.status = '{}'"
+_TRIGGERED = " UNION ALL ".join(_NEWEST.format(status) for status in Status)  # by status, because the index is: each is one look
 WORKFLOWS = f"""
-SELECT key, id, name, class_name, script_name, created_at, modified_at, triggered_at {_WORKFLOW_FILTER} ORDER BY key DESC LIMIT ?3 OFFSET ?4
+SELECT key, id, name, class_name, script_name, created_at, modified_at,
+(SELECT max(at) FROM (SELECT triggered_at AS at UNION ALL {_TRIGGERED}) AS newest) {_WORKFLOW_FILTER} ORDER BY key DESC LIMIT ?3 OFFSET ?4
 """
 WORKFLOWS_TOTAL = f"SELECT count(*) {_WORKFLOW_FILTER}"
 WORKFLOW_COUNTS = f"SELECT workflow, status, count(*) FROM instance WHERE workflow {IN_KEYS} GROUP BY workflow, status"

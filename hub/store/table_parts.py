@@ -15,7 +15,9 @@ def where(condition: str) -> dict[str, Any]:
     return {"sqlite_where": text(condition), "postgresql_where": text(condition)}
 
 
-def guard(table: Table, trigger: str) -> None:
-    """Let a table of SQLite come with a trigger."""
-    made: DDLElement = DDL(trigger)  # type: ignore[no-untyped-call]  # SQLAlchemy has no type for it
-    event.listen(table, "after_create", made.execute_if(dialect="sqlite"))
+def guard(table: Table, trigger: str, *elsewhere: str) -> None:
+    """Let a table come with a trigger: its text for SQLite, and what makes it on PostgreSQL."""
+    for dialect, texts in (("sqlite", (trigger,)), ("postgresql", elsewhere)):
+        for each in texts:
+            made: DDLElement = DDL(each)  # type: ignore[no-untyped-call]  # SQLAlchemy has no type for it
+            event.listen(table, "after_create", made.execute_if(dialect=dialect))

@@ -24,6 +24,27 @@ BEGIN
     SELECT RAISE(ABORT, 'what has ended changes only by a restart');
 END
 """.strip()
+FINAL_FUNCTION = """
+CREATE FUNCTION instance_final() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    RAISE EXCEPTION 'what has ended changes only by a restart';
+END
+$$
+""".strip()
+FINAL_GUARD = """
+CREATE TRIGGER instance_final BEFORE UPDATE ON instance FOR EACH ROW
+WHEN (OLD.status IN ('complete', 'errored', 'terminated') AND NOT (
+    NEW.status = 'queued' AND NEW.wake_at IS NOT NULL AND NEW.token = OLD.token
+    AND coalesce(NEW.node, NEW.started_at, NEW.ended_at, NEW.expires_at) IS NULL
+    AND coalesce(NEW.terminated_by, NEW.error, NEW.rollback) IS NULL AND NEW.output IS NULL
+)) EXECUTE FUNCTION instance_final()
+""".strip()
+SHARED = (  # what only a database needs that many processes write
+    "CREATE SEQUENCE revision_number INCREMENT 8192 START 8192",
+    "CREATE TABLE mutex (name TEXT PRIMARY KEY)",
+    "INSERT INTO mutex VALUES ('flow')",
+    "CREATE TABLE writer (id TEXT PRIMARY KEY, number BIGINT NOT NULL, at BIGINT NOT NULL)",
+)
 
 
 class WorkflowTable(SQLModel, table=True):
@@ -262,4 +283,4 @@ class NodeTable(SQLModel, table=True):
 
 
 metadata = SQLModel.metadata
-guard(metadata.tables["instance"], FINAL_TRIGGER)
+guard(metadata.tables["instance"], FINAL_TRIGGER, FINAL_FUNCTION, FINAL_GUARD, *SHARED)

@@ -11,19 +11,20 @@ import sqlite3
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 T = TypeVar("T")
+C = TypeVar("C")
 
 
-class WriterThread:
+class WriterThread(Generic[C]):
     """One thread with one connection, which runs jobs one after the other in the order of their calls."""
 
-    def __init__(self, connect: Callable[[], AbstractContextManager[sqlite3.Connection]]) -> None:
+    def __init__(self, connect: Callable[[], AbstractContextManager[C]]) -> None:
         self._connect = connect  # entered and left in the thread
         self._held = contextlib.ExitStack()
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="hub-store-writer")
-        self._db: sqlite3.Connection | None = None
+        self._db: C | None = None
 
     async def start(self) -> None:
         """Open the connection in the thread. Raises what the opening raises; then there is no thread."""
@@ -33,7 +34,7 @@ class WriterThread:
             await self.stop()
             raise
 
-    def run(self, call: Callable[[sqlite3.Connection], T], then: Callable[[T], None] | None = None) -> asyncio.Future[T]:
+    def run(self, call: Callable[[C], T], then: Callable[[T], None] | None = None) -> asyncio.Future[T]:
         """Run a job; the future is its result. `then` gets the result on the event loop before anybody who awaits the future.
 
         The job runs, and `then` is called, even when the caller is cancelled.
@@ -55,7 +56,7 @@ class WriterThread:
     def _open(self) -> None:
         self._db = self._held.enter_context(self._connect())
 
-    def _work(self, call: Callable[[sqlite3.Connection], T]) -> T:
+    def _work(self, call: Callable[[C], T]) -> T:
         if self._db is None:
             raise sqlite3.ProgrammingError("the connection is not open")
         return call(self._db)

@@ -9,7 +9,8 @@ import pytest
 
 from hub.core.ports import Store
 from hub.store import store_for
-from tests.databases import empty_database
+from tests.databases import empty_database, postgres_database
+from tests.store.clock import OnTime
 from tests.store.given import LEASE, World, at
 
 
@@ -19,17 +20,27 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "hub.sqlite"
 
 
-@pytest.fixture(params=["sqlite"])
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+@pytest.fixture(params=["sqlite", "postgres"])
+def database(request: pytest.FixtureRequest) -> str:
+    """Return the kind of database; each in turn, unless a module is about one."""
+    return str(request.param)
+
+
+@pytest.fixture
+async def url(database: str, request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[str]:
     """Return the address of an empty database."""
-    empty_database(tmp_path / "hub.sqlite")
-    return {"sqlite": f"sqlite:///{tmp_path}/hub.sqlite"}[request.param]
+    if database == "sqlite":
+        empty_database(tmp_path / "hub.sqlite")
+        yield f"sqlite:///{tmp_path}/hub.sqlite"
+        return
+    async with postgres_database(request.getfixturevalue("postgres_url")) as address:
+        yield address
 
 
 @pytest.fixture
 async def store(url: str) -> AsyncIterator[Store]:
-    """Open an empty store."""
-    store = store_for(url)
+    """Open an empty store, to whose database it is as late as the tests say."""
+    store: Store = OnTime(url) if url.startswith("postgresql") else store_for(url)
     await store.open()
     yield store
     await store.close()

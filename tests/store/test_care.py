@@ -24,6 +24,13 @@ from tests.databases import empty_database
 from tests.store.given import World, at, entry, fail, finish, opened, park, settle, steer
 
 
+@pytest.fixture
+def database() -> str:
+    """Run on SQLite only."""
+    return "sqlite"
+
+
+
 def SILENT(*_: object) -> None:  # noqa: N802  # a constant that can be called
     """Show nothing of the progress."""
 

@@ -6,10 +6,19 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
+import pytest
+
 from hub.core.flow import Flow
 from hub.core.model import Status
 from tests.store.flowing import all_live, batch, claimed, created, debounce, emit, end, executing, limit, rate, seconds, singleton, standing
 from tests.store.given import LEASE, World, at, entry, finish, opened, park, settle, world_in
+
+
+@pytest.fixture
+def database() -> str:
+    """Run on SQLite only."""
+    return "sqlite"
+
 
 TABLES = ("gate", "lane", "bucket", "collection", "member")
 

@@ -16,6 +16,7 @@ from hub.core.ports import Store
 from hub.core.writes import CreateInstance, DeleteInstance, DeleteWorkflow, Restart, Verb
 from hub.store import store_for
 from hub.store.instance_lists import find_instances
+from hub.store.sqlite_driver import read
 from tests.databases import empty_database
 from tests.store.given import LEASE, World, at, finish, new, steer
 
@@ -209,7 +210,7 @@ async def _steps(tmp_path: Path, query: InstanceQuery) -> int:
 
     with contextlib.closing(sqlite3.connect(path)) as db:
         db.set_progress_handler(count, 1)
-        assert find_instances(db, query) is not None
+        assert read(db, find_instances(query)) is not None
     return steps
 
 

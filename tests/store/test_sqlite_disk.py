@@ -19,6 +19,13 @@ from hub.core.writes import CreateInstance, Verdict, Write
 from hub.store import store_for
 from tests.store.given import at, entry, new, opened, settle, world_in
 
+
+@pytest.fixture
+def database() -> str:
+    """Run on SQLite only."""
+    return "sqlite"
+
+
 NOBODY = 65534
 
 

@@ -5,28 +5,12 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
+from hub.store.migrations import v0001_guards as guards
+
 revision = "0001"
 down_revision = None
 
 _NUMBER = sa.BigInteger().with_variant(sa.Integer, "sqlite")
-
-_FINAL = """
-CREATE TRIGGER instance_final BEFORE UPDATE ON instance
-WHEN OLD.status IN ('complete', 'errored', 'terminated') AND NOT (
-    NEW.status = 'queued' AND NEW.wake_at IS NOT NULL AND NEW.token = OLD.token
-    AND coalesce(NEW.node, NEW.started_at, NEW.ended_at, NEW.expires_at, NEW.terminated_by, NEW.output, NEW.error, NEW.rollback) IS NULL
-)
-BEGIN
-    SELECT RAISE(ABORT, 'what has ended changes only by a restart');
-END
-"""
-
-_AUDIT = """
-CREATE TRIGGER audit_final BEFORE UPDATE ON audit
-BEGIN
-    SELECT RAISE(ABORT, 'the audit log is only added to');
-END
-"""
 
 
 def upgrade() -> None:
@@ -41,6 +25,8 @@ def upgrade() -> None:
     _flow()
     _access()
     _nodes()
+    for text in guards.TEXTS[op.get_bind().dialect.name]:
+        op.execute(text)
 
 
 def _workflows() -> None:
@@ -126,8 +112,6 @@ def _instances() -> None:
     for name, column in (("instance_parent", "parent"), ("instance_expires", "expires_at")):
         given = sa.text(f"{column} IS NOT NULL")
         op.create_index(name, "instance", [column], sqlite_where=given, postgresql_where=given)
-    if op.get_bind().dialect.name == "sqlite":
-        op.execute(_FINAL.strip())
 
 
 def _labels() -> None:
@@ -381,8 +365,6 @@ def _access() -> None:
         sqlite_autoincrement=True,
     )
     op.create_index("audit_at", "audit", ["at"])
-    if op.get_bind().dialect.name == "sqlite":
-        op.execute(_AUDIT.strip())
 
 
 def _nodes() -> None:

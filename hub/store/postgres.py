@@ -1,0 +1,256 @@
+"""The shared store: one PostgreSQL database, many hubs.
+
+Owns the connections: two small pools, one that writes and one that reads, and the line to the other nodes (`postgres_signals`). A lost
+connection is replaced; what was under way on it was undone, or its outcome is read from the database, never guessed. Invariant: what
+`apply` has answered is committed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import datetime, timedelta
+from typing import Any, TypeVar
+
+import asyncpg
+
+from hub.core.errors import ConfigError, Unavailable
+from hub.core.nodes import NodeAbout
+from hub.store.postgres_driver import CLOCK, Connection, PostgresTransaction, TurnNeeded, is_of_the_moment, is_of_value
+from hub.store.postgres_schema import bring_to_newest
+from hub.store.postgres_signals import Line
+from hub.store.store import DatabaseStore, Make
+
+T = TypeVar("T")
+
+_WRITERS = 3  # groups, claims and leases; more would only wait for the same disk
+_READERS = 4
+_STATEMENTS = 512  # prepared ones a connection keeps: more than there are
+_CONNECT_S = 10.0
+_TIMEOUT_S = 30
+_TIMEOUTS = {"statement_timeout": "30s", "lock_timeout": "15s", "idle_in_transaction_session_timeout": "30s"}
+_TRIES = 10  # of a transaction that others have overtaken
+_TURN_S = 1.0  # a node that has needed the turn of flow control takes it at once for so long
+_PAUSES_S = (0.05, 0.1, 0.2, 0.5, 1.0)  # between tries to learn the outcome of a commit; the last one again and again
+_LOST = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError)
+_REFUSED = (asyncpg.InvalidAuthorizationSpecificationError, asyncpg.InvalidCatalogNameError, asyncpg.InsufficientPrivilegeError)
+_ONE_MOMENT = {"default_transaction_isolation": "repeatable read", "default_transaction_read_only": "on"}
+_OLD_DAYS = 30  # marks of writers that nobody will ask for any more
+
+
+class _Connection(asyncpg.Connection):  # type: ignore[misc]  # the driver has no types
+    """A connection that goes back to its pool without a question to the database: nothing is set on it that must be reset."""
+
+    def __init__(self, *args: Any, **named: Any) -> None:
+        super().__init__(*args, **named)
+        self.mark = _Mark()
+
+    def get_reset_query(self) -> str:
+        """Return what the pool runs after each use."""
+        return ""
+
+
+class PostgresStore(DatabaseStore):
+    """The port `Store` on a PostgreSQL database."""
+
+    def __init__(self, url: str, *, notify: bool = True) -> None:
+        super().__init__()
+        self._url = url
+        self._notify = notify
+        self._writers: asyncpg.Pool[Any] | None = None
+        self._readers: asyncpg.Pool[Any] | None = None
+        self._line: Line | None = None
+        self._under_way: set[asyncio.Task[Any]] = set()
+        self._closing = asyncio.Event()
+        self._turn_until = float("-inf")
+
+    async def open(self) -> None:
+        """Connect and migrate. Raises: ConfigError (no such database, wrong password, tables of another program), Unavailable."""
+        if self._writers is not None:
+            return
+        self._closing.clear()
+        db: Connection | None = None
+        try:
+            db = await asyncpg.connect(self._url, timeout=_CONNECT_S)
+            await bring_to_newest(db, self._url)
+            await db.execute("DELETE FROM writer WHERE at < $1::bigint", await _days_ago(db, _OLD_DAYS))
+        except _REFUSED as error:
+            raise ConfigError(f"{_shown(self._url)} cannot be used: {error}", path="store.url") from error
+        except (*_LOST, ValueError) as error:
+            away = f"{_shown(self._url)} cannot be reached: {_reason(error)}; is PostgreSQL running there?"
+            raise ConfigError(away, path="store.url") from error
+        finally:
+            if db is not None:
+                await db.close()
+        self._writers = await self._pool(_WRITERS, {})
+        self._readers = await self._pool(_READERS, _ONE_MOMENT)
+        self._line = Line(self._url, self._signals, listen=self._notify)
+        await self._line.start()
+
+    async def close(self) -> None:
+        """Finish what was handed in, end the signals, disconnect. Safe twice."""
+        writers, readers, line = self._writers, self._readers, self._line
+        self._writers = self._readers = self._line = None
+        self._closing.set()
+        if writers is None or readers is None or line is None:
+            return
+        try:
+            if self._under_way:
+                await asyncio.wait(self._under_way)
+            await line.stop()
+        finally:
+            for pool in (readers, writers):
+                with suppress(*_LOST):
+                    await asyncio.wait_for(pool.close(), _CONNECT_S)
+            self._signals.close()
+
+    def _tell(self, keys: set[int]) -> None:
+        super()._tell(keys)
+        if self._line is not None and keys:
+            self._line.tell(keys)
+
+    async def renew(self, node: int | None, ttl: timedelta, now: datetime, about: NodeAbout | None = None) -> int:
+        """Register this process or renew its lease; see `DatabaseStore.renew`."""
+        number = await super().renew(node, ttl, now, about)
+        if self._line is not None:
+            self._line.node = number
+        return number
+
+    # ---- transactions
+
+    async def _commit(self, make: Make[T], then: Callable[[T], None] | None = None) -> T:
+        task = asyncio.create_task(self._commit_at_last(make, then), name="postgres-commit")
+        self._under_way.add(task)
+        task.add_done_callback(self._under_way.discard)
+        return await asyncio.shield(task)
+
+    async def _commit_at_last(self, make: Make[T], then: Callable[[T], None] | None) -> T:
+        """Run a program, again as long as others are in its way."""
+        tries = 0
+        while True:
+            if self._writers is None:
+                raise Unavailable(f"the store {_shown(self._url)} is closed")
+            try:
+                async with self._writers.acquire(timeout=_CONNECT_S) as db:
+                    result = await self._in_transaction(db, make)
+            except TurnNeeded:
+                self._turn_until = asyncio.get_running_loop().time() + _TURN_S
+            except Exception as error:
+                tries += 1
+                if not is_of_the_moment(error) or tries == _TRIES:
+                    raise self._failure("written", error) from error
+            else:
+                if then is not None:
+                    then(result)
+                return result
+
+    async def _in_transaction(self, db: Any, make: Make[T]) -> T:
+        transaction = PostgresTransaction(db, turn=asyncio.get_running_loop().time() < self._turn_until)
+        try:
+            await transaction.begin()
+            result = await transaction.run(make())
+        except BaseException:
+            with suppress(*_LOST):
+                await db.execute("ROLLBACK")
+            raise
+        if not transaction.wrote:
+            await db.execute("COMMIT")
+            return result
+        mark: _Mark = db.mark
+        mark.number += 1
+        try:
+            await db.execute(mark.text_and_commit())
+        except Exception as error:
+            if isinstance(error, asyncpg.PostgresError) and not db.is_closed() and str(error.sqlstate)[:2] not in ("57", "08"):
+                with suppress(*_LOST):
+                    await db.execute("ROLLBACK")
+                raise
+            if not await self._was_committed(db, mark.id, mark.number):
+                raise
+        return result
+
+    async def _was_committed(self, lost: Any, id: str, number: int) -> bool:
+        """Learn whether a commit was carried out whose answer was lost. Raises: Unavailable only when the store is closed meanwhile."""
+        lost.terminate()
+        tries = 0
+        while True:
+            try:
+                db = await asyncpg.connect(self._url, timeout=_CONNECT_S, server_settings=_TIMEOUTS)
+                try:
+                    with suppress(asyncpg.PostgresError):
+                        await db.execute("SELECT pg_terminate_backend($1)", lost.get_server_pid())  # so that it does not hold its mark
+                    found = await db.fetchval("SELECT number FROM writer WHERE id = $1 FOR UPDATE", id)  # waits until it is decided
+                    return bool(found == number)
+                finally:
+                    await db.close(timeout=_CONNECT_S)
+            except _LOST:
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(self._closing.wait(), _PAUSES_S[min(tries, len(_PAUSES_S) - 1)])
+                    raise Unavailable(f"{_shown(self._url)} went away during a commit, and whether it was carried out is unknown") from None
+                tries += 1
+
+    async def _read(self, make: Make[T]) -> T:
+        if self._readers is None:
+            raise Unavailable(f"the store {_shown(self._url)} is closed")
+        try:
+            async with self._readers.acquire(timeout=_CONNECT_S) as db:
+                transaction = PostgresTransaction(db)
+                try:
+                    await transaction.begin()
+                    return await transaction.run(make())
+                finally:
+                    with suppress(*_LOST):
+                        await db.execute("COMMIT")
+        except _LOST as error:
+            raise self._failure("read", error) from error
+
+    def _failure(self, verb: str, error: Exception) -> Exception:
+        if is_of_value(error) or isinstance(error, Unavailable):
+            return error
+        return Unavailable(f"{_shown(self._url)} cannot be {verb} now: {_reason(error)}. Nothing was written; look at the database server")
+
+    # ---- connections
+
+    async def _pool(self, size: int, settings: dict[str, str]) -> asyncpg.Pool[Any]:
+        return await asyncpg.create_pool(
+            self._url,
+            min_size=0,
+            max_size=size,
+            connection_class=_Connection,
+            statement_cache_size=_STATEMENTS,
+            max_cached_statement_lifetime=0,
+            max_inactive_connection_lifetime=0,
+            timeout=_CONNECT_S,
+            command_timeout=2 * _TIMEOUT_S,  # where the server itself does not answer
+            server_settings={"application_name": f"hub {os.getpid()}", "jit": "off", **_TIMEOUTS, **settings},
+        )
+
+
+class _Mark:
+    """The row by which a connection's last commit can be recognised from another one."""
+
+    def __init__(self) -> None:
+        self.id = secrets.token_hex(12)
+        self.number = 0
+
+    def text_and_commit(self) -> str:
+        """Return what ends a transaction: one round trip."""
+        kept = f"INSERT INTO writer (id, number, at) VALUES ('{self.id}', {self.number}, {CLOCK})"
+        return f"{kept} ON CONFLICT (id) DO UPDATE SET number = excluded.number, at = excluded.at; COMMIT"
+
+
+async def _days_ago(db: Connection, days: int) -> int:
+    return int(await db.fetchval(f"SELECT {CLOCK}")) - days * 86_400_000_000
+
+
+def _shown(url: str) -> str:
+    """Return an address without its password."""
+    scheme, _, rest = url.partition("://")
+    return f"{scheme}://{rest.rpartition('@')[2]}"
+
+
+def _reason(error: BaseException) -> str:
+    return str(error) or type(error).__name__

@@ -1,0 +1,180 @@
+"""How PostgreSQL runs programs: over one connection, each in one transaction; many processes do so at the same time.
+
+Says the texts of programs in its own words, and answers what many rows ask in one round trip. Knows no pool and decides nothing about what
+to do when the connection is lost. Invariants: a turn is the first lock of its transaction; revisions are given after the heads are locked.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from itertools import chain
+from typing import Any, TypeVar
+
+import asyncpg
+
+from hub.store.program import Change, Each, Fetch, Many, Numbers, Program, Row, Try
+
+T = TypeVar("T")
+Connection = Any  # of asyncpg, which has no types
+
+CLOCK = "CAST(extract(epoch FROM clock_timestamp()) * 1000000 AS BIGINT)"  # of the database, in microseconds
+_OFFERED = re.compile(r"\?(\d*)")
+_TURN = "SELECT 1 FROM mutex WHERE name = 'flow' FOR UPDATE"
+_BLOCK = 8192  # revisions that one number of the sequence stands for; the sequence counts in such steps
+_NUMBERS = """
+SELECT TRUE, nextval('instance_key_seq') FROM generate_series(1, $1::bigint)
+UNION ALL SELECT FALSE, nextval('revision_number') FROM generate_series(1, $2::bigint)
+"""
+_READS = ("SELECT", "WITH")
+_MANY = 3  # rows from which one statement for all is cheaper than one for each
+
+
+class TurnNeeded(Exception):  # no error: the transaction begins anew
+    """A program wants the turn after it has begun to take other locks."""
+
+
+@lru_cache(1024)
+def said(text: str) -> str:
+    """Return a text in PostgreSQL's words."""
+    return _with_places(text.replace("lease_clock(?)", f"({CLOCK} + 0 * CAST(? AS BIGINT))"), "$")
+
+
+def _with_places(text: str, prefix: str) -> str:
+    """Return a text with the places of its values written as a prefix and a number."""
+    number = 0
+
+    def place(found: re.Match[str]) -> str:
+        nonlocal number
+        number += 1
+        return prefix + (found.group(1) or str(number))
+
+    return _OFFERED.sub(place, text)
+
+
+@lru_cache(256)
+def _for_each(text: str, types: tuple[str, ...]) -> str:
+    """Return a question for many rows of values at once: the number of the row, and what it would be answered alone."""
+    lists = ", ".join(f"${n}::{type}[]" for n, type in enumerate(types, 1))
+    names = ", ".join(f"p{n}" for n in range(1, len(types) + 1))
+    asked = _with_places(text, "q.p")
+    return f"SELECT q.n, a.* FROM unnest({lists}) WITH ORDINALITY AS q({names}, n) CROSS JOIN LATERAL ({asked}) AS a ORDER BY q.n"
+
+
+@lru_cache(256)
+def _for_all(text: str, types: tuple[str, ...]) -> str | None:
+    """Return an insertion or an update of one row as one of many rows, or None where that is not known to be the same."""
+    lists = ", ".join(f"${n}::{type}[]" for n, type in enumerate(types, 1))
+    text = " ".join(text.split())
+    if "VALUES (" in text:
+        head, _, rest = text.partition("VALUES (")
+        return f"{head}SELECT * FROM unnest({lists}){rest.partition(')')[2]}"
+    if text.startswith("UPDATE ") and text.count(" WHERE ") == 1 and "FROM" not in text:
+        names = ", ".join(f"p{n}" for n in range(1, len(types) + 1))
+        changed, _, condition = _with_places(text, "u.p").partition(" WHERE ")
+        return f"{changed} FROM unnest({lists}) AS u({names}) WHERE {condition}"
+    return None
+
+
+class PostgresTransaction:
+    """Runs the program of one transaction that the caller has begun, and will end."""
+
+    def __init__(self, db: Connection, *, turn: bool = False) -> None:
+        self.wrote = False
+        self._db = db
+        self._has_turn = turn
+
+    async def begin(self) -> None:
+        """Begin the transaction, with the turn where it is wanted."""
+        await self._db.execute("BEGIN")
+        if self._has_turn:
+            await self._db.fetch(_TURN)
+
+    async def run(self, program: Program[T]) -> T:
+        """Give each statement of a program its answer, until it ends. Raises: TurnNeeded; whatever the driver raises."""
+        answer: Any = None
+        asked: Any
+        while True:
+            try:
+                asked = program.send(answer)
+            except StopIteration as end:
+                result: T = end.value
+                return result
+            kind = type(asked)
+            if kind is Fetch:
+                self._note(asked[0])
+                answer = list(map(tuple, await self._db.fetch(said(asked[0]), *asked[1])))
+            elif kind is Many:
+                self.wrote = True
+                await self._many(asked[0], asked[1])
+                answer = None
+            elif kind is Each:
+                answer = await self._each(asked)
+            elif kind is Change:
+                self.wrote = True
+                answer = int((await self._db.execute(said(asked[0]), *asked[1])).rpartition(" ")[2])
+            elif kind is Numbers:
+                answer = await self._numbers(asked)
+            elif kind is Try:
+                answer = await self._try(asked)
+            elif not self._has_turn:
+                raise TurnNeeded
+
+    def _note(self, text: str) -> None:
+        if not self.wrote and not text.lstrip().startswith(_READS):
+            self.wrote = True
+
+    async def _many(self, text: str, rows: Sequence[Row]) -> None:
+        if len(rows) >= _MANY and len({row[:4] for row in rows}) == len(rows):  # the same row twice is no job for one statement
+            types = tuple(parameter.name for parameter in (await self._db.prepare(said(text))).get_parameters())
+            together = _for_all(text, types)
+            if together is not None:
+                await self._db.fetch(together, *map(list, zip(*rows, strict=True)))
+                return
+        await self._db.executemany(said(text), rows)
+
+    async def _each(self, asked: Each) -> list[list[Row]]:
+        found = await self._db.fetch(_for_each(asked.text, asked.types), *map(list, zip(*asked.rows, strict=True)))
+        answers: list[list[Row]] = [[] for _ in asked.rows]
+        for number, *row in found:
+            answers[number - 1].append(tuple(row))
+        return answers
+
+    async def _numbers(self, asked: Numbers) -> tuple[Iterator[int], Iterator[int]]:
+        given = await self._db.fetch(_NUMBERS, asked.keys, -(-asked.revisions // _BLOCK))
+        keys = sorted(number for is_key, number in given if is_key)
+        blocks = sorted(number for is_key, number in given if not is_key)
+        return iter(keys), chain.from_iterable(range(block, block + _BLOCK) for block in blocks)
+
+    async def _try(self, asked: Try) -> Any:
+        await self._db.execute("SAVEPOINT one")
+        result: Any
+        try:
+            result = await self.run(asked.program)
+        except asyncpg.PostgresError as error:
+            if not is_of_value(error) or is_of_the_moment(error):
+                raise
+            result = error
+        except (asyncpg.DataError, UnicodeError, ValueError, TypeError, OverflowError) as error:
+            result = error
+        if isinstance(result, Exception):
+            await self._db.execute("ROLLBACK TO one")
+        await self._db.execute("RELEASE one")
+        return result
+
+
+_OF_VALUE = ("22", "23", "P0")  # data exception, integrity constraint violation, raised by a guard of ours
+_AGAIN = frozenset({"40001", "40P01", "23505"})  # serialisation failure, deadlock, unique violation: another transaction was faster
+
+
+def is_of_value(error: BaseException) -> bool:
+    """Whether an error is about a value that the database does not take, as against the database itself."""
+    if isinstance(error, asyncpg.PostgresError):
+        return str(error.sqlstate)[:2] in _OF_VALUE
+    return not isinstance(error, asyncpg.InterfaceError | OSError | TimeoutError) or isinstance(error, asyncpg.DataError)
+
+
+def is_of_the_moment(error: BaseException) -> bool:
+    """Whether the same program may succeed when it is run again at once."""
+    return isinstance(error, asyncpg.PostgresError) and error.sqlstate in _AGAIN
