@@ -107,7 +107,8 @@ RULES = (
         "SELECT 'revision ' || top FROM (SELECT max(rev) AS top FROM "
         "(SELECT max(rev) AS rev FROM step UNION ALL SELECT max(rev) FROM history "
         "UNION ALL SELECT max(rev) FROM line UNION ALL SELECT max(lease) FROM message "
-        "UNION ALL SELECT max(coalesce(ended_rev, started_rev, queued_rev)) FROM instance) AS used) AS highest WHERE top >= (SELECT used_below FROM revision)",
+        "UNION ALL SELECT max(coalesce(ended_rev, started_rev, queued_rev)) FROM instance) AS used) AS highest "
+        "WHERE top >= (SELECT used_below FROM revision)",
     ),
     Rule(
         "label.filed",
