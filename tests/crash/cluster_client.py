@@ -20,9 +20,9 @@ from .cluster_project import LIMITED, MIX
 
 EVENTS = 2  # that each listener gets before it is closed
 HOOKS = 2  # every so-manieth plain instance comes through the webhook
-_WORKERS = 12
-_TIMEOUT = aiohttp.ClientTimeout(total=1.0)  # a frozen node takes a connection and never answers
-_AGAIN_S = 0.03
+_WORKERS = 24
+_TIMEOUT = aiohttp.ClientTimeout(total=0.6)  # a frozen node takes a connection and never answers
+_AGAIN_S = 0.02
 _ROOT = "/client/v4/accounts/local/workflows"
 clock = SystemClock()
 

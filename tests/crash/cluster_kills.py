@@ -28,7 +28,7 @@ from .ledger import Ledger, Reader
 
 LEASE_S = 2.0
 END_S = 60.0  # after the last fault everything has ended
-RATE = 25.0  # instances a second that the clients ask for
+RATE = 50.0  # instances a second that the clients ask for
 _BACKLOG = 150  # unfinished instances at which they ask for little more
 _SLOW_RATE = 2.0
 _PAUSE_S = {"kill": (0.1, 0.6), "freeze": (0.1, 0.6), "restart": (1.5, 4.0), "crash": (1.5, 4.0)}  # before a fault

@@ -125,7 +125,7 @@ class Witnessed(WorkflowEntrypoint):
         self.note("settled", self.env.LIFE, event.workflow_name, event.instance_id, name, run)
         return run
 
-    async def brief(self, event: WorkflowEvent, step: Any, name: str, *, body_s: float = 0.005) -> str:
+    async def brief(self, event: WorkflowEvent, step: Any, name: str, *, body_s: float = 0.01) -> str:
         """Run a step that takes some milliseconds."""
 
         async def body(ctx: Ctx) -> str:
@@ -152,7 +152,7 @@ class Plain(Witnessed):
 
         runs = {"one": await self.brief(event, step, "one")}
         runs["two"] = await self.settle(event, step, "two", two)
-        runs["three"] = await self.brief(event, step, "three", body_s=0.02)
+        runs["three"] = await self.brief(event, step, "three", body_s=0.05)
         return {"n": event.payload["n"], "runs": runs}
 
 
@@ -228,7 +228,7 @@ class Slow(Witnessed):
             return run
 
         awaits, blocked = await asyncio.gather(
-            self.brief(event, step, "awaits", body_s=0.3), self.settle(event, step, "blocks", blocks)
+            self.brief(event, step, "awaits", body_s=0.5), self.settle(event, step, "blocks", blocks)
         )
         return {"n": event.payload["n"], "runs": {"awaits": awaits, "blocks": blocked}}
 
