@@ -54,6 +54,22 @@ def encode(value: Any, *, what: str = "value") -> bytes:
         raise ValueError(f"{what}: nested too deeply") from None
 
 
+def keep(value: Any, *, what: str = "value") -> tuple[bytes, Any]:
+    """Write a value as `encode` does, and return with it what `decode` reads of it: both together cost hardly more than one.
+
+    JSON that reads as something equal is exact, apart from classes, which come back as plain values either way.
+    """
+    try:
+        written = orjson.dumps(value)
+        read = orjson.loads(written)
+        if read == value and _TAG_BYTES not in written:
+            return written, read
+    except (TypeError, ValueError, RecursionError):  # `encode` can do more, or says what is wrong
+        pass
+    written = encode(value, what=what)
+    return written, decode(written)
+
+
 def _is_plain(value: Any) -> bool:
     """Whether the JSON library keeps every part of a value exactly. It would turn tuples into lists and NaN into null.
 

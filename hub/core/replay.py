@@ -124,7 +124,7 @@ class Replay:
         self._entries: dict[EntryId, Entry] = {entry_id(entry): entry for entry in entries}
         self._unreached = {key for key in self._entries if key[0] is not Kind.ROLLBACK}
         self._counts: dict[tuple[Kind, str], int] = {}
-        self._ordinal = max((entry.ordinal for entry in self._entries.values()), default=0)
+        self._ordinal = max(entry.ordinal for entry in self._entries.values()) if self._entries else 0
         self._inbox: dict[str, deque[InboxEvent]] = {}
         self._waiters: dict[str, deque[Entry]] = {}
         self.inbox_seen = inbox_seen  # what came up to it is in `inbox`, or consumed long ago

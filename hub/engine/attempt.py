@@ -12,17 +12,18 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Literal, Protocol
 
+from hub.core import codec
 from hub.core.clock import Clock
-from hub.core.current import CURRENT, CurrentStep
-from hub.core.errors import StepTimeout
-from hub.core.logs import Logged, LogLimits
+from hub.core.current import CurrentStep
+from hub.core.errors import NonRetryableError, StepTimeout
+from hub.core.logs import LogLimits
 from hub.core.model import Entry, Instance, Snapshot, StepConfig
 from hub.core.ports import Log
 from hub.engine.committer import Committer
 from hub.engine.rehearsal import Rehearsal
 from hub.engine.threads import ThreadPool
 
-SHORT_S = 0.05  # timeouts below this are armed at once; longer ones when the attempt has outlived the watch's first look
+SHORT = timedelta(milliseconds=50)  # timeouts below this are armed at once; longer ones when the watch first looks at the attempt
 
 Body = Callable[[Entry, StepConfig], Awaitable[Any]]
 
@@ -61,64 +62,67 @@ class Services:
         """Return the wall clock."""
         return self.clock.now()
 
+    def encoded(self, output: Any) -> bytes:
+        """Write the output of a workflow. Raises: NonRetryableError, TypeError, ValueError: it cannot be stored."""
+        written = codec.encode(output, what="output")
+        if len(written) > self.result_bytes:
+            limit = self.result_bytes
+            raise NonRetryableError(f"the workflow's output is {len(written):,} bytes; at most {limit:,} are stored (limits.result_bytes)")
+        return written
+
     def tell(self, level: Literal["info", "warning", "error"], instance: Instance, event: str, **pairs: Any) -> None:
         """Write a line about an instance into the log; a program must not fail because nobody reads it any more."""
         with suppress(OSError, ValueError):
             getattr(self.log, level)(event, workflow=instance.workflow, instance=instance.id, **pairs)
 
 
-class Running:
+class Running(CurrentStep):
     """One attempt under way. The watch makes it visible and arms its timeout when it is not over soon."""
 
-    __slots__ = ("_config", "_current", "_deadline", "_since", "entry", "execution", "live", "task")
+    __slots__ = ("_cancellations", "_expired", "_timeout", "_timer", "entry", "execution", "live", "since", "task")
 
-    def __init__(self, execution: Announcer, entry: Entry, config: StepConfig, since: float) -> None:
+    def __init__(self, execution: Announcer, entry: Entry, timeout: timedelta, since: float) -> None:
+        instance, services = execution.snapshot.instance, execution.services
+        super().__init__(
+            instance.workflow, instance.id, entry.kind, entry.name, entry.count, entry.attempt, services.logs, services.clock.now
+        )
         self.execution = execution
         self.entry = entry
         self.live = True
+        self.since = since  # when it began, on the monotonic clock
         self.task = asyncio.current_task()
-        self._config = config
-        self._since = since
-        instance, services = execution.snapshot.instance, execution.services
-        name = (instance.workflow, instance.id, entry.kind, entry.name, entry.count)
-        self._current = CurrentStep(*name, entry.attempt, services.logs, services.now)
-        self._deadline: asyncio.Timeout | None = None
-
-    @property
-    def since(self) -> float:
-        """When it began, on the monotonic clock."""
-        return self._since
-
-    async def run(self, body: Body) -> Any:
-        """Run the body under its timeout. Raises: what the body raises, or StepTimeout; a late result is discarded."""
-        timeout_s = self._config.timeout.total_seconds()
-        token = CURRENT.set(self._current)
-        try:
-            async with asyncio.timeout(timeout_s if timeout_s < SHORT_S else None) as self._deadline:
-                value = await body(self.entry, self._config)
-        except TimeoutError:
-            if self._deadline is None or not self._deadline.expired():
-                raise  # the body's own
-            raise self._timed_out() from None
-        finally:
-            CURRENT.reset(token)
-        if self._deadline.expired():  # the body swallowed its cancellation
-            raise self._timed_out()
-        return value
-
-    def logged(self) -> Logged | None:
-        """Return what the attempt has logged, now that it is over."""
-        return self._current.logged()
+        self._cancellations = 0 if self.task is None else self.task.cancelling()  # that are older than the attempt
+        self._timeout = timeout
+        self._timer: asyncio.TimerHandle | None = None
+        self._expired = False
+        if timeout < SHORT:
+            self._arm(timeout.total_seconds())
 
     def arm(self, now: float) -> None:
         """Start the clock of the timeout, for an attempt that is not over soon."""
-        if self.live and self._deadline is not None and self._deadline.when() is None:
-            rest_s = self._config.timeout.total_seconds() - (now - self._since)
-            self._deadline.reschedule(asyncio.get_running_loop().time() + max(0.0, rest_s))
+        if self.live and self._timer is None:
+            self._arm(max(0.0, self._timeout.total_seconds() - (now - self.since)))
+
+    def end(self, raised: BaseException | None) -> BaseException | None:
+        """Stop the clock, and return what the body has come to: an error, or None for a result. Too late a result is a StepTimeout."""
+        if self._timer is None:
+            return raised
+        self._timer.cancel()
+        if not self._expired or self.task is None:
+            return raised
+        cancelled = self.task.uncancel() > self._cancellations
+        if raised is None or isinstance(raised, TimeoutError) or (isinstance(raised, asyncio.CancelledError) and not cancelled):
+            return StepTimeout(f"Execution timed out after {self._timeout // timedelta(milliseconds=1)}ms")
+        return raised  # of the body that was cancelled, or a cancellation by somebody else
 
     def cancelled(self) -> bool:
         """Whether a cancellation is meant for the attempt's task, and is not just an error that the body let out."""
         return self.task is None or self.task.cancelling() > 0
 
-    def _timed_out(self) -> StepTimeout:
-        return StepTimeout(f"Execution timed out after {self._config.timeout // timedelta(milliseconds=1)}ms")
+    def _arm(self, rest_s: float) -> None:
+        self._timer = asyncio.get_running_loop().call_later(rest_s, self._expire)
+
+    def _expire(self) -> None:
+        self._expired = True
+        if self.task is not None:
+            self.task.cancel()

@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Sequence
-from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 
@@ -20,6 +19,7 @@ from hub.core.errors import Conflict, HubError, NotFound, Overloaded, RateLimite
 from hub.core.flow import NONE, Refusal
 from hub.core.model import Instance, NewInstance, Status
 from hub.core.ports import BatchCreated, BatchError, Created, CreateRequest
+from hub.core.values import changed
 from hub.core.writes import NO_DELIVERY, OTHER_INPUT, REPLAYED, CancelInstances, CreateInstance, Outcome, Verdict
 from hub.engine.committer import Committer
 from hub.engine.intake import Intake
@@ -150,16 +150,12 @@ class Bus:
     async def _commit(self, write: CreateInstance) -> Outcome:
         await self._committer.room()
         if write.flow is NONE or collects(write.flow) is None:  # what collects must not run before the store has put its payload together
-            write = replace(write, node=self._runner.reserve())
-        future = self._committer.submit(write, patient=False)
-        # A callback, not code after the await: a caller that is cancelled here must not leave a claimed instance without execution.
-        future.add_done_callback(partial(self._place, write))
-        return await asyncio.shield(future)
+            write = changed(write, node=self._runner.reserve())
+        # `then`, not code after the await: a caller that is cancelled here must not leave a claimed instance without execution.
+        return await self._committer.submit(write, patient=False, then=partial(self._place, write))
 
-    def _place(self, write: CreateInstance, future: asyncio.Future[Outcome]) -> None:
+    def _place(self, write: CreateInstance, outcome: Outcome | None) -> None:
         new, node = write.new, write.node
-        failed = future.cancelled() or future.exception() is not None
-        outcome = None if failed else future.result()
         if outcome is not None and outcome.verdict is Verdict.APPLIED:
             self._telemetry.created += 1
         elif outcome is not None and outcome.verdict is Verdict.DUPLICATE and new.trigger is not None:

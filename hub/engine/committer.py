@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from typing import NamedTuple
+from collections.abc import Callable
 
 from hub.core.clock import Clock
 from hub.core.current import CURRENT
@@ -21,10 +21,8 @@ BACKLOG = 10_000  # intake waits beyond this many queued writes: the back-pressu
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.05, 2.0  # between two tries on a store that is away
 
 
-class _Item(NamedTuple):
-    write: Write
-    future: asyncio.Future[Outcome]
-    patient: bool
+Then = Callable[[Outcome | None], None]
+_Item = tuple[Write, "asyncio.Future[Outcome]", bool, Then | None]  # a plain tuple: one is made for every write
 
 
 class Committer:
@@ -40,18 +38,20 @@ class Committer:
         self._room.set()
         self._closed = False
 
-    def submit(self, write: Write, *, patient: bool = True) -> asyncio.Future[Outcome]:
+    def submit(self, write: Write, *, patient: bool = True, then: Then | None = None) -> asyncio.Future[Outcome]:
         """Queue a write; the future is its outcome.
 
         A patient write waits for a store that is away, for as long as that takes, and keeps its place: executions use it, because a
         step's result must not be lost. An impatient one fails with Unavailable, and nothing was written then.
+        `then` is called with the outcome before anybody who awaits the future goes on, also when the future has been cancelled; with None
+        when the write has failed. It must not raise.
         Raises in the future: Unavailable, or Rejected for a value that the store can never hold.
         """
         future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
         if self._closed:
-            future.set_exception(Unavailable("the hub is stopping"))
+            _fail((write, future, patient, then), Unavailable("the hub is stopping"))
             return future
-        self._queue.append(_Item(write, future, patient))
+        self._queue.append((write, future, patient, then))
         if len(self._queue) >= BACKLOG:
             self._room.clear()
         if self._pump is None or self._pump.done():
@@ -78,7 +78,7 @@ class Committer:
         while self._queue:
             group = [self._queue.popleft() for _ in range(min(GROUP, len(self._queue)))]
             try:
-                outcomes = await self._store.apply([item.write for item in group])
+                outcomes = await self._store.apply([item[0] for item in group])
             except Unavailable as error:
                 self._give_back(group, error)
                 if self._queue:
@@ -88,32 +88,39 @@ class Committer:
             except Exception as error:  # a defect of the store: these writes fail, the next group gets its own chance
                 self._log.error("store.failed", error=f"{type(error).__name__}: {error}", writes=len(group))
                 for item in group:
-                    _fail(item.future, error)
+                    _fail(item, error)
             else:
                 pause = _FIRST_PAUSE_S
                 for item, outcome in zip(group, outcomes, strict=True):
-                    _resolve(item.future, outcome)
+                    _resolve(item, outcome)
             if len(self._queue) < BACKLOG:
                 self._room.set()
 
     def _give_back(self, group: list[_Item], error: Unavailable) -> None:
         """Fail the impatient writes; put the patient ones back in front, in their order, unless the hub is closing."""
-        patient = [item for item in group if item.patient and not self._closed]
+        patient: list[_Item] = []
         for item in group:
-            if not item.patient or self._closed:
-                _fail(item.future, error)
+            if item[2] and not self._closed:
+                patient.append(item)
+            else:
+                _fail(item, error)
         self._queue.extendleft(reversed(patient))
 
 
-def _resolve(future: asyncio.Future[Outcome], outcome: Outcome) -> None:
-    if future.done():
-        return
+def _resolve(item: _Item, outcome: Outcome) -> None:
+    _, future, _, then = item
     if outcome.verdict is Verdict.POISON:
-        future.set_exception(Rejected(f"the store cannot hold that: {outcome.reason}", code="store.poison"))
-    else:
+        _fail(item, Rejected(f"the store cannot hold that: {outcome.reason}", code="store.poison"))
+        return
+    if then is not None:
+        then(outcome)
+    if not future.done():
         future.set_result(outcome)
 
 
-def _fail(future: asyncio.Future[Outcome], error: Exception) -> None:
+def _fail(item: _Item, error: Exception) -> None:
+    _, future, _, then = item
+    if then is not None:
+        then(None)
     if not future.done():
         future.set_exception(error)

@@ -9,20 +9,19 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection
-from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from hub.core import codec
 from hub.core.current import CURRENT
 from hub.core.errors import ErrorInfo, HubError, NonRetryableError, Rejected, describe, rebuild
 from hub.core.lifecycle import TERMINATED
-from hub.core.model import Entry, InboxEvent, Kind, Rollback, Snapshot, Status, StepConfig, Wish
+from hub.core.model import Entry, InboxEvent, Kind, Rollback, Snapshot, Status, Wish
 from hub.core.replay import Answer, Call, DoCall, Failed, Hit, Interrupted, Replay, Take
+from hub.core.values import changed
 from hub.core.writes import Begin, Finish, Outcome, Park, RollBack, StartWait, Verdict, Write
 from hub.engine.attempt import Running, Services
 from hub.engine.rollback import Rollbacks, Undoing
-from hub.engine.waits import Waits
+from hub.engine.waits import NO_WAITS, Waits
 
 IDLE_S = 0.1  # a program of several tasks is quiet for that long before it is parked: one of them may be between two steps
 PATIENCE_S = 1.0  # … and for that long before it is said to contradict its journal
@@ -47,7 +46,7 @@ class Execution:
         self.parked_until: datetime | None = None  # when a parked instance is due again
         self._started_at = head.started_at or services.clock.now()
         self._resident = timedelta(0) if head.limited else services.resident  # others need the place of one that only waits
-        self._waits = Waits(services.clock, self._look)
+        self._waits = NO_WAITS
         self._running: set[Running] = set()
         self._committing = 0  # writes that a part of the program awaits
         self._gated: list[asyncio.Future[None]] = []
@@ -128,7 +127,7 @@ class Execution:
         self._moves += 1
         if asyncio.current_task() is not self._task:
             self._strands = True
-        answer = self.replay.begin(call, self.services.now())
+        answer = self.replay.begin(call, self.services.clock.now())
         if self._unwinding and not self._rolling and not isinstance(answer, Hit | Failed):
             await self._wait_at_gate()
         if self._held and not self.replay.catching_up:
@@ -141,11 +140,11 @@ class Execution:
             await future
         return answer
 
-    async def open(self, entry: Entry, config: StepConfig) -> Running:
+    async def open(self, entry: Entry, timeout: timedelta) -> Running:
         """Let an attempt begin, as soon as the instance may go on."""
         while self._leaving is not None or self._parking:
             await self._wait_at_gate()
-        running = Running(self, entry, config, self.services.clock.monotonic())
+        running = Running(self, entry, timeout, self.services.clock.monotonic())
         self._running.add(running)
         if entry.kind is Kind.STEP:
             self.rollbacks.begun(entry)
@@ -162,6 +161,8 @@ class Execution:
         """Return the event that ends a wait, or None when its time has come; perhaps in another execution."""
         if entry.wake_at is not None and entry.wake_at <= self.services.now():
             return None
+        if self._waits is NO_WAITS:
+            self._waits = Waits(self.services.clock, self._look)
         future = self._waits.add(entry, fresh=fresh)
         self._look()
         try:
@@ -178,6 +179,8 @@ class Execution:
         finally:
             self._committing -= 1
             self._moved()
+        if outcome.verdict is Verdict.APPLIED and outcome.wish is Wish.NONE:
+            return outcome
         if outcome.verdict not in also and not self._heed(outcome):
             raise asyncio.CancelledError
         return outcome
@@ -193,7 +196,7 @@ class Execution:
         output: bytes | None = None
         error: ErrorInfo | None = None
         try:
-            output = self._encoded(await program())
+            output = self.services.encoded(await program())
         except asyncio.CancelledError as cancelled:
             if self.ending or (self._task is not None and self._task.cancelling() and not self._unwinding):
                 raise
@@ -218,13 +221,6 @@ class Execution:
             return await self._roll_back(error, undo)
         return await self._finish(Status.COMPLETE if error is None else Status.ERRORED, output, error)
 
-    def _encoded(self, value: Any) -> bytes:
-        output = codec.encode(value, what="output")
-        if len(output) > self.services.result_bytes:
-            limit = self.services.result_bytes
-            raise NonRetryableError(f"the workflow's output is {len(output):,} bytes; at most {limit:,} are stored (limits.result_bytes)")
-        return output
-
     async def _roll_back(self, error: ErrorInfo | None, undo: RunUndo) -> Status | None:
         """Run the handlers, the latest step's first; the first one that fails for good ends the rollback."""
         self._rolling = True
@@ -248,22 +244,16 @@ class Execution:
     ) -> Status | None:
         self._parking = True  # whatever the program left running must not write any more
         self._cancel_bodies()
+        kept, version = output if error is None else None, self.services.version_of(self.snapshot.instance.workflow)
         finish = Finish(
-            instance=self.key,
-            token=self.token,
-            at=self.services.now(),
-            status=status,
-            started_at=self._started_at,
-            output=output if error is None else None,
-            error=error,
-            rollback=rollback,
-            version=self.services.version_of(self.snapshot.instance.workflow),
-        )
+            instance=self.key, token=self.token, at=self.services.now(), status=status, started_at=self._started_at, output=kept,
+            error=error, rollback=rollback, version=version,
+        )  # fmt: skip
         try:
             outcome = await self.services.committer.submit(finish)
         except Rejected as refused:  # a value that the store cannot hold: the instance must end all the same
             status, error = Status.ERRORED, ErrorInfo(name="Rejected", message=refused.message)
-            outcome = await self.services.committer.submit(replace(finish, status=status, output=None, error=error))
+            outcome = await self.services.committer.submit(changed(finish, status=status, output=None, error=error))
         self._task = None
         self.drop()
         if outcome.verdict is not Verdict.APPLIED:
@@ -333,18 +323,12 @@ class Execution:
             self.services.tell("error", self.snapshot.instance, "instance.contradicts_its_journal", error=error.message)
         self._parking = True
         self.parked_until = wake_at
+        entries = () if error is not None else self._waits.take_fresh()
         park = Park(
-            instance=self.key,
-            token=self.token,
-            at=self.services.now(),
-            status=status,
-            wake_at=wake_at,
-            inbox_seen=self.replay.inbox_seen,
-            started_at=self._started_at,
-            entries=() if error is not None else self._waits.take_fresh(),
-            error=error,
+            instance=self.key, token=self.token, at=self.services.now(), status=status, wake_at=wake_at, error=error, entries=entries,
+            inbox_seen=self.replay.inbox_seen, started_at=self._started_at,
             version=self.services.version_of(self.snapshot.instance.workflow),
-        )
+        )  # fmt: skip
         self.services.committer.submit(park).add_done_callback(self._parked)
 
     def _parked(self, future: asyncio.Future[Outcome]) -> None:

@@ -11,9 +11,10 @@ import random
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from typing import Any
+from typing import Any, NamedTuple, cast
 
 from hub.core import codec
+from hub.core.current import CURRENT
 from hub.core.duration import format_duration, parse_duration
 from hub.core.errors import ErrorInfo, NonRetryableError, StepInterrupted, WaitTimeout, describe, rebuild
 from hub.core.family import read_end
@@ -36,6 +37,7 @@ from hub.core.replay import (
     WaitUntil,
 )
 from hub.core.retry import delay_after
+from hub.core.values import changed
 from hub.core.writes import FailAttempt, SettleStep, StartChild, Verdict
 from hub.engine.attempt import Body
 from hub.engine.execution import Execution
@@ -62,6 +64,13 @@ class Job:
     count: int | None = None
 
 
+class Done(NamedTuple):
+    """A step that has just been settled: what is stored of its result, and what a replay reads of that without a class to make."""
+
+    output: bytes
+    value: Any
+
+
 class Operations:
     """What the step object and the rollback handlers call."""
 
@@ -70,8 +79,11 @@ class Operations:
         self._max_steps = max_steps
         self._instance = execution.snapshot.instance
         self._rehearsal = execution.services.rehearsal
-        self._steps = sum(entry.kind is Kind.STEP for entry in execution.snapshot.entries)
-        self._stored_bytes = sum(len(entry.output or b"") for entry in execution.snapshot.entries)
+        self._defaults = execution.services.defaults
+        self._now = execution.services.clock.now
+        entries = execution.snapshot.entries
+        self._steps = sum(entry.kind is Kind.STEP for entry in entries) if entries else 0
+        self._stored_bytes = sum(len(entry.output or b"") for entry in entries) if entries else 0
 
     @property
     def execution(self) -> Execution:
@@ -84,17 +96,19 @@ class Operations:
         call = DoCall(name=job.name, config=job.config, kind=job.kind, count=job.count)
         if job.undo is not None:  # before it is asked for: a run that only registers its handlers does not get beyond an unfinished step
             execution.rollbacks.register(job.name, execution.replay.count(Kind.STEP, job.name) + 1, job.undo)
-        answer = await execution.ask(call)
-        if job.kind is Kind.STEP and type(answer) is Start and answer.fresh:
+        answer: Answer | Done = await execution.ask(call)
+        if type(answer) is Start and answer.fresh and job.kind is Kind.STEP:
             self._count_step()
         while True:
+            if type(answer) is Done:
+                return answer.value if job.value_of is codec.decode else job.value_of(answer.output)
             if type(answer) is Hit:
                 return job.value_of(answer.output)
             if type(answer) is Start:
                 answer = await self._attempt(answer.entry, job)
             elif type(answer) is WaitUntil:
                 await execution.wait(answer.entry, answer.fresh)
-                answer = Start(execution.replay.next_attempt(answer.entry, execution.services.now()))
+                answer = Start(execution.replay.next_attempt(answer.entry, self._now()))
             elif type(answer) is Interrupted:
                 lost = StepInterrupted(f"the process ended during attempt {answer.entry.attempt}")
                 answer = await self._fail(answer.entry, lost, job, interrupted=True)
@@ -104,7 +118,7 @@ class Operations:
     async def sleep(self, call: SleepCall) -> None:
         """Wait durably."""
         if self._rehearsal is not None and self._rehearsal.skips_sleep(self._instance, call.name):
-            call = replace(call, duration=timedelta(0), until=None)
+            call = changed(call, duration=timedelta(0), until=None)
         answer = await self._execution.ask(call)
         if type(answer) is WaitUntil and answer.fresh:
             answer = await self._allowed(answer)
@@ -112,7 +126,7 @@ class Operations:
             raise rebuild(answer.error)
         if type(answer) is WaitUntil:
             await self._execution.wait(answer.entry, answer.fresh)
-            done = replace(answer.entry, state=State.DONE, ended_at=self._execution.services.now())
+            done = changed(answer.entry, state=State.DONE, ended_at=self._now())
             self._execution.replay.record(done)
             self._execution.write_behind(self._settled(done))
 
@@ -120,7 +134,7 @@ class Operations:
         """Wait durably for an event and return its encoded value. Raises: WaitTimeout."""
         forced = self._rehearsal is not None and self._rehearsal.times_out(self._instance, call.name)
         if forced:
-            call = replace(call, timeout=timedelta(0))
+            call = changed(call, timeout=timedelta(0))
         answer = await self._execution.ask(call)
         if forced and type(answer) is Take:
             self._execution.replay.put_back(answer.event)
@@ -155,44 +169,60 @@ class Operations:
 
     # ---- attempts
 
-    async def _attempt(self, entry: Entry, job: Job) -> Answer:
-        config = entry.config or self._execution.services.defaults
-        running = await self._execution.open(entry, config)
-        mock = None if self._rehearsal is None else self._rehearsal.body(self._instance, entry)
-        body = job.body if mock is None else lambda _entry, _config: mock()
+    async def _attempt(self, entry: Entry, job: Job) -> Answer | Done:
+        execution = self._execution
+        config = entry.config or self._defaults
+        body = job.body
+        if self._rehearsal is not None and (mock := self._rehearsal.body(self._instance, entry)) is not None:
+            body = _only(mock)
+        running, done = await execution.open(entry, config.timeout), None
+        token = CURRENT.set(running)
+        raised: BaseException | None = None
         try:
             try:
-                output = self._encode(entry, await running.run(body))
-            except (KeyboardInterrupt, GeneratorExit):  # meant for the process, and for a coroutine that is thrown away
-                raise
-            except BaseException as error:  # whatever else a body lets out; an instance must not hang because of its class
-                running.live = False
-                if isinstance(error, asyncio.CancelledError) and (self._execution.ending or running.cancelled()):
-                    raise
-                return await self._fail(entry, error, job, logged=running.logged())
+                value = await body(entry, config)
+            except BaseException as error:
+                raised = error
+            finally:
+                CURRENT.reset(token)
+            raised = running.end(raised)
+            if raised is None:
+                try:
+                    done = self._kept(entry, value)
+                except BaseException as error:
+                    raised = error
             running.live = False
-            await self._settle(entry, State.DONE, output=output, logged=running.logged())
-            return Hit(output)
+            if done is None:
+                raised = cast(BaseException, raised)
+                if isinstance(raised, (KeyboardInterrupt, GeneratorExit)) or (  # meant for the process, and for a coroutine thrown away
+                    isinstance(raised, asyncio.CancelledError) and (execution.ending or running.cancelled())
+                ):
+                    raise raised
+                return await self._fail(entry, raised, job, logged=running.logged())
+            await self._settle(entry, State.DONE, output=done.output, logged=running.logged())
+            return done
         finally:
-            self._execution.close(running)
+            raised = None  # it knows this frame: together they would be a circle
+            execution.close(running)
 
-    def _encode(self, entry: Entry, value: Any) -> bytes:
+    def _kept(self, entry: Entry, value: Any) -> Done:
+        """Write the result of a step. Raises: NonRetryableError when it cannot be stored."""
         services = self._execution.services
-        what = f'the result of step "{entry.name}"'
         try:
-            output = codec.encode(value, what="result")
+            done = Done(*codec.keep(value, what="result"))
         except (TypeError, ValueError) as error:
-            raise NonRetryableError(f"{what} cannot be stored: {error}") from error
-        if len(output) > services.result_bytes:
-            raise NonRetryableError(too_large(what, len(output), services.result_bytes))
-        together = self._stored_bytes + len(output)
+            raise NonRetryableError(f'the result of step "{entry.name}" cannot be stored: {error}') from error
+        size = len(done.output)
+        if size > services.result_bytes:
+            raise NonRetryableError(too_large(f'the result of step "{entry.name}"', size, services.result_bytes))
+        together = self._stored_bytes + size
         if together > services.state_bytes:
             raise NonRetryableError(
                 f"the results of this instance would be {together:,} bytes together; at most {services.state_bytes:,} are kept "
                 "(limits.state_bytes)"
             )
         self._stored_bytes = together
-        return output
+        return done
 
     async def _fail(
         self, entry: Entry, error: BaseException, job: Job, *, interrupted: bool = False, logged: Logged | None = None
@@ -200,8 +230,8 @@ class Operations:
         """Record a failed attempt: back off, or settle the step as failed when no attempt is left."""
         execution = self._execution
         execution.services.failed_attempt()
-        config = entry.config or execution.services.defaults
-        ended_at, info = execution.services.now(), describe(error)
+        config = entry.config or self._defaults
+        ended_at, info = self._now(), describe(error)
         delay = timedelta(0)
         last = isinstance(error, NonRetryableError) or entry.attempt > config.limit
         if not last and not interrupted:
@@ -215,7 +245,7 @@ class Operations:
             return Failed(info)
         if self._rehearsal is not None and self._rehearsal.skips_delay(self._instance, entry.name):
             delay = timedelta(0)
-        waiting = replace(entry, state=State.WAITING, wake_at=ended_at + delay)
+        waiting = changed(entry, state=State.WAITING, wake_at=ended_at + delay)
         attempt = Attempt(
             kind=entry.kind,
             name=entry.name,
@@ -284,7 +314,7 @@ class Operations:
     ) -> None:
         if entry.kind in (Kind.EVENT, Kind.CHILD):
             self._stored_bytes += len(output or b"")
-        settled = replace(entry, state=state, ended_at=self._execution.services.now(), output=output, error=error)
+        settled = changed(entry, state=state, ended_at=self._now(), output=output, error=error)
         await self._execution.commit(self._settled(settled, consumes, logged))
         self._execution.replay.record(settled)
 
@@ -298,6 +328,10 @@ class Operations:
                 f"the limit of {self._max_steps:,} steps an instance has been reached (limits.steps of the workflow or of the hub); "
                 "let another workflow do the rest: step.run_workflow"
             )
+
+
+def _only(mock: Callable[[], Awaitable[Any]]) -> Body:
+    return lambda _entry, _config: mock()
 
 
 def too_large(what: str, size: int, limit: int) -> str:

@@ -44,7 +44,8 @@ class Rollbacks:
 
     def begun(self, entry: Entry) -> None:
         """Take note that an attempt of a step begins now."""
-        self._begun[entry.name, entry.count] = entry.ordinal
+        if self._undos:  # the handler of a step is registered before it begins
+            self._begun[entry.name, entry.count] = entry.ordinal
 
     def in_reverse(self, replay: Replay) -> list[Undoing]:
         """Return the handlers of all steps that have begun, the latest step first."""

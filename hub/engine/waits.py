@@ -10,7 +10,7 @@ import heapq
 from collections.abc import Callable
 from datetime import datetime
 
-from hub.core.clock import Clock
+from hub.core.clock import Clock, SystemClock
 from hub.core.model import Entry
 from hub.core.replay import EntryId, Take, entry_id
 
@@ -109,3 +109,6 @@ class Waits:
                 future.set_result(None)
                 self._ended += 1
         self._woken()
+
+
+NO_WAITS = Waits(SystemClock(), lambda: None)  # of all executions that have not waited yet: nothing is ever added to it

@@ -150,9 +150,9 @@ async def test_events_of_a_type_are_taken_in_the_order_of_their_arrival_each_by_
     id = await hub.create()
     await hub.engine.send_event("program", id, "n", 0)
     await hub.until(id, Status.WAITING)
-    await hub.engine.send_event("program", id, "other", "o")
     for n in (1, 2, 3):
         await hub.engine.send_event("program", id, "n", n)
+    await hub.engine.send_event("program", id, "other", "o")  # the last: with it the program ends, and takes no more
     assert output(await hub.ended(id)) == [0, 1, 2, "o"]
 
 
