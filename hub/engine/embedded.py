@@ -24,6 +24,7 @@ from hub.core.model import (
     Status,
     Version,
     VersionQuery,
+    WorkflowQuery,
     WorkflowRecord,
 )
 from hub.core.ports import BatchCreated, Created, CreateRequest, Log, Store
@@ -114,18 +115,26 @@ class EmbeddedEngine:
         """The pool for synchronous handlers."""
         return self._runner.threads
 
-    async def start(self) -> None:
-        """Open the store, register the workflows, take up what an earlier run left behind. Raises: ConfigError, Unavailable."""
+    async def start(self, url: str | None = None) -> None:
+        """Open the store, register the workflows, take up what an earlier run left behind. Raises: ConfigError, Unavailable.
+
+        `url` is where the node listens, for whoever looks at the nodes.
+        """
         await self._store.open()
         try:
             await self.access.load()
             for definition in self._definitions:
                 await self._register(definition)
-            await self._runner.start()
+            await self._tell_unknown()
+            await self._runner.start(url)
             self._pruning = asyncio.create_task(self._maintenance.run(), name="maintenance")
         except BaseException:
             await self._store.close()
             raise
+
+    def retire(self) -> None:
+        """Hand over to other nodes what no running body holds, and claim nothing more; intake may go on until `stop`."""
+        self._runner.retire()
 
     async def stop(self) -> None:
         """Drain the runner, flush the committer, close the store. Intake has stopped before."""
@@ -225,6 +234,14 @@ class EmbeddedEngine:
     def versions(self) -> Mapping[str, str]:
         """Return the current version of each workflow of the project, by name."""
         return self._versions
+
+    async def _tell_unknown(self) -> None:
+        """Tell of instances that wait for a workflow which is not in the project: only a node that knows it executes them."""
+        found = await self._store.find(WorkflowQuery(limit=1000, counts=False))
+        unknown = [record.name for record in found.items if record.name not in self._versions]
+        if unknown and await self._store.next_due(self._clock.now(), unknown) is not None:
+            hint = "they wait for a node whose project has these workflows; add them to hub.toml, or delete the instances"
+            self._log.warning("instances.workflow_unknown", workflows=unknown, hint=hint)
 
     async def _register(self, definition: Definition) -> None:
         now = self._clock.now()

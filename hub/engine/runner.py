@@ -1,14 +1,16 @@
 """The runner: holds the slots of this node, claims what is due, executes it, and keeps the node's lease.
 
 It learns of changes from outside through `Store.signals` and through `refresh`. It never decides what a write means. The invariant: an
-instance is executed only with a claim of this node, either returned by `Store.claim` or born with it.
+instance is executed only with a claim of this node, either returned by `Store.claim` or born with it, and only if its workflow is one that
+this node knows and may execute; all others are left to other nodes.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections import deque
+import os
+import socket
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -19,38 +21,44 @@ from hub.core.clock import Clock
 from hub.core.deliveries import provenance_of
 from hub.core.errors import ErrorInfo, HubError
 from hub.core.logs import LOG_LIMITS, LogLimits
-from hub.core.model import Entry, InboxQuery, Instance, InstanceQuery, Snapshot, Status, StepConfig, Wish
+from hub.core.model import InboxQuery, Instance, InstanceQuery, Snapshot, Status, StepConfig, Wish
+from hub.core.nodes import SOMETHING_DUE, NodeAbout, Role
 from hub.core.ports import Log, Store
 from hub.core.queues import KEPT
 from hub.core.workflow import WorkflowEntrypoint, WorkflowEvent
-from hub.core.writes import Finish, Park
-from hub.engine.attempt import Announcer, Running, Services
+from hub.core.writes import Finish
+from hub.engine.attempt import Services
 from hub.engine.committer import Committer
 from hub.engine.execution import Execution
 from hub.engine.intake import Intake
+from hub.engine.lease import Lease
 from hub.engine.operations import Operations
 from hub.engine.rehearsal import Rehearsal
 from hub.engine.step import Step
 from hub.engine.telemetry import Telemetry
 from hub.engine.threads import ThreadPool
+from hub.engine.watch import Watch
 
 CLAIM = 256  # instances a claim: enough for one shared read, few enough that other nodes get some
-WATCH_S = 0.02  # an attempt that outlives this gets a start record; shorter ones cost nothing
 RETRY_S = 0.5  # the pause after the store was away
 _ALWAYS = datetime.max.replace(tzinfo=UTC)
-UNKNOWN_S = 60.0  # how long an instance waits whose workflow this node does not know
+_MOMENT_S = 0.001  # a pause is not shorter: what rounding leaves of one would pass no time at all
+_LOOKS = 4  # for instances of dead nodes in one lease: with the lease itself that is how long a take-over takes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunnerOptions:
     """How much a node runs at once and how it stops."""
 
+    roles: tuple[Role, ...] = tuple(Role)
+    workflows: tuple[str, ...] = ()  # whose instances this node executes; none = those of all that it knows
+    version: str = ""  # of the hub, for whoever looks at the nodes
     slots: int = 1000
     threads: int = 32
     grace: timedelta = timedelta(seconds=10)
     resident: timedelta = timedelta(seconds=1)
     lease: timedelta = timedelta(seconds=10)
-    poll: timedelta = timedelta(seconds=5)  # without a signal the store is asked that often, and dead nodes are looked for
+    poll: timedelta = timedelta(seconds=5)  # without a signal the store is asked at least that often
     prune_every: timedelta = timedelta(minutes=1)
     deliveries_kept: timedelta | None = timedelta(days=30)  # stored ones that are not held; None = for ever
     messages_kept: timedelta | None = KEPT  # of the hub's own queues
@@ -95,18 +103,20 @@ class Runner:
         self._programs = programs
         self._intake = intake
         self._options = options
-        self._node: int | None = None
+        self._own = _executed(programs, options)
+        self._lease = Lease(self._store, self._clock, options.lease, self._look_at_all)
+        self._poll_s = min(options.poll, options.lease / _LOOKS).total_seconds()
         self._resident: dict[int, Execution] = {}
         self._reserved = 0
         self._backlog = True  # until the first claim has told what an earlier run left behind
-        self._stopping = False
+        self._stopping = self._stopped = False
         self._claimed_at = float("-inf")
         self._awake_at = _ALWAYS  # when the claim loop looks again by itself
         self._wake = asyncio.Event()
         self._empty = asyncio.Event()
+        self._claiming: asyncio.Task[None] | None = None
         self._loops: list[asyncio.Task[None]] = []
-        self._young: deque[tuple[float, Announcer, Running | None]] = deque()
-        self._watching: asyncio.TimerHandle | None = None
+        self._watch = Watch(self._clock)
         self._threads = ThreadPool(options.threads)
         self._services = Services(
             committer=wiring.committer,
@@ -119,7 +129,7 @@ class Runner:
             state_bytes=options.state_bytes,
             logs=options.logs,
             version_of=intake.version_of,
-            watch=self._watch,
+            watch=self._watch.over,
             failed_attempt=wiring.telemetry.attempt_failed,
             rehearsal=wiring.rehearsal,
         )
@@ -128,7 +138,7 @@ class Runner:
     @property
     def node(self) -> int | None:
         """The number of this node, once it has a lease."""
-        return self._node
+        return self._lease.node
 
     @property
     def threads(self) -> ThreadPool:
@@ -137,26 +147,44 @@ class Runner:
 
     # ---- life
 
-    async def start(self) -> None:
-        """Register the node and begin to claim; returns when the lease is on disk."""
-        self._node = await self._store.renew(None, self._options.lease, self._clock.now())
+    async def start(self, url: str | None = None) -> None:
+        """Register the node and begin to claim; returns when the lease is on disk. `url` is where it listens, if it does."""
+        options = self._options
+        await self._lease.take(
+            NodeAbout(
+                host=socket.gethostname(),
+                pid=os.getpid(),
+                version=options.version,
+                url=url,
+                roles=options.roles,
+                workflows=self._own,
+                slots=options.slots if self._own else 0,
+            )
+        )
         self._loops = [
-            asyncio.create_task(self._keep(self._claim_due, "claim"), name="runner-claim"),
-            asyncio.create_task(self._keep(self._renew, "lease"), name="runner-lease"),
+            asyncio.create_task(self._keep(self._lease.keep, "lease"), name="runner-lease"),
             asyncio.create_task(self._keep(self._listen, "signals"), name="runner-signals"),
         ]
+        if self._own:
+            self._claiming = asyncio.create_task(self._keep(self._claim_due, "claim"), name="runner-claim")
 
-    async def stop(self) -> None:
-        """Claim nothing more, give running bodies the grace period, park everything, give the lease back."""
+    def retire(self) -> None:
+        """Claim nothing more, and let go at once of all that no running body holds: other nodes go on with it. Safe twice."""
         if self._stopping:
             return
         self._stopping = True
         self._wake.set()
-        for loop in self._loops[1:]:
-            loop.cancel()
-        await asyncio.gather(*self._loops, return_exceptions=True)  # a claim under way is waited for: its instances are parked below
         for execution in list(self._resident.values()):
             execution.leave(Status.QUEUED)
+
+    async def stop(self) -> None:
+        """Retire, give running bodies the grace period, park everything, give the lease back. Safe twice."""
+        if self._stopped:
+            return
+        self._stopped = True
+        self.retire()
+        if self._claiming is not None:
+            await self._claiming  # a claim under way is waited for: its instances are parked, too
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._emptied(), self._options.grace.total_seconds())
         if self._resident:
@@ -167,12 +195,13 @@ class Runner:
             for execution in list(self._resident.values()):
                 execution.drop()
             await self._emptied()
-        if self._watching is not None:
-            self._watching.cancel()
+        for loop in self._loops:  # not before: whoever holds running bodies needs its lease, and hears what is wished of them
+            loop.cancel()
+        await asyncio.gather(*self._loops, return_exceptions=True)
+        self._watch.close()
         self._threads.close()
-        if self._node is not None:
-            with contextlib.suppress(HubError):
-                await self._store.renew(self._node, timedelta(0), self._clock.now())
+        with contextlib.suppress(HubError):
+            await self._lease.give_back()
 
     async def _emptied(self) -> None:
         while self._resident:
@@ -181,17 +210,19 @@ class Runner:
 
     # ---- intake
 
-    def reserve(self) -> int | None:
+    def reserve(self, workflow: str) -> int | None:
         """Take a slot for an instance that is about to be created; returns the node that it is born claimed by, or None.
 
         A newcomer never overtakes instances that are already waiting in the store. A reserved slot is given back with `release`, or
         used with `adopt`.
         """
-        if self._stopping or self._backlog or self._node is None or self._free() <= 0:
+        if workflow not in self._own:
+            return None  # it waits in the store for a node that executes it
+        if self._stopping or self._backlog or self.node is None or self._free() <= 0:
             self._backlog = True  # what is created now waits in the store; the next free slot must look there
             return None
         self._reserved += 1
-        return self._node
+        return self.node
 
     def release(self) -> None:
         """Give a reserved slot back."""
@@ -212,7 +243,7 @@ class Runner:
             return
         page = await self._store.find(InstanceQuery(key=key, limit=1))
         head = page.items[0] if page.items else None
-        if head is None or head.node != self._node or head.token != execution.snapshot.instance.token:
+        if head is None or head.node != self.node or head.token != execution.snapshot.instance.token:
             execution.drop()
         elif head.wish is Wish.PAUSE:
             execution.leave(Status.PAUSED)
@@ -225,24 +256,31 @@ class Runner:
                 for event in events.items:
                     execution.deliver(event)
 
+    async def _look_at_all(self) -> None:
+        """Find out what is still ours after others may have taken this node for dead; what is not is dropped. Raises: Unavailable."""
+        self._log.warning("runner.lease_lapsed", node=self.node, instances=len(self._resident))
+        for key in list(self._resident):
+            await self.refresh(key)
+
     # ---- loops
 
     async def _keep(self, loop: Callable[[], Awaitable[None]], label: str) -> None:
-        """Run a loop for ever: what goes wrong is told, and tried again after a pause."""
-        while not self._stopping:
+        """Run a loop until it is cancelled, or ends while the node stops: what goes wrong is told, and tried again after a pause."""
+        while True:
             try:
                 await loop()
+                if self._stopping:
+                    return
             except HubError as error:
                 self._log.warning("runner.store_away", loop=label, error=error.message, retry_in_s=RETRY_S)
             except Exception as error:
                 self._log.error("runner.loop_failed", loop=label, error=f"{type(error).__name__}: {error}")
-            if not self._stopping:
-                await self._clock.sleep(RETRY_S)
+            await self._clock.sleep(RETRY_S)
 
     async def _claim_due(self) -> None:
-        """Claim what is due whenever a slot is free; look for instances of dead nodes at least every `poll`."""
-        poll_s = self._options.poll.total_seconds()
-        while self._node is not None and not self._stopping:
+        """Claim what is due whenever a slot is free; look for instances of dead nodes several times in a lease."""
+        poll_s = self._poll_s
+        while self.node is not None and not self._stopping:
             self._wake.clear()
             self._awake_at = _ALWAYS  # while the store is asked, every new time may be news
             free = min(self._free(), CLAIM)
@@ -250,14 +288,14 @@ class Runner:
                 await self._pause(poll_s)
                 continue
             now, monotonic = self._clock.now(), self._clock.monotonic()
-            due = await self._store.next_due(now)
+            due = await self._store.next_due(now, self._own)
             wait = poll_s if due is None else min(poll_s, (due - now).total_seconds())
             overdue = self._claimed_at + poll_s - monotonic
             if wait > 0 and overdue > 0:
                 self._backlog = False
-                await self._pause(min(wait, overdue))
+                await self._pause(max(min(wait, overdue), _MOMENT_S))
                 continue
-            claimed = await self._store.claim(self._node, free, now)
+            claimed = await self._store.claim(self.node, free, now, self._own)
             self._claimed_at = monotonic
             for snapshot in claimed:
                 self._telemetry.recovered += snapshot.instance.recoveries > 0
@@ -270,14 +308,9 @@ class Runner:
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._wake.wait(), seconds)
 
-    async def _renew(self) -> None:
-        while True:
-            await self._clock.sleep(self._options.lease.total_seconds() / 3)
-            await self._store.renew(self._node, self._options.lease, self._clock.now())
-
     async def _listen(self) -> None:
         async for key in self._store.signals():
-            if key == 0:
+            if key == SOMETHING_DUE:
                 self._wake.set()
             else:
                 await self.refresh(key)
@@ -289,40 +322,20 @@ class Runner:
 
     def _execute(self, snapshot: Snapshot) -> None:
         instance = snapshot.instance
-        program = self._programs.get(instance.workflow)
-        if program is None:
-            self._put_off(instance)
-            return
         if instance.recoveries > self._options.max_recoveries:
             self._give_up(instance)
             return
+        zombie = self._resident.get(instance.key)
+        if zombie is not None:  # it has not heard yet that its claim was lost: to a node that has given the instance up since
+            zombie.drop()
+        program = self._programs[instance.workflow]
         execution = self._resident[instance.key] = Execution(snapshot, self._services)
         step = Step(Operations(execution, program.steps), self._intake)
         execution.start(lambda: _run(program.make, snapshot.instance, step), step.undo, self._ended)
         if not execution.begun:
-            self._young.append((self._clock.monotonic(), execution, None))
-            self._arm_watch()
+            self._watch.start_of(execution)
         if self._stopping:
             execution.leave(Status.QUEUED)
-
-    def _put_off(self, instance: Instance) -> None:
-        """Leave an instance alone whose workflow is not in this project; another node, or a later start, may know it."""
-        self._log.warning(
-            "instance.workflow_unknown", workflow=instance.workflow, instance=instance.id, retry_in_s=UNKNOWN_S,
-            hint=f'add a [[workflows]] entry named "{instance.workflow}" to hub.toml, or delete the instance',
-        )
-        now = self._clock.now()
-        self._committer.submit(
-            Park(
-                instance=instance.key,
-                token=instance.token,
-                at=now,
-                status=Status.QUEUED,
-                wake_at=now + timedelta(seconds=UNKNOWN_S),
-                inbox_seen=instance.inbox_seq,
-                started_at=instance.started_at or now,
-            )
-        )
 
     def _give_up(self, instance: Instance) -> None:
         """End an instance that keeps killing its process, so that the others can go on."""
@@ -341,7 +354,8 @@ class Runner:
         )
 
     def _ended(self, execution: Execution, status: Status | None) -> None:
-        self._resident.pop(execution.key, None)
+        if self._resident.get(execution.key) is execution:
+            del self._resident[execution.key]
         self._telemetry.completed += status is Status.COMPLETE
         self._telemetry.errored += status is Status.ERRORED
         parked_until = execution.parked_until
@@ -350,33 +364,12 @@ class Runner:
         if not self._resident:
             self._empty.set()
 
-    # ---- the watch over attempts
 
-    def _watch(self, running: Running) -> None:
-        self._young.append((running.since, running.execution, running))
-        self._arm_watch()
-
-    def _arm_watch(self) -> None:
-        if self._watching is None:
-            self._watching = asyncio.get_running_loop().call_later(WATCH_S, self._look)
-
-    def _look(self) -> None:
-        """Make attempts visible that have outlived the watch, and start the clock of their timeouts."""
-        self._watching = None
-        now = self._clock.monotonic()
-        begun: dict[Announcer, list[Entry]] = {}
-        while self._young and self._young[0][0] <= now - WATCH_S:
-            _, execution, running = self._young.popleft()
-            if running is None:
-                if not execution.begun:
-                    begun.setdefault(execution, [])
-            elif running.live:
-                running.arm(now)
-                begun.setdefault(execution, []).append(running.entry)
-        for execution, entries in begun.items():
-            execution.begin(tuple(entries))
-        if self._young:
-            self._arm_watch()
+def _executed(programs: Mapping[str, Program], options: RunnerOptions) -> tuple[str, ...]:
+    """Return the workflows whose instances the node executes."""
+    if Role.RUN not in options.roles:
+        return ()
+    return tuple(name for name in programs if not options.workflows or name in options.workflows)
 
 
 async def _run(make: Callable[[], WorkflowEntrypoint], instance: Instance, step: Step) -> Any:

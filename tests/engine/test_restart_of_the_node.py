@@ -138,7 +138,7 @@ async def test_an_instance_of_a_workflow_that_the_project_lost_waits_for_it(hub:
     del hub.programs["gone"]
     await hub.start()
     await hub.clock.sleep(600)
-    assert (await hub.engine.instance("gone", id)).status is Status.QUEUED
+    assert (await hub.engine.instance("gone", id)).status is Status.WAITING  # nobody has touched it
     await hub.stop()
     await hub.start(gone=gone)
     assert codec.decode((await hub.ended(id, "gone")).output or b"") == "found again"

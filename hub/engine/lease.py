@@ -1,0 +1,66 @@
+"""The lease of this node: one row in the store that says it lives, renewed three times before it would end.
+
+Knows nothing of instances. The invariant: whenever others may have taken the node for dead, `lapsed` is called after the next renewal, and
+again until it has succeeded, because what this node holds may be somebody else's by now.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+
+from hub.core.clock import Clock
+from hub.core.nodes import NodeAbout
+from hub.core.ports import Store
+
+_RENEWALS = 3  # in one lease: two may fail
+
+
+class Lease:
+    """Registers the node and keeps its lease. `lapsed` looks after what the node held meanwhile."""
+
+    def __init__(self, store: Store, clock: Clock, ttl: timedelta, lapsed: Callable[[], Awaitable[None]]) -> None:
+        self._store = store
+        self._clock = clock
+        self._ttl = ttl
+        self._lapsed = lapsed
+        self._about: NodeAbout | None = None
+        self._renewed_at = (0.0, 0.0)  # on both clocks: one stands still while a machine sleeps, the other can be set
+        self._in_doubt = False
+        self.node: int | None = None  # the number of this node, once it has a lease
+
+    async def take(self, about: NodeAbout) -> None:
+        """Register the node; the lease is on disk when this returns. Raises: Unavailable."""
+        began = self._moment()
+        self.node = await self._store.renew(None, self._ttl, self._clock.now(), about)
+        self._about, self._renewed_at = about, began
+
+    async def keep(self) -> None:
+        """Renew for ever. Raises: Unavailable; then call it again soon, and it renews at once."""
+        while True:
+            rest_s = self._ttl.total_seconds() / _RENEWALS - self._silent_s()
+            if rest_s > 0:
+                await self._clock.sleep(rest_s)
+            await self._renew()
+
+    async def give_back(self) -> None:
+        """End the lease: others need not wait for what this node still holds. Raises: Unavailable."""
+        if self.node is not None:
+            await self._store.renew(self.node, timedelta(0), self._clock.now(), self._about)
+
+    async def _renew(self) -> None:
+        began = self._moment()
+        node = await self._store.renew(self.node, self._ttl, self._clock.now(), self._about)
+        if node != self.node or self._silent_s() >= self._ttl.total_seconds():
+            self._in_doubt = True
+        self.node, self._renewed_at = node, began
+        if self._in_doubt:
+            await self._lapsed()
+            self._in_doubt = False
+
+    def _silent_s(self) -> float:
+        """Return for how long the store may have heard nothing from this node."""
+        return max(now - then for now, then in zip(self._moment(), self._renewed_at, strict=True))
+
+    def _moment(self) -> tuple[float, float]:
+        return self._clock.monotonic(), self._clock.now().timestamp()
