@@ -12,7 +12,7 @@ from aiohttp import web
 from multidict import CIMultiDict
 
 from hub.api import body, responses
-from hub.core.errors import HubError, NotFound, Rejected
+from hub.core.errors import HubError, NotFound, Rejected, Unavailable
 from hub.core.model import HttpReply, HttpRequest
 from hub.core.ports import HttpHandler
 from hub.core.routing import RouteLookup
@@ -46,6 +46,8 @@ class Gateway:
     async def hook(self, request: web.Request) -> web.StreamResponse:
         """Hand a request to the trigger that serves its path."""
         found = self._routes.match(request.rel_url.raw_path)
+        if found is None and not self._routes.complete:  # a sender that is told 404 gives up
+            raise Unavailable("the triggers of this node are starting or stopping; send it again")
         if found is None:
             raise NotFound(f"no trigger listens at {request.path}; [[triggers]] in hub.toml declare the webhooks", code="route.unknown")
         if request.method not in found.route.methods:

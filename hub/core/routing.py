@@ -47,4 +47,9 @@ class Matched:
 class RouteLookup(Protocol):
     """How the server finds the endpoint of a trigger."""
 
+    @property
+    def complete(self) -> bool:
+        """Whether all triggers have started and none has stopped; before and after, there may be more endpoints than there are here."""
+        ...
+
     def match(self, path: str) -> Matched | None: ...

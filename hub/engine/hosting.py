@@ -122,6 +122,7 @@ class Hosting:
         except BaseException:
             await self.stop()
             raise
+        self.routes.complete = True
         self._watching = asyncio.create_task(self._watch(), name="triggers-watch")
 
     async def _declare_queues(self, spec: TriggerSpec) -> None:
@@ -137,6 +138,7 @@ class Hosting:
 
     async def stop(self) -> None:
         """Stop every trigger; returns when nothing is emitted any more."""
+        self.routes.complete = False
         watching, self._watching = self._watching, None
         if watching is not None:
             watching.cancel()

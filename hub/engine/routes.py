@@ -18,6 +18,7 @@ class RouteTable:
     """The endpoints of all triggers: exact paths, and patterns whose segments in braces match anything."""
 
     def __init__(self, account: str) -> None:
+        self.complete = False  # as long as triggers start, and again while they stop
         self._account = account
         self._exact: dict[str, Route] = {}
         self._patterns: dict[int, list[tuple[tuple[str, ...], Route]]] = {}  # by the number of segments

@@ -119,6 +119,14 @@ async def test_an_address_without_a_trigger_is_404_and_not_the_fetch_handlers(si
     assert recorder.requests == []
 
 
+async def test_an_address_that_may_still_get_its_trigger_is_503(site: Node) -> None:
+    site.routes.complete = False  # as while triggers start or stop
+    reply = await site.call("POST", "/hooks/other")
+    assert reply.status == 503
+    assert "starting or stopping" in reply.failure[2]
+    assert (await site.call("POST", "/hooks/in")).status == 202
+
+
 async def test_a_removed_webhook_is_404(site: Node) -> None:
     remove = site.routes.add("/hooks/short", Recorder().hook, methods=["POST"])
     assert (await site.call("POST", "/hooks/short")).status == 202
