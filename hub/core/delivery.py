@@ -24,7 +24,7 @@ class TriggerEvent(Value, frozen=True, kw_only=True):
     key: str | None = None  # stable id at the source; None = never a duplicate
     subject: str | None = None
     headers: dict[str, str] = value_field(default_factory=dict)  # without secrets
-    metadata: Mapping[str, Any] = value_field(default_factory=dict)  # JSON: what else the source says (method, queue, properties, traceparent, …)
+    metadata: Mapping[str, Any] = value_field(default_factory=dict)  # JSON: what else the source says (method, queue, …)
     occurred_at: datetime | None = None
     workflow: str | None = None  # None = the workflow that the trigger is bound to
     instance_id: str | None = None

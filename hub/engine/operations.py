@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any, NamedTuple, cast
 
@@ -37,7 +37,7 @@ from hub.core.replay import (
     WaitUntil,
 )
 from hub.core.retry import delay_after
-from hub.core.values import changed
+from hub.core.values import Value, changed
 from hub.core.writes import FailAttempt, SettleStep, StartChild, Verdict
 from hub.engine.attempt import Body
 from hub.engine.execution import Execution
@@ -50,8 +50,7 @@ _NO_CHILD = {Verdict.CONFLICT: "Conflict", Verdict.MISSING: "NotFound"}  # why a
 Delay = Callable[[Entry, StepConfig, Exception], Awaitable[Any]]  # gives the base delay
 
 
-@dataclass(slots=True, kw_only=True)
-class Job:
+class Job(Value, frozen=True, kw_only=True, gc=True):  # its body may be part of a circle
     """A step that is to be run: what `step.do` was given."""
 
     name: str
@@ -199,7 +198,9 @@ class Operations:
                 ):
                     raise raised
                 return await self._fail(entry, raised, job, logged=running.logged())
-            await self._settle(entry, State.DONE, output=done.output, logged=running.logged())
+            settled = changed(entry, state=State.DONE, ended_at=self._now(), output=done.output)
+            await execution.commit(self._settled(settled, None, running.logged()))
+            execution.replay.record(settled)
             return done
         finally:
             raised = None  # it knows this frame: together they would be a circle

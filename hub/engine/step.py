@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+from types import CodeType
 from typing import Any, NamedTuple
 
 from hub.core import codec
@@ -30,6 +32,7 @@ from hub.engine.typed import reader
 
 NAME_CHARS = 256
 _DOCUMENTED = StepConfig()
+_KNOWN = 1024  # functions of which it is remembered what they are like: more than a project has
 _SPREADING = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
 
@@ -197,18 +200,18 @@ class Step:
         value: dict[str, Any] = codec.decode(await self._operations.wait_for_event(call))
         return value
 
-    async def run(self, name: str, policy: Policy, body: Callable[..., Any], values: Mapping[str, Any]) -> Any:
+    def run(self, name: str, policy: Policy, body: Callable[..., Any], values: Mapping[str, Any]) -> Coroutine[Any, Any, Any]:
         """Run one step with the values of its dependencies."""
         wants_ctx = _wants(body, "ctx")
 
-        async def attempt(entry: Entry, config: StepConfig) -> Any:
-            return await self._call(body, {**values, "ctx": _context(entry, config)} if wants_ctx else values)
+        def attempt(entry: Entry, config: StepConfig) -> Awaitable[Any]:
+            return self._call(body, {**values, "ctx": _context(entry, config)} if wants_ctx else values)
 
         value_of = reader(body)
         undo = None
         if policy.rollback is not None:
             undo = Undo(handler=policy.rollback, config=policy.rollback_config, value_of=value_of)
-        return await self._operations.do(
+        return self._operations.do(
             Job(name=name, config=policy.config, delay=policy.delay, body=attempt, value_of=value_of, undo=undo)
         )
 
@@ -219,8 +222,8 @@ class Step:
         values = {name: value for name, value in known.items() if _wants(handler, name)}
         wants_ctx = _wants(handler, "ctx")
 
-        async def attempt(entry: Entry, config: StepConfig) -> None:
-            await self._call(handler, {**values, "ctx": _context(entry, config)} if wants_ctx else values)
+        def attempt(entry: Entry, config: StepConfig) -> Awaitable[Any]:
+            return self._call(handler, {**values, "ctx": _context(entry, config)} if wants_ctx else values)
 
         job = Job(
             kind=Kind.ROLLBACK,
@@ -232,9 +235,14 @@ class Step:
         )
         await self._operations.do(job)
 
-    async def _call(self, function: Callable[..., Any], arguments: Mapping[str, Any]) -> Any:
-        if inspect.iscoroutinefunction(function):
-            return await function(**arguments)
+    def _call(self, function: Callable[..., Any], arguments: Mapping[str, Any]) -> Awaitable[Any]:
+        code = getattr(function, "__code__", None)
+        if (isinstance(code, CodeType) and code.co_flags & inspect.CO_COROUTINE) or inspect.iscoroutinefunction(function):
+            called: Awaitable[Any] = function(**arguments)
+            return called
+        return self._call_in_thread(function, arguments)
+
+    async def _call_in_thread(self, function: Callable[..., Any], arguments: Mapping[str, Any]) -> Any:
         result = await self._services.threads.run(lambda: function(**arguments))
         return await result if inspect.isawaitable(result) else result
 
@@ -310,7 +318,7 @@ def _body_and_config(
 def _checked(name: str) -> str:
     if not isinstance(name, str):
         raise NonRetryableError(f"a step's name is text, not {type(name).__name__}")
-    if len(name) > NAME_CHARS or any(char < " " for char in name):
+    if len(name) > NAME_CHARS or not (name.isprintable() or all(char >= " " for char in name)):
         raise NonRetryableError(f"a step's name has at most {NAME_CHARS} characters and no control characters: {name[:40]!r}")
     return name
 
@@ -355,12 +363,17 @@ def _check_parameters(name: str | None, body: Callable[..., Any]) -> None:
 
 def _wants(body: Callable[..., Any], name: str) -> bool:
     code = getattr(body, "__code__", None)
-    if code is not None:  # the plain function, without the cost of a signature
-        return name in code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
+    if isinstance(code, CodeType):  # the plain function, without the cost of a signature
+        return name in _parameters(code)
     try:
         return name in inspect.signature(body).parameters
     except (TypeError, ValueError):
         return False
+
+
+@lru_cache(maxsize=_KNOWN)
+def _parameters(code: CodeType) -> tuple[str, ...]:
+    return code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
 
 
 def _without_delay_function(
