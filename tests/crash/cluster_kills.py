@@ -33,7 +33,7 @@ _BACKLOG = 150  # unfinished instances at which they ask for little more
 _SLOW_RATE = 2.0
 _PAUSE_S = {"kill": (0.1, 0.6), "freeze": (0.1, 0.6), "restart": (1.5, 4.0), "crash": (1.5, 4.0)}  # before a fault
 _AWAY_S = (0.0, 0.6)  # between a kill and the next life
-_FROZEN_LEASES = (1.2, 4.0)  # how long a node is frozen: mostly long enough that the others go on with its instances
+_FROZEN_LEASES = (1.1, 2.5)  # how long a node is frozen: mostly long enough that the others go on with its instances
 _LOOK_S = 0.1
 
 KILL, FREEZE = "kill", "freeze"  # of a node
@@ -128,7 +128,7 @@ class Campaign:
             await asyncio.to_thread(self._server.restart, kill=fault == CRASH)
             self.report.restarts += 1
             return
-        while not (working := self._cluster.working):
+        while not (working := self._cluster.working) or (fault == FREEZE and len(working) < len(self._cluster.nodes)):
             await clock.sleep(_LOOK_S)
         node = working[int(at * len(working))]
         if fault == KILL:
@@ -136,6 +136,7 @@ class Campaign:
             self.report.kills += 1
             self._spawn(self._come_back(node, away_s))
         else:
+            await self._cluster.ready(node)
             self._cluster.freeze(node)
             self.report.zombies += 1
             self._spawn(self._thaw(node, frozen_s))
