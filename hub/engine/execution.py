@@ -43,12 +43,12 @@ class Execution:
         self.rollbacks = Rollbacks()
         self.begun = head.started_at is not None
         self.over = False
+        self.committing = 0  # writes that a part of the program awaits
         self.parked_until: datetime | None = None  # when a parked instance is due again
         self._started_at = head.started_at or services.clock.now()
         self._resident = timedelta(0) if head.limited else services.resident  # others need the place of one that only waits
         self._waits = NO_WAITS
         self._running: set[Running] = set()
-        self._committing = 0  # writes that a part of the program awaits
         self._gated: list[asyncio.Future[None]] = []
         self._held: list[tuple[Entry, asyncio.Future[None]]] = []  # new entries while the program has not caught up with its journal
         self._leaving: Status | None = None
@@ -173,11 +173,11 @@ class Execution:
 
     async def commit(self, write: Write, *, also: Collection[Verdict] = ()) -> Outcome:
         """Commit a write and heed its outcome; verdicts in `also` are the caller's business."""
-        self._committing += 1
+        self.committing += 1
         try:
             outcome = await self.services.committer.submit(write)
         finally:
-            self._committing -= 1
+            self.committing -= 1
             self._moved()
         if outcome.verdict is Verdict.APPLIED and outcome.wish is Wish.NONE:
             return outcome
@@ -284,7 +284,7 @@ class Execution:
             return
         quiet = not self._strands or moves == self._moves
         waiting = Status.ROLLING_BACK if self._rolling else Status.WAITING
-        if self._running or self._committing or self._waits.ended:
+        if self._running or self.committing or self._waits.ended:
             self._stay_in_memory()
         elif self._leaving is Status.QUEUED and self._waits and not self._gated and not self._strands:
             self._park(waiting, self._waits.earliest())

@@ -354,6 +354,7 @@ class Runner:
         )
 
     def _ended(self, execution: Execution, status: Status | None) -> None:
+        self._watch.end_of(execution)
         if self._resident.get(execution.key) is execution:
             del self._resident[execution.key]
         self._telemetry.completed += status is Status.COMPLETE

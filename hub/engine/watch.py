@@ -13,6 +13,7 @@ from hub.core.model import Entry
 from hub.engine.attempt import Announcer, Running
 
 WATCH_S = 0.02  # an attempt that outlives this gets a start record; shorter ones cost nothing
+BUSY_S = 1.0  # … and so does an instance that is kept only by its writes: what is over sooner is not worth another one
 
 
 class Watch:
@@ -21,6 +22,7 @@ class Watch:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._young: deque[tuple[float, Announcer, Running | None]] = deque()
+        self._busy: dict[Announcer, float] = {}  # executions whose writes were under way at the first look, the oldest first
         self._timer: asyncio.TimerHandle | None = None
 
     def over(self, running: Running) -> None:
@@ -30,6 +32,10 @@ class Watch:
     def start_of(self, execution: Announcer) -> None:
         """Look at an execution whose instance has not been shown as running yet."""
         self._add(self._clock.monotonic(), execution, None)
+
+    def end_of(self, execution: Announcer) -> None:
+        """Look no more at an execution that is over."""
+        self._busy.pop(execution, None)
 
     def close(self) -> None:
         """Look at nothing any more."""
@@ -50,14 +56,21 @@ class Watch:
         now = self._clock.monotonic()
         begun: dict[Announcer, list[Entry]] = {}
         while self._young and self._young[0][0] <= now - WATCH_S:
-            _, execution, running = self._young.popleft()
+            since, execution, running = self._young.popleft()
             if running is None:
-                if not execution.begun:
+                if not execution.begun and execution.committing:
+                    self._busy[execution] = since
+                elif not execution.begun:
                     begun.setdefault(execution, [])
             elif running.live:
                 running.arm(now)
                 begun.setdefault(execution, []).append(running.entry)
+        for execution, since in self._busy.items():
+            if since > now - BUSY_S:
+                break
+            begun.setdefault(execution, [])
         for execution, entries in begun.items():
+            self._busy.pop(execution, None)
             execution.begin(tuple(entries))
-        if self._young:
+        if self._young or self._busy:
             self._arm()
