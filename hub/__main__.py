@@ -29,6 +29,12 @@ Port = Annotated[
 Data = Annotated[
     Path | None, typer.Option("--data", metavar="DIR", help="Folder of the SQLite file; else PROJECT/.hub.", show_default=False)
 ]
+Roles = Annotated[
+    str | None, typer.Option("--roles", metavar="ROLES", help="What this node does: intake,run or one of them.", show_default=False)
+]
+Workflows = Annotated[
+    str | None, typer.Option("--workflows", metavar="NAMES", help="Execute instances of these workflows only: a,b.", show_default=False)
+]
 Folder = Annotated[Path, typer.Option("--project", metavar="DIR", help="Folder with hub.toml.")]
 File = Annotated[
     Path | None, typer.Option("--file", metavar="FILE", help="This database, instead of the project's.", show_default=False)
@@ -59,7 +65,14 @@ from its folder, and put the copy in place of hub.sqlite."""
 
 
 @app.command("serve", epilog=_SETTINGS)
-def serve(project: Project = Path(), host: Host = None, port: Port = None, data: Data = None) -> None:
+def serve(
+    project: Project = Path(),
+    host: Host = None,
+    port: Port = None,
+    data: Data = None,
+    roles: Roles = None,
+    workflows: Workflows = None,
+) -> None:
     """Run a hub with the project in a folder.
 
     It runs until Ctrl-C or SIGTERM. What has not ended then goes on at the next start; so does what a crash interrupts.
@@ -67,7 +80,7 @@ def serve(project: Project = Path(), host: Host = None, port: Port = None, data:
     from hub import serve as node
     from hub.order import Order
 
-    raise typer.Exit(node.serve(Order(project=project, host=host, port=port, data=data)))
+    raise typer.Exit(node.serve(Order(project=project, host=host, port=port, data=data, roles=roles, workflows=workflows)))
 
 
 @app.command("dev", epilog=_SETTINGS)

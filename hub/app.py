@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
+from dataclasses import replace
 from importlib.metadata import version as package_version
 from typing import Any, NamedTuple
 
@@ -19,6 +20,7 @@ from hub.core.clock import Clock, SystemClock
 from hub.core.errors import ConfigError
 from hub.core.logs import LogLimits
 from hub.core.model import HttpReply, HttpRequest, StepConfig
+from hub.core.nodes import Role
 from hub.core.ports import Connector, HttpHandler, Log
 from hub.core.web import Request, Response
 from hub.core.workflow import Env, WorkerEntrypoint, WorkflowEntrypoint
@@ -113,7 +115,7 @@ class App:
         for connector in parts.connectors.values():
             await connector.open()
             self._stack.push_async_callback(connector.close)
-        await engine.start()
+        await engine.start(api.url if self._doors else None)
         self._stack.push_async_callback(engine.stop)
         for producer in producers:
             await engine.queues.declare(producer.queue, producer=producer.binding)
@@ -122,8 +124,10 @@ class App:
             return
         await api.start()
         self._stack.push_async_callback(api.stop)
-        await parts.hosting.start()
-        self._stack.push_async_callback(parts.hosting.stop)
+        if Role.INTAKE in settings.node.roles:
+            await parts.hosting.start()
+            self._stack.push_async_callback(parts.hosting.stop)
+        self._stack.callback(engine.retire)  # first: what waits here need not wait for the last request or message
         self._api, self._fetch = api, parts.fetch
 
     def _assemble(self, env: Callable[[], Env]) -> _Parts:
@@ -141,7 +145,7 @@ class App:
             self._clock,
             self._log,
             workflows,
-            runner_options(settings),
+            self._runner_options(),
             rules={each.spec.name: each.rules for each in triggers},
             access=access_options(settings) if self._doors else None,
         )
@@ -165,6 +169,12 @@ class App:
             log=self._log,
         )
         return _Parts(connectors, engine, hosting, api, fetch)
+
+
+    def _runner_options(self) -> RunnerOptions:
+        """Return how the runner works: without doors the node is there to execute, whatever the settings say."""
+        options = runner_options(self.settings)
+        return options if self._doors else replace(options, roles=(Role.RUN,), workflows=())
 
 
 def _connectors(settings: Settings) -> dict[str, Connector]:
@@ -204,6 +214,9 @@ def runner_options(settings: Settings) -> RunnerOptions:
     """Return how the runner works by the settings."""
     runner, steps, limits = settings.runner, settings.steps, settings.limits
     return RunnerOptions(
+        roles=settings.node.roles,
+        workflows=settings.node.workflows,
+        version=package_version("trigger-hub"),
         slots=runner.slots,
         threads=runner.threads,
         grace=runner.grace,
@@ -246,6 +259,7 @@ def _api_options(settings: Settings) -> ApiOptions:
         account=settings.account,
         project=settings.name,
         version=package_version("trigger-hub"),
+        intake=Role.INTAKE in settings.node.roles,
     )
 
 

@@ -17,6 +17,8 @@ class Order:
     host: str | None = None
     port: int | None = None
     data: Path | None = None
+    roles: str | None = None  # this one and the next: names with commas between them
+    workflows: str | None = None
 
     def settings(self) -> Settings:
         """Read the project's settings. Raises: ConfigError."""
@@ -24,8 +26,12 @@ class Order:
 
     def overrides(self) -> dict[str, Any]:
         """Return the flags as settings."""
-        server = {key: value for key, value in (("host", self.host), ("port", self.port)) if value is not None}
-        overrides: dict[str, Any] = {"server": server} if server else {}
+        flags: dict[str, dict[str, Any]] = {
+            "server": {"host": self.host, "port": self.port},
+            "node": {"roles": self.roles, "workflows": self.workflows},
+        }
+        given = {table: {key: value for key, value in keys.items() if value is not None} for table, keys in flags.items()}
+        overrides: dict[str, Any] = {table: keys for table, keys in given.items() if keys}
         if self.data is not None:
             overrides["data"] = self.data
         return overrides

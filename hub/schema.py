@@ -25,6 +25,7 @@ from hub.core.queues import KEPT
 from hub.core.retention import DELIVERY_KEPT, FOREVER, RetentionWish
 from hub.flow_schema import NO_RULES, CancelSettings, FlowSettings
 from hub.mistakes import fields_of
+from hub.node_schema import NodeSettings
 from hub.values import (
     A_MOMENT,
     COMMA_LIST,
@@ -308,6 +309,7 @@ class Settings:
     queues: QueueSettings = field(default_factory=QueueSettings)
     server: ServerSettings = field(default_factory=ServerSettings)
     store: StoreSettings
+    node: NodeSettings = field(default_factory=NodeSettings)
     runner: RunnerSettings = field(default_factory=RunnerSettings)
     steps: StepSettings = field(default_factory=StepSettings)
     limits: LimitSettings = field(default_factory=LimitSettings)
@@ -358,6 +360,7 @@ class Settings:
 TABLES: dict[str, type] = {
     "server": ServerSettings,
     "store": StoreSettings,
+    "node": NodeSettings,
     "runner": RunnerSettings,
     "steps": StepSettings,
     "limits": LimitSettings,

@@ -21,6 +21,7 @@ from hub.core.access import Auth
 from hub.core.errors import ConfigError
 from hub.flow_schema import NO_RULES, conflict
 from hub.mistakes import Location, fields_of, from_validation, mistake, nearest
+from hub.node_schema import NodeSettings
 from hub.schema import (
     REFERENCE,
     TABLES,
@@ -45,6 +46,7 @@ __all__ = [
     "KeepSettings",
     "LimitSettings",
     "LogSettings",
+    "NodeSettings",
     "RetentionSettings",
     "RunnerSettings",
     "ServerSettings",
@@ -77,6 +79,7 @@ def load_settings(project: Path, *, overrides: Mapping[str, Any] | None = None, 
         raise from_validation(error, Settings, origin=lambda location: _origin(sources, location)) from None
     settings = _expanded(_with_consumers(_with_schedules(settings)), environment, file)
     _check_names(settings, file)
+    _check_node(settings, _origin(sources, ("node", "workflows")))
     _check_flows(settings, file)
     _check_door(settings, _origin(sources, ("server", "auth")))
     return settings
@@ -264,6 +267,13 @@ def _check_names(settings: Settings, file: str) -> None:
     for n, trigger in enumerate(settings.triggers):
         if trigger.workflow is not None and trigger.workflow not in known:
             raise mistake(f'there is no workflow "{trigger.workflow}"; {nearest(trigger.workflow, known)}', f"triggers.{n}.workflow", file)
+
+
+def _check_node(settings: Settings, origin: str) -> None:
+    known = [workflow.name for workflow in settings.workflows]
+    for n, name in enumerate(settings.node.workflows):
+        if name not in known:
+            raise mistake(f'there is no workflow "{name}"; {nearest(name, known)}', f"node.workflows.{n}", origin)
 
 
 def _check_flows(settings: Settings, file: str) -> None:

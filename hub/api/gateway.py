@@ -36,15 +36,18 @@ class Gateway:
         pages: HttpHandler | None,
         veiled_pages: HttpHandler | None,
         max_body_bytes: int,
+        intake: bool = True,
     ) -> None:
         self._routes = routes
         self._fetch = fetch
         self._pages = pages
         self._veiled_pages = veiled_pages
         self._max_body_bytes = max_body_bytes
+        self._intake = intake
 
     async def hook(self, request: web.Request) -> web.StreamResponse:
         """Hand a request to the trigger that serves its path."""
+        self._check_intake()
         found = self._routes.match(request.rel_url.raw_path)
         if found is None and not self._routes.complete:  # a sender that is told 404 gives up
             raise Unavailable("the triggers of this node are starting or stopping; send it again")
@@ -68,6 +71,8 @@ class Gateway:
 
     async def fetch(self, request: web.Request) -> web.StreamResponse:
         """Hand a request to the project's fetch handler; what it raises, or answers wrongly, is the project's mistake and told as that."""
+        if self._fetch is not None:
+            self._check_intake()
         if self._fetch is None:
             raise NotFound(f"there is nothing at {request.path}; {_ADDRESSES}", code="route.unknown")
         asked = _to_request(request, await body.read(request, self._max_body_bytes))
@@ -77,6 +82,11 @@ class Gateway:
             raise
         except Exception as error:
             raise responses.FetchFailed from error
+
+    def _check_intake(self) -> None:
+        """Refuse on a node that takes nothing in. Raises: Unavailable, so that a sender keeps what it has and finds another node."""
+        if not self._intake:
+            raise Unavailable('this node takes nothing in: its [node] roles lack "intake"; ask another node')
 
     async def _page(self, request: web.Request, pages: HttpHandler | None) -> web.StreamResponse:
         if pages is None:

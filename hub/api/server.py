@@ -68,6 +68,7 @@ class ApiOptions:
     heartbeat_s: float = HEARTBEAT_S
     limits: Limits = field(default_factory=Limits)
     version: str = "0"
+    intake: bool = True  # False: webhooks and the project's fetch handler are served by other nodes
 
 
 class ApiServer:
@@ -124,6 +125,7 @@ class ApiServer:
             pages=None if pages is None else pages(engine, desk),
             veiled_pages=None if pages is None else pages(*veiled),
             max_body_bytes=options.max_body_bytes,
+            intake=options.intake,
         )
         guard = Guard(access, audit, clock, account=options.account, host=options.host, hosts=options.hosts)
         self.app = self._make_app(guard, table(*veiled), gateway)

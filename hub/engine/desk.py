@@ -14,7 +14,7 @@ from typing import Any
 from hub.core.admission import nearest_name
 from hub.core.clock import Clock
 from hub.core.delivery import Delivery, DeliveryQuery, DeliveryStatus, Occurrence, Receipt, TriggerEvent, TriggerRecord, TriggerView
-from hub.core.errors import Conflict, NotFound
+from hub.core.errors import Conflict, NotFound, Unavailable
 from hub.core.flow import Overlap
 from hub.core.model import Page, Source
 from hub.core.ports import Scheduled
@@ -132,6 +132,8 @@ class TriggerDesk:
 
     def _running(self, name: str) -> HostedTrigger:
         hosted = self._hosted(name)
+        if not hosted.running and hosted.spec.enabled:
+            raise Unavailable(f'trigger "{name}" does not run on this node; ask one with the role intake')
         if not hosted.running:
             raise Conflict(f'trigger "{name}" is disabled; set enabled = true in hub.toml', code="trigger.disabled")
         return hosted

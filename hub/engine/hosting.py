@@ -32,7 +32,7 @@ class HostedTrigger:
     def health(self) -> TriggerHealth:
         """How the trigger is doing on this node."""
         if self._context is None:
-            return TriggerHealth(phase=Phase.STOPPED, message="" if self.spec.enabled else "disabled in hub.toml")
+            return TriggerHealth(phase=Phase.STOPPED, message="not started on this node" if self.spec.enabled else "disabled in hub.toml")
         health = self._context.health
         return replace(health, phase=Phase.PAUSED) if self._context.paused and health.phase in _AT_WORK else health
 

@@ -12,6 +12,7 @@ import pytest
 
 from hub.core.errors import ConfigError
 from hub.core.model import Backoff, Retention
+from hub.core.nodes import Role
 from hub.settings import Settings, TriggerSettings, WorkflowSettings, load_settings
 
 HEAD = 'name = "shop"\nmain = "workflows.py"\n'
@@ -247,6 +248,32 @@ def test_further_names_of_the_hub_come_from_the_file_or_a_variable(load: Load) -
     assert load("", {"HUB_SERVER_HOSTS": "hub.example.com, hub"}).server.hosts == ("hub.example.com", "hub")
     told = message(load, '[server]\nhosts = ["https://hub.example.com"]\n')
     assert "server.hosts.0: 'https://hub.example.com' is not the name of a host" in told
+
+
+# ---- what a node does
+
+
+def test_a_node_takes_in_and_executes_everything_unless_told_otherwise(load: Load) -> None:
+    assert (load().node.roles, load().node.workflows) == (tuple(Role), ())
+    settings = load(WORKFLOW + '[node]\nroles = ["run"]\nworkflows = ["order"]\n')
+    assert (settings.node.roles, settings.node.workflows) == ((Role.RUN,), ("order",))
+
+
+def test_roles_and_workflows_of_a_node_come_from_variables_and_flags_too(load: Load) -> None:
+    environ = {"HUB_NODE_ROLES": "intake, run", "HUB_NODE_WORKFLOWS": "order"}
+    settings = load(WORKFLOW + '[node]\nroles = ["run"]\n', environ)
+    assert (settings.node.roles, settings.node.workflows) == (tuple(Role), ("order",))
+    assert load(WORKFLOW, environ, node={"roles": "intake", "workflows": None}).node.roles == (Role.INTAKE,)
+
+
+def test_a_role_or_a_workflow_that_does_not_exist_is_refused_with_what_there_is(load: Load) -> None:
+    told = message(load, '[node]\nroles = ["runs"]\n')
+    assert "node.roles.0" in told
+    assert "intake" in told
+    assert "node.roles" in message(load, "[node]\nroles = []\n")
+    told = message(load, WORKFLOW, {"HUB_NODE_WORKFLOWS": "order,ordr"})
+    assert told.endswith('there is no workflow "ordr"; did you mean order?')
+    assert "HUB_NODE_WORKFLOWS" in told
 
 
 # ---- limits and retention
