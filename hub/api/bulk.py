@@ -127,10 +127,10 @@ class BulkJobs:
         return [job for job in reversed(self._jobs.values()) if job.workflow == workflow]
 
     def job(self, workflow: str, id: str) -> Job:
-        """Return one job. Raises: NotFound."""
+        """Return one job of this node. Raises: NotFound."""
         job = self._jobs.get(id)
         if job is None or job.workflow != workflow:
-            told = f'workflow "{workflow}" has no job "{id}" here; a job is known until the hub that runs it ends'
+            told = f'workflow "{workflow}" has no job "{id}" here; only the node that started a job knows it, until it ends: ask that node'
             raise NotFound(told, code="job.not_found")
         return job
 

@@ -44,7 +44,7 @@ class Dispatcher:
         audited = operation.changes and operation.scope in _AUDITED
 
         async def handle(request: web.Request) -> web.StreamResponse:
-            caller = self._guard.admit(request, wanted)
+            caller = await self._guard.admit(request, wanted)
             query = None if operation.query is None else body.parse_query(request, operation.query)
             content = None
             if shape is not None:
@@ -71,7 +71,7 @@ class Dispatcher:
 
         async def admitted(request: web.Request) -> web.StreamResponse:
             try:
-                caller = self._guard.admit(request, wanted)
+                caller = await self._guard.admit(request, wanted)
             except Rejected as error:
                 return _refused_page(error)
             return await (handle if caller.may(Scope.PAYLOADS) else veiled)(request)
@@ -83,7 +83,7 @@ class Dispatcher:
         wanted = Wanted("unknown", scope)
 
         async def handle(request: web.Request) -> web.Response:
-            self._guard.admit(request, wanted)
+            await self._guard.admit(request, wanted)
             if allowed is not None:
                 return responses.method_not_allowed(request, allowed)
             raise NotFound(f"there is nothing at {request.method} {request.path}; /openapi.json lists every address", code="route.unknown")

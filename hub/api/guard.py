@@ -47,7 +47,7 @@ class Guard:
         self._account = account
         self._names = frozenset(_plain_name(name) for name in ("localhost", host, *hosts))
 
-    def admit(self, request: web.Request, wanted: Wanted) -> Caller:
+    async def admit(self, request: web.Request, wanted: Wanted) -> Caller:
         """Return who makes a request that may pass. Raises: Rejected, NotFound (the account).
 
         The token comes first: without it nothing is told, not even which accounts exist.
@@ -58,7 +58,7 @@ class Guard:
             return ANYBODY
         caller = Caller(name=UNKNOWN, scopes=frozenset())
         try:
-            caller = self._access.identify(_presented(request, password=wanted.password))
+            caller = await self._access.admit(_presented(request, password=wanted.password))
             self._check_account(request, caller)
             _check_scope(request, caller, wanted.scope)
             if wanted.changes:

@@ -26,6 +26,7 @@ class Tokens:
 
     async def list(self, call: Call[None, None]) -> Answer:
         """Return all tokens, newest first, without their secrets."""
+        await self._access.refresh()
         found = [self._state(token) for token in self._access.tokens()]
         return Answer(result=found, info=result_info(count=len(found), per_page=max(len(found), 1), page=1, total=len(found), cursor=None))
 
@@ -37,10 +38,12 @@ class Tokens:
 
     async def get(self, call: Call[None, None]) -> Answer:
         """Return one token without its secret."""
+        await self._access.refresh()
         return Answer(result=self._state(self._access.token(call.path["token"])))
 
     async def revoke(self, call: Call[None, None]) -> Answer:
         """Let a token open nothing from now on."""
+        await self._access.refresh()
         return Answer(result=self._state(await self._access.revoke(call.path["token"])))
 
     async def audit(self, call: Call[AuditListQuery, None]) -> Answer:

@@ -110,6 +110,14 @@ class Access(Protocol):
         """
         ...
 
+    async def admit(self, secret: str | None) -> Caller:
+        """Return who presents a token, as `identify` does; one that is not known here is looked up in the store, at most once a while."""
+        ...
+
+    async def refresh(self) -> None:
+        """Read again which tokens there are: other nodes make and revoke some. Raises: Unavailable."""
+        ...
+
     async def create(
         self, name: str, scopes: frozenset[Scope], *, account: str, by: Caller, expires_at: datetime | None = None
     ) -> NewToken:

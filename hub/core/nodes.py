@@ -9,6 +9,7 @@ from enum import StrEnum
 
 SOMETHING_DUE = 0  # signals that are no key of an instance: keys start at 1
 SOMETHING_CHANGED = -1  # a token or a trigger, perhaps by another node
+SOMETHING_SENT = -2  # a message of some queue of the hub has come, or has come back
 
 
 class Role(StrEnum):

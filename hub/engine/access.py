@@ -1,7 +1,9 @@
 """Tokens: who a request is, and the life of stored tokens (`hub.core.access.Access`).
 
-All stored tokens are in memory from the start on, so that no request waits for the database; a token that is made or revoked counts here
-once it is on disk. The invariant: a hub that has ever stored a token never becomes open again by itself, whatever is revoked or expires.
+All stored tokens are in memory from the start on, so that no request with a known one waits for the database. A token that is made or
+revoked counts here once it is on disk, and on other nodes when they read the tokens again, which a node also does before it refuses one
+that it does not know. What is read is added to what is known and takes nothing back, neither a token nor its end. The invariant: a hub
+that has ever stored a token never becomes open again by itself, whatever is revoked or expires.
 A token is compared by its SHA-256 and in constant time; its text is nowhere but in the answer that made it.
 """
 
@@ -31,6 +33,7 @@ _ALPHABET = string.ascii_letters + string.digits
 _ID_LETTERS = 12  # so that no two tokens ever share an id
 _SECRET_LETTERS = 43  # 256 bits
 _MAX_LETTERS = 1024  # of what may be a token; settings hold longer ones than we make
+LOOK_EVERY_S = 1.0  # a flood of wrong tokens costs one question in that time
 _NOBODY = bytes(32)  # compared with where there is no token of that id, so that it takes as long
 
 
@@ -54,15 +57,23 @@ class Doorkeeper:
         self._options = options
         self._setting = _digest(options.token[:_MAX_LETTERS]) if options.token else None
         self._tokens: dict[str, Token] = {}
+        self._looking: asyncio.Task[None] | None = None  # for a token that is not known here
+        self._looked_at = float("-inf")  # monotonic
 
     async def load(self) -> None:
         """Read the stored tokens. Raises: ConfigError when others could come in without any."""
-        page = await self._store.find(TokenQuery())
-        self._tokens = {token.id: token for token in reversed(page.items)}
+        await self.refresh()
         if self._options.exposed is not None and self.open:
             told = f"{self._options.exposed!r} can be reached from other machines and the API is open"
             remedy = "make a token: hub tokens create admin --scope admin --project DIR (or set HUB_SERVER_TOKEN)"
             raise ConfigError(f"{told}; {remedy}", path="server.host")
+
+    async def refresh(self) -> None:
+        """Read again which tokens there are, as other nodes may have made and revoked some. Raises: Unavailable."""
+        page = await self._store.find(TokenQuery())
+        for token in reversed(page.items):
+            known = self._tokens.get(token.id)
+            self._tokens[token.id] = token if known is None else _joined(known, token)
 
     @property
     def open(self) -> bool:
@@ -92,6 +103,33 @@ class Doorkeeper:
         self._note_use(token, now)
         return Caller(name=token.name, scopes=token.scopes, token=token.id, account=token.account, expires_at=token.expires_at)
 
+    async def admit(self, secret: str | None) -> Caller:
+        """Return who presents a token, which another node may have made just now. Raises: Rejected; see `Access.admit`."""
+        try:
+            return self.identify(secret)
+        except Rejected:
+            id = _id_in(secret or "")
+            if not id or id in self._tokens or not await self._look():
+                raise
+        return self.identify(secret)
+
+    async def _look(self) -> bool:
+        """Read the tokens again for one that is not known, once for all who ask meanwhile; False = that was done just now, or failed."""
+        if self._looking is None:
+            if self._clock.monotonic() < self._looked_at + LOOK_EVERY_S:
+                return False
+            self._looked_at = self._clock.monotonic()
+            self._looking = asyncio.create_task(self.refresh(), name="tokens-look")
+            self._looking.add_done_callback(self._looked)
+        looking = self._looking
+        await asyncio.wait({looking})  # whoever goes away takes the answer from nobody else
+        return looking.exception() is None
+
+    def _looked(self, looking: asyncio.Task[None]) -> None:
+        self._looking = None
+        if not looking.cancelled():
+            looking.exception()  # whoever waited has seen it; perhaps nobody does any more
+
     def _note_use(self, token: Token, now: datetime) -> None:
         """Store that a token is used, at most once a minute; nobody waits for it, and it may fail."""
         if token.used_at is None or not token.used_at <= now < token.used_at + USE_EVERY:
@@ -104,6 +142,7 @@ class Doorkeeper:
         self, name: str, scopes: frozenset[Scope], *, account: str, by: Caller, expires_at: datetime | None = None
     ) -> NewToken:
         """Make a token; see `Access.create`."""
+        await self.refresh()  # whether it is the first one
         now = self._clock.now()
         self._check(name, scopes, expires_at, now)
         id, secret = _letters(_ID_LETTERS), _letters(_SECRET_LETTERS)
@@ -115,12 +154,12 @@ class Doorkeeper:
         outcome = await self._committer.submit(KeepToken(token=token), patient=False)
         if outcome.verdict is not Verdict.APPLIED:
             raise Conflict("the token was not stored, because its id is taken; try again")
-        self._tokens[id] = token
+        self._tokens.setdefault(id, token)  # it may have been read already, and even revoked
         return NewToken(token=token, secret=text)
 
     def tokens(self) -> Sequence[Token]:
         """Return all stored tokens, newest first."""
-        return [*reversed(self._tokens.values())]
+        return sorted(self._tokens.values(), key=lambda token: (token.created_at, token.id), reverse=True)
 
     def token(self, id: str) -> Token:
         """Return one stored token. Raises: NotFound."""
@@ -148,6 +187,12 @@ class Doorkeeper:
         if Scope.ADMIN not in scopes and self._setting is None and not self._tokens:
             message = "the first token closes the hub, and must have the scope admin, or nobody could make another"
             raise Conflict(message, code="token.first")
+
+
+def _joined(known: Token, read: Token) -> Token:
+    """Return what is known of a token: an end that one knows of counts, and the latest use."""
+    uses = [used_at for used_at in (known.used_at, read.used_at) if used_at is not None]
+    return replace(read, revoked_at=known.revoked_at or read.revoked_at, used_at=max(uses, default=None))
 
 
 _HOW = "`hub tokens create` makes one"

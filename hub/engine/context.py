@@ -17,6 +17,7 @@ from hub.core.delivery import DeliveryStatus, Phase, Receipt, TriggerEvent, Trig
 from hub.core.errors import Unavailable
 from hub.core.model import Instance
 from hub.core.ports import Handler, Log, Trigger
+from hub.engine.changes import Changes
 from hub.engine.ends import end_of
 from hub.engine.gate import Again, Gate
 from hub.engine.ledger import Finding, Ledger
@@ -57,6 +58,7 @@ class Services:
     clock: Clock
     log: Log
     routes: RouteTable
+    changes: Changes
     poll: timedelta = timedelta(seconds=5)
 
 

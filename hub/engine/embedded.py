@@ -34,6 +34,7 @@ from hub.core.writes import RegisterWorkflow, RestartPoint, Verb
 from hub.engine.access import AccessOptions, Doorkeeper
 from hub.engine.audit import Auditor
 from hub.engine.bus import Bus
+from hub.engine.changes import Changes
 from hub.engine.committer import Committer
 from hub.engine.context import Services
 from hub.engine.control import Control
@@ -106,7 +107,8 @@ class EmbeddedEngine:
         self.access = Doorkeeper(store, self._committer, clock, access)
         self.audit = Auditor(store, self._committer, clock, log, access.audit_kept)
         self._maintenance = Maintenance(store, clock, log, options.prune_every, options.deliveries_kept, options.messages_kept, self.audit)
-        self._pruning: asyncio.Task[None] | None = None
+        self._changes = Changes(store, clock, log, self.queues.stir)
+        self._loops: list[asyncio.Task[None]] = []
         self._subscriptions = Subscriptions(store)
         self._control = Control(store, self._committer, self._runner, clock, options.payload_bytes)
 
@@ -127,7 +129,11 @@ class EmbeddedEngine:
                 await self._register(definition)
             await self._tell_unknown()
             await self._runner.start(url)
-            self._pruning = asyncio.create_task(self._maintenance.run(), name="maintenance")
+            self._loops = [
+                asyncio.create_task(self._maintenance.run(), name="maintenance"),
+                asyncio.create_task(self._changes.hear(), name="changes"),
+                asyncio.create_task(self._changes.keep(self.access.refresh, self._options.poll.total_seconds(), "tokens"), name="tokens"),
+            ]
         except BaseException:
             await self._store.close()
             raise
@@ -139,9 +145,10 @@ class EmbeddedEngine:
     async def stop(self) -> None:
         """Drain the runner, flush the committer, close the store. Intake has stopped before."""
         self._subscriptions.stop()
-        if self._pruning is not None:
-            self._pruning.cancel()
-            await asyncio.gather(self._pruning, return_exceptions=True)
+        loops, self._loops = self._loops, []
+        for loop in loops:
+            loop.cancel()
+        await asyncio.gather(*loops, return_exceptions=True)
         await self._runner.stop()
         await self._committer.close()
         await self._store.close()
@@ -166,6 +173,7 @@ class EmbeddedEngine:
             clock=self._clock,
             log=self._log,
             routes=RouteTable(account),
+            changes=self._changes,
             poll=self._options.poll,
         )
 

@@ -1,6 +1,7 @@
 """Starts and stops triggers, and tells them whether they are paused. Never looks into what they do.
 
-After `stop` of a trigger nothing is emitted in its name. A pause is a row in the store: every node reads it again at least every `poll`.
+After `stop` of a trigger nothing is emitted in its name. A pause is a row in the store: every node reads it again when the
+store signals a change, and at least every `poll`.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from hub.core.delivery import Phase, Receipt, TriggerEvent, TriggerHealth
-from hub.core.errors import HubError, Unavailable
+from hub.core.errors import Unavailable
 from hub.core.queues import Consumer, ConsumerView
 from hub.engine.context import Context, Services, TriggerSpec
 from hub.engine.gate import Gate
@@ -123,7 +124,8 @@ class Hosting:
             await self.stop()
             raise
         self.routes.complete = True
-        self._watching = asyncio.create_task(self._watch(), name="triggers-watch")
+        poll_s = self._services.poll.total_seconds()
+        self._watching = asyncio.create_task(self._services.changes.keep(self.refresh, poll_s, "triggers"), name="triggers-watch")
 
     async def _declare_queues(self, spec: TriggerSpec) -> None:
         """Make the queues of the hub that a trigger consumes or fills, also when it is disabled: what is sent waits for it."""
@@ -156,15 +158,6 @@ class Hosting:
                 hosted.steer(paused=record is not None and record.paused_at is not None)
                 if hosted.spec.name in held and not hosted.paused:
                     hosted.gate.resume()
-
-    async def _watch(self) -> None:
-        """Refresh for ever."""
-        while True:
-            await self._services.clock.sleep(self._services.poll.total_seconds())
-            try:
-                await self.refresh()
-            except HubError as error:
-                self._services.log.warning("triggers.store_away", error=error.message)
 
     async def _holding(self) -> set[str]:
         """Return the names of the triggers here that have held deliveries; one question where there is none at all, as a rule."""

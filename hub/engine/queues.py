@@ -44,6 +44,7 @@ from hub.engine.committer import Committer
 Node = Callable[[], int | None]  # the number of this node, once it has a lease
 
 POLL_S = 5.0  # without a signal a queue is looked at that often: another node may have sent, or died
+STIR_S = 0.05  # so that many messages sent by other nodes cost no more than 20 looks a second at a queue
 _PULL_BYTES = 4 * 1024 * 1024  # of one answer to a client
 
 
@@ -167,6 +168,13 @@ class Queues:
 
     # ---- pieces
 
+    def stir(self) -> None:
+        """Let all consumers on this node look at their queues soon: another node has sent something, nobody says where."""
+        at = self._clock.now() + timedelta(seconds=STIR_S)
+        for feeds in self._feeds.values():
+            for feed in feeds:
+                feed.expect(at)
+
     def _tell(self, name: str, at: datetime) -> None:
         """Tell the consumers on this node that a message is due at a time."""
         for feed in self._feeds[name]:
@@ -244,7 +252,8 @@ class QueueFeed:
                 return
             self._news.clear()
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._news.wait(), rest_s)
+                async with asyncio.timeout(rest_s):  # `wait_for` of Python 3.11 may swallow a cancellation when there is news
+                    await self._news.wait()
 
     async def waiting(self) -> int:
         """Return how many messages nobody holds."""
