@@ -16,13 +16,13 @@ from pathlib import Path
 
 from hub.core.clock import SystemClock
 
-from .cluster_project import LEDGER, serve
+from .cluster_project import LEDGER, TELL_TASKS, serve
 from .forks import Lives
 from .ledger import Ledger
 
 _PATIENCE_S = 30.0  # only how long a broken node may keep the tests waiting
 _LOOK_S = 0.01
-_LOG_TAIL = 4_000
+_LOG_TAIL = 12_000
 clock = SystemClock()
 
 
@@ -120,16 +120,22 @@ class Cluster:
         self._ledger.note("killed", node.life)
         node.pid, node.frozen = None, False
 
-    async def stop(self, node: Node) -> int:
-        """Ask what lives on a node to stop; return its exit code when it is gone."""
+    async def stop(self, node: Node) -> list[str]:
+        """Ask what lives on a node to stop; return what was wrong with its end when it is gone."""
         assert node.pid is not None
         os.kill(node.pid, signal.SIGTERM)
-        async with asyncio.timeout(_PATIENCE_S):
-            while (status := self.lives.status(node.pid)) is None:
-                await clock.sleep(_LOOK_S)
+        try:
+            async with asyncio.timeout(_PATIENCE_S):
+                while (status := self.lives.status(node.pid)) is None:
+                    await clock.sleep(_LOOK_S)
+        except TimeoutError:
+            os.kill(node.pid, TELL_TASKS)
+            await clock.sleep(1.0)
+            self.kill(node)
+            return [f"{node.life} has not stopped; its log:\n{node.log()}"]
         self._ledger.note("killed", node.life)
         node.pid = None
-        return status
+        return [f"{node.life} ended with {status}; its log:\n{node.log()}"] if status else []
 
     def freeze(self, node: Node) -> None:
         """Make a process stand still in the middle of what it does."""

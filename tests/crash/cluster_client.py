@@ -35,6 +35,7 @@ class Client:
         self.sent: dict[str, list[str]] = {}  # acknowledged tags by listener
         self.repeated = 0  # requests that had no answer and were sent again
         self.refused = 0  # of those, how many were answered 503
+        self.faults: list[str] = []  # answers that are none of these
         self._cluster = cluster
         self._session = session
         self._chosen = chosen
@@ -95,9 +96,10 @@ class Client:
             async with self._session.request(method, node.url + path, json=body, headers=headers, timeout=_TIMEOUT) as answer:
                 if answer.status in (200, 201, 202, *taken):
                     return await answer.json()
-                if answer.status != 503:
-                    raise AssertionError(f"{node.life} answered {method} {path} with {answer.status}: {await answer.text()}")
-                self.refused += 1
+                if answer.status == 503:
+                    self.refused += 1
+                else:
+                    self.faults.append(f"{node.life} answered {method} {path} with {answer.status}: {await answer.text()}")
         except (aiohttp.ClientError, TimeoutError, ConnectionError):
             pass
         self.repeated += 1

@@ -107,13 +107,12 @@ class Campaign:
             await self._finish(loading)
             watching.cancel()
         for node in self._cluster.nodes:
-            if (status := await self._cluster.stop(node)) != 0:
-                self.report.faults.append(f"{node.name} ended with {status}:\n{node.log()}")
+            self.report.faults += await self._cluster.stop(node)
         self._ledger.close()
         self._hear()
         self._witness.close()
         self._sum_up(client)
-        self.report.faults += [*await judge(self._url, client, self._witness), *self._places.faults]
+        self.report.faults += [*await judge(self._url, client, self._witness), *self._places.faults, *client.faults]
         self.report.duration_s = round(clock.monotonic() - began, 1)
         return self.report
 

@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
+import sys
 import threading
 from functools import cache
 from itertools import count
@@ -66,6 +68,7 @@ kind = "http"
 name = "keyed"
 workflow = "plain"
 """
+TELL_TASKS = signal.SIGUSR1  # what a node that hangs is doing
 _RUNS = count(1)
 clock = SystemClock()
 
@@ -96,11 +99,17 @@ async def serve(stage: Stage) -> None:
     settings = Order(project=Path(stage.task["project"]), port=stage.task["port"]).settings()
     logs.configure(settings.log.level, settings.log.format)
     tune_garbage_collection()
+    asyncio.get_running_loop().add_signal_handler(TELL_TASKS, _tell_tasks)
     with Signals() as signals:
         app = App(settings)
         if await signals.unless_stopped(app.start()):
             await signals.stop.wait()
         await app.stop()
+
+
+def _tell_tasks() -> None:
+    for task in asyncio.all_tasks():
+        task.print_stack(file=sys.stderr)
 
 
 # ---- the programs

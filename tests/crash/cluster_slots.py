@@ -39,8 +39,7 @@ async def campaign(cluster: Cluster, url: str, seed: int, seconds: float) -> Rep
         await cluster.ready(node)
     await clock.sleep(_LAST_S)
     for node in cluster.nodes:
-        if (status := await cluster.stop(node)) != 0:
-            report.faults.append(f"{node.name} ended with {status}:\n{node.log()}")
+        report.faults += await cluster.stop(node)
     for name in SCHEDULES:
         judge(name, {query: await rows(url, query.format(name)) for query in (OF_TRIGGER, OF_INSTANCES, OF_DELIVERIES)}, report)
     return report
