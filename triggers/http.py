@@ -10,7 +10,6 @@ import asyncio
 import contextlib
 import hashlib
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 from typing import Any, ClassVar
@@ -22,6 +21,7 @@ from hub.core.model import FINAL, HttpReply, HttpRequest
 from hub.core.ports import TriggerContext
 from hub.core.preference import Wait
 from hub.core.routing import ReadBody
+from hub.core.values import changed
 from triggers import _answers, _handshakes
 from triggers._bodies import check_accepted, media_type, read_payload, unpack
 from triggers._cloudevents import CloudEvent, read_events
@@ -98,7 +98,7 @@ class HttpTrigger:
             return HttpReply(status=405, headers={"allow": ", ".join(self._config.methods)})
         wait = _answers.asked(head, self._config.wait)
         try:
-            request = replace(head, body=await read(self._config.max_body))
+            request = changed(head, body=await read(self._config.max_body))
         except PayloadTooLarge as error:
             await self._strangers.refused(ctx, head, error.code, error.message)
             raise

@@ -6,10 +6,11 @@ Translates between the server's requests and the hub's plain values: exact body 
 from __future__ import annotations
 
 import re
-from functools import partial
+from functools import lru_cache, partial
 
 from aiohttp import web
 from multidict import CIMultiDict
+from yarl import URL
 
 from hub.api import body, responses
 from hub.core.errors import HubError, NotFound, Rejected, Unavailable
@@ -102,20 +103,33 @@ _ADDRESSES = (
 
 def _to_request(request: web.Request, raw: bytes = b"", params: dict[str, str] | None = None) -> HttpRequest:
     try:
-        url = str(request.url)
+        url = _address(request)
     except ValueError:
         raise Rejected("the header Host is no address", code="rejected") from None
     return HttpRequest(
         method=request.method,
         url=url,
         path=request.path,
-        query=dict(request.query.items()),
+        query=dict(request.query.items()) if request.query_string else {},
         headers=_headers(request),
         body=raw,
         remote=request.remote,
         target=request.raw_path if request.raw_path.startswith("/") else request.rel_url.raw_path_qs,  # a proxy may send the whole address
         params=params or {},
     )
+
+
+def _address(request: web.Request) -> str:
+    """Return the whole address of a request. Raises: ValueError."""
+    target = str(request.rel_url)
+    if not target.startswith("/") or target.startswith("//") or "/." in target:  # a whole address, as of a proxy, or one with steps in it
+        return str(request.url)
+    return _origin(request.scheme, request.host) + target
+
+
+@lru_cache(maxsize=256)  # a hub has few names, but whoever calls it may make some up
+def _origin(scheme: str, host: str) -> str:
+    return str(URL.build(scheme=scheme, authority=host))
 
 
 def _headers(request: web.Request) -> dict[str, str]:
@@ -130,12 +144,17 @@ def _headers(request: web.Request) -> dict[str, str]:
     return joined
 
 
+@lru_cache(maxsize=256)
+def _is_token(name: str) -> bool:
+    return _HEADER_NAME.fullmatch(name) is not None
+
+
 def _to_response(reply: HttpReply) -> web.Response:
     """Turn a handler's answer into a response. Raises: ValueError for one that would break the connection's text."""
     if not 200 <= reply.status <= 599:
         raise ValueError(f"a handler answered with status {reply.status}; statuses go from 200 to 599")
     for name, value in reply.headers.items():
-        if not _HEADER_NAME.fullmatch(name) or _CONTROL.search(value):
+        if not _is_token(name) or not (value.isprintable() or _CONTROL.search(value) is None):
             raise ValueError(f"a handler answered with a header that cannot be sent: {name!r}: {value!r}")
-    headers = CIMultiDict((name, value) for name, value in reply.headers.items() if name.lower() not in _CONNECTION_HEADERS)
+    headers = CIMultiDict([(name, value) for name, value in reply.headers.items() if name.lower() not in _CONNECTION_HEADERS])
     return web.Response(status=reply.status, body=reply.body, headers=headers)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Awaitable, Callable
-from uuid import uuid4
 
 from aiohttp import web
 
@@ -15,6 +14,7 @@ from hub.api import envelope, problems
 from hub.api.operation import Answer, Plain
 from hub.api.problems import Problem
 from hub.core.errors import HubError, Rejected, describe
+from hub.core.ids import new_mark
 from hub.core.ports import Log
 
 _CLOSING = frozenset({problems.number("request.malformed"), problems.number("request.timeout")})
@@ -76,7 +76,7 @@ def id_of(request: web.Request) -> str:
 def _given_or_new(request: web.Request) -> str:
     """Return the id that a proxy in front of the hub has given to a request, or a new one."""
     given = request.headers.get(REQUEST_ID, "")
-    return given if _GIVEN_ID.fullmatch(given) else uuid4().hex
+    return given if given and _GIVEN_ID.fullmatch(given) else new_mark()
 
 
 def _of_error(error: Exception, request: web.Request, log: Log) -> web.Response:

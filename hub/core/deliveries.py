@@ -33,6 +33,7 @@ _TAG = f'"{codec.TAG}"'.encode()  # which a plain value must not hold
 
 
 @lru_cache(maxsize=1024)  # the same few names come with every event
+@lru_cache(maxsize=512)  # names come again and again
 def holds_secret(name: str) -> bool:
     """Whether the name of a header or a query parameter says that its value must not be stored."""
     return _SECRET.search(name) is not None

@@ -66,7 +66,7 @@ OWNERS = {
     "aiohttp.web": ["hub.api"],
     "aiohttp.BasicAuth": ["hub.api", "hub.cli", "connectors.http"],
     "multidict": ["hub.api"],
-    "yarl": ["hub.cli", "triggers._amqp_link", "connectors.amqp"],
+    "yarl": ["hub.api", "hub.cli", "triggers._amqp_link", "connectors.amqp"],
     "alembic": ["hub.store"],
     "sqlalchemy": ["hub.store", "connectors.sql"],
     "sqlmodel": ["hub.store", "connectors.sql"],
