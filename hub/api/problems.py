@@ -90,6 +90,7 @@ _TABLE: dict[str, tuple[int, int]] = {
     "token.invalid": (400, 10953),
     "token.first": (409, 10954),
     "token.not_found": (404, 10955),
+    "node.not_found": (404, 10956),
     "token.expired": (401, 10000),
     "flow.singleton": (409, 10926),
     "flow.concurrency": (409, 10927),

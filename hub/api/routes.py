@@ -15,6 +15,8 @@ from hub.api.health import DOCS_TYPE, METRICS_TYPE, Vitals
 from hub.api.instances import Instances
 from hub.api.jobs import Jobs
 from hub.api.local import LOCAL_ROOT, LocalDoor, LocalInstanceListQuery, LocalWorkflowListQuery
+from hub.api.nodes import Nodes
+from hub.api.nodes import rows as _node_rows
 from hub.api.operation import Operation
 from hub.api.queues import Queues
 from hub.api.tokens import Tokens
@@ -54,6 +56,7 @@ def operations(  # noqa: PLR0913, PLR0917  # one parameter for each resource
     triggers: Triggers,
     queues: Queues,
     tokens: Tokens,
+    nodes: Nodes,
     local: LocalDoor,
     vitals: Vitals,
 ) -> tuple[Operation, ...]:
@@ -67,6 +70,7 @@ def operations(  # noqa: PLR0913, PLR0917  # one parameter for each resource
         *_delivery_rows(triggers),
         *_queue_rows(queues),
         *_token_rows(tokens),
+        *_node_rows(nodes, _ACCOUNTS + "/{account}"),
         *_local_rows(of_workflows, local),
         *_open_rows(vitals),
     )

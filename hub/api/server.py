@@ -30,6 +30,7 @@ from hub.api.jobs import Jobs
 from hub.api.listen import cannot_listen, reachable, take_port
 from hub.api.live import HEARTBEAT_S, LiveStreams
 from hub.api.local import LocalDoor
+from hub.api.nodes import Nodes
 from hub.api.openapi import document
 from hub.api.operation import Operation
 from hub.api.patience import Patience
@@ -115,7 +116,7 @@ class ApiServer:
             workflows = Workflows(engine, desk, directory, self._bulk)
             door = LocalDoor(engine, instances, clock)
             jobs, triggers = Jobs(self._bulk, directory), Triggers(desk, clock)
-            return operations(accounts, workflows, instances, jobs, triggers, of_queues, tokens, door, vitals)
+            return operations(accounts, workflows, instances, jobs, triggers, of_queues, tokens, Nodes(engine, clock), door, vitals)
 
         veiled = VeiledEngine(engine), VeiledDesk(desk)
         self.operations = table(engine, desk)

@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from hub.cli import audit, deliveries, instances, project, queues, triggers, versions, workflows
+from hub.cli import audit, deliveries, instances, nodes, project, queues, triggers, versions, workflows
 from hub.cli import bulk as _bulk  # noqa: F401  # adds its command to those of instances
 from hub.cli import instance_logs as _instance_logs  # noqa: F401  # so does this
 from hub.cli.exits import MEANINGS
@@ -59,5 +59,6 @@ app.add_typer(workflows.app, name="workflows")
 app.add_typer(triggers.app, name="triggers")
 app.add_typer(deliveries.app, name="deliveries", short_help="Look at what created no instance, and replay it.")
 app.add_typer(queues.app, name="queues")
+app.add_typer(nodes.app, name="nodes")
 app.add_typer(audit.app, name="audit")
 app.command("init")(project.init)

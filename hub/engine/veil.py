@@ -17,12 +17,13 @@ from hub.core.errors import Rejected
 from hub.core.flow import Overlap
 from hub.core.logs import StoredLine
 from hub.core.model import Instance, Page, Snapshot, Source, Status, Version, WorkflowRecord
+from hub.core.nodes import NodeRecord
 from hub.core.ports import BatchCreated, Created, CreateRequest, Engine
 from hub.core.stream import InstanceEvent
 from hub.core.veil import HIDDEN, veil_delivery, veil_event, veil_instance, veil_snapshot, veil_trigger
 from hub.core.writes import RestartPoint, Verb
 
-_PLAIN = (WorkflowRecord, Version)  # hold no payload
+_PLAIN = (WorkflowRecord, NodeRecord, Version)  # hold no payload
 
 
 class VeiledEngine:

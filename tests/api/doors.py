@@ -11,7 +11,7 @@ from tests.api.node import ACCOUNT, Node
 
 PLACES = {
     "account": ACCOUNT, "workflow": "greet", "instance": "a", "version": "v", "type": "go", "trigger": "greetings", "delivery": "d",
-    "token": "t", "queue": "q", "message": "m", "job": "j",
+    "token": "t", "queue": "q", "message": "m", "job": "j", "node": "1",
 }  # fmt: skip
 DASHBOARD = ("/dashboard", "/dashboard/workflows/greet", "/dashboard/static/dashboard.css", "/dashboard/triggers", "/dashboard/deliveries")
 UNDECLARED = ("/client/v4", "/client/v4/", "/client/v4/nope", "/client/v4/accounts/local", "/client/v4/accounts/local/nope")

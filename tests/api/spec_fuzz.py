@@ -42,6 +42,7 @@ NAMES = {  # what parameters are called that are no free choice: those that exis
     "instance": ["one", "two", "three", "latest", "nobody"],
     "trigger": ["greetings", "leap-day", "off", "nobody"],
     "queue": ["orders", "nobody"],
+    "node": ["1", "99"],
     "type": ["approved", "rejected"],
     "wait": ["0", "0.01s", "a while"],  # longer ones would be as right, and would take as long
     "name": ["greet-1", "prepare-1", "approval-1", "nap-1", "charge-1", "nobody-1"],
