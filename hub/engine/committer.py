@@ -91,8 +91,7 @@ class Committer:
                     _fail(item, error)
             else:
                 pause = _FIRST_PAUSE_S
-                for item, outcome in zip(group, outcomes, strict=True):
-                    _resolve(item, outcome)
+                _resolve(group, outcomes)
             if len(self._queue) < BACKLOG:
                 self._room.set()
 
@@ -107,15 +106,16 @@ class Committer:
         self._queue.extendleft(reversed(patient))
 
 
-def _resolve(item: _Item, outcome: Outcome) -> None:
-    _, future, _, then = item
-    if outcome.verdict is Verdict.POISON:
-        _fail(item, Rejected(f"the store cannot hold that: {outcome.reason}", code="store.poison"))
-        return
-    if then is not None:
-        then(outcome)
-    if not future.done():
-        future.set_result(outcome)
+def _resolve(group: list[_Item], outcomes: list[Outcome]) -> None:
+    for item, outcome in zip(group, outcomes, strict=True):
+        _, future, _, then = item
+        if outcome.verdict is Verdict.POISON:
+            _fail(item, Rejected(f"the store cannot hold that: {outcome.reason}", code="store.poison"))
+            continue
+        if then is not None:
+            then(outcome)
+        if not future.done():
+            future.set_result(outcome)
 
 
 def _fail(item: _Item, error: Exception) -> None:

@@ -243,7 +243,8 @@ class Execution:
         self, status: Status, output: bytes | None, error: ErrorInfo | None, rollback: Rollback | None = None
     ) -> Status | None:
         self._parking = True  # whatever the program left running must not write any more
-        self._cancel_bodies()
+        if self._running:
+            self._cancel_bodies()
         kept, version = output if error is None else None, self.services.version_of(self.snapshot.instance.workflow)
         finish = Finish(
             instance=self.key, token=self.token, at=self.services.now(), status=status, started_at=self._started_at, output=kept,
@@ -346,7 +347,8 @@ class Execution:
 
     def _stop_program(self) -> None:
         """Cancel everything that the program does or waits for."""
-        self._cancel_bodies()
+        if self._running:
+            self._cancel_bodies()
         self._waits.cancel()
         for future in (*self._gated, *(held for _, held in self._held)):
             future.cancel()

@@ -13,6 +13,7 @@ from hub.core.model import Entry
 from hub.engine.attempt import Announcer, Running
 
 WATCH_S = 0.02  # an attempt that outlives this gets a start record; shorter ones cost nothing
+_REST_S = 0.005  # between two looks, however many attempts begin
 BUSY_S = 1.0  # … and so does an instance that is kept only by its writes: what is over sooner is not worth another one
 
 
@@ -27,11 +28,15 @@ class Watch:
 
     def over(self, running: Running) -> None:
         """Look at an attempt that begins."""
-        self._add(running.since, running.execution, running)
+        self._young.append((running.since, running.execution, running))
+        if self._timer is None:
+            self._arm()
 
     def start_of(self, execution: Announcer) -> None:
         """Look at an execution whose instance has not been shown as running yet."""
-        self._add(self._clock.monotonic(), execution, None)
+        self._young.append((self._clock.monotonic(), execution, None))
+        if self._timer is None:
+            self._arm()
 
     def end_of(self, execution: Announcer) -> None:
         """Look no more at an execution that is over."""
@@ -42,13 +47,8 @@ class Watch:
         if self._timer is not None:
             self._timer.cancel()
 
-    def _add(self, since: float, execution: Announcer, running: Running | None) -> None:
-        self._young.append((since, execution, running))
-        self._arm()
-
-    def _arm(self) -> None:
-        if self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(WATCH_S, self._look)
+    def _arm(self, delay_s: float = WATCH_S) -> None:
+        self._timer = asyncio.get_running_loop().call_later(delay_s, self._look)
 
     def _look(self) -> None:
         """Make attempts visible that have outlived the watch, and start the clock of their timeouts."""
@@ -72,5 +72,7 @@ class Watch:
         for execution, entries in begun.items():
             self._busy.pop(execution, None)
             execution.begin(tuple(entries))
-        if self._young or self._busy:
+        if self._young:
+            self._arm(max(_REST_S, self._young[0][0] + WATCH_S - now))
+        elif self._busy:
             self._arm()

@@ -20,7 +20,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hub.core.codec import decode, dump_plain, encode, plain
+from hub.core.codec import decode, dump_plain, encode, keep, plain
 from hub.core.errors import Rejected
 from hub.core.outside import MAX_OUTSIDE_DEPTH, parse_json
 
@@ -75,6 +75,13 @@ def same(left: Any, right: Any) -> bool:
 @given(VALUES)
 def test_every_value_comes_back_as_it_was(value: Any) -> None:
     assert same(decode(encode(value)), value)
+
+
+@given(VALUES)
+def test_a_value_that_is_written_and_read_at_once_is_as_if_it_were_read_later(value: Any) -> None:
+    written, read = keep(value)
+    assert written == encode(value)
+    assert same(read, decode(written))
 
 
 @given(VALUES)
@@ -168,6 +175,20 @@ Pair = namedtuple("Pair", "left right")  # the untyped form is what authors have
 )
 def test_classes_become_plain_values(value: Any, kept: Any) -> None:
     assert same(decode(encode(value)), kept)
+    assert same(keep(value)[1], kept)
+
+
+def test_nan_is_never_read_as_null() -> None:
+    written, read = keep({"a": [float("nan")]})
+    assert written == encode({"a": [float("nan")]})
+    assert read["a"][0] != read["a"][0]
+
+
+def test_what_was_kept_shares_nothing_with_the_value() -> None:
+    value = {"items": [1]}
+    written, read = keep(value)
+    value["items"].append(2)
+    assert (decode(written), read) == ({"items": [1]}, {"items": [1]})
 
 
 @pytest.mark.parametrize(

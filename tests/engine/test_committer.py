@@ -76,6 +76,18 @@ async def test_what_arrives_while_the_disk_is_busy_forms_the_next_group(store: A
     assert [len(group) for group in store.groups] == [1, 29]
 
 
+async def test_who_asks_to_be_told_hears_of_the_outcome_although_nobody_awaits_it_any_more(store: Any, committer: Committer) -> None:
+    told: list[Outcome | None] = []
+    future = committer.submit(create(0), patient=False, then=told.append)
+    future.cancel()
+    await committer.flush()
+    assert [outcome and outcome.verdict for outcome in told] == [Verdict.APPLIED]
+    store.away = 1
+    with pytest.raises(Unavailable):
+        await committer.submit(create(1), patient=False, then=told.append)
+    assert told[1:] == [None]
+
+
 async def test_a_future_resolves_only_when_the_write_is_on_disk(store: Any, committer: Committer) -> None:
     for n in range(20):
         await committer.submit(create(n))

@@ -32,6 +32,17 @@ async def test_an_event_with_a_known_key_creates_nothing_and_names_the_first_ins
     assert first.instance_id == second.instance_id != other.instance_id
 
 
+async def test_an_instance_runs_although_its_creator_has_gone_away(hub: Hub) -> None:
+    await hub.start(program=nothing)
+    creator = asyncio.create_task(hub.engine.create(CreateRequest(workflow="program", params=1, id="left")))
+    await asyncio.sleep(0)  # the write is on its way
+    creator.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await creator
+    await hub.create()  # on disk after the one that was left
+    await hub.until("left", Status.COMPLETE)
+
+
 async def test_of_many_events_with_one_key_at_once_exactly_one_creates(hub: Hub) -> None:
     await hub.start(program=nothing)
     receipts = await asyncio.gather(*(hub.engine.emit("hook", "program", TriggerEvent(payload=n, key=f"k{n % 10}")) for n in range(500)))

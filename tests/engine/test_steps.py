@@ -19,6 +19,7 @@ from hub import NonRetryableError, StepTimeout, WorkflowEvent, WorkflowStep
 from hub.core import codec
 from hub.core.errors import Rejected
 from hub.core.model import State, Status
+from hub.testing import VirtualLoop
 
 from .conftest import Hub
 
@@ -455,6 +456,26 @@ async def test_a_running_step_is_visible_while_it_runs(hub: Hub) -> None:
     assert (entry.name, entry.state, entry.attempt) == ("long", State.RUNNING, 1)
     release.set()
     assert (await hub.ended(id)).status is Status.COMPLETE
+
+
+async def test_an_instance_of_short_steps_alone_is_shown_as_running_when_it_is_a_second_old(hub: Hub) -> None:
+    shown: dict[int, Status] = {}
+
+    async def program(event: WorkflowEvent, step: WorkflowStep) -> Any:
+        for number in range(30):
+
+            async def short(number: int = number) -> None:
+                if number in (10, 29):
+                    shown[number] = (await hub.engine.describe("program", event.instance_id)).instance.status
+                loop = asyncio.get_running_loop()
+                assert isinstance(loop, VirtualLoop)
+                loop.advance(0.05)  # which the writing of the result has taken, as far as anybody can tell
+
+            await step.do("short", short)
+
+    await hub.start(program=program)
+    assert (await hub.ended(await hub.create())).status is Status.COMPLETE
+    assert shown == {10: Status.QUEUED, 29: Status.RUNNING}
 
 
 async def test_a_payload_over_the_limit_is_rejected_before_anything_is_created(hub: Hub) -> None:
