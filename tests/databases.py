@@ -7,6 +7,7 @@ import contextlib
 import hashlib
 import os
 import secrets
+import sqlite3
 import tempfile
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
@@ -107,3 +108,16 @@ def _migrated() -> bytes:
         file = Path(folder) / "hub.sqlite"
         pool.submit(asyncio.run, _migrate(f"sqlite:///{file}")).result()
         return file.read_bytes()
+
+
+REFUSED = (sqlite3.IntegrityError, asyncpg.RaiseError)  # what a guard of a database raises
+
+
+async def execute(url: str, text: str) -> None:
+    """Run a statement on a database from outside, as somebody with a shell might."""
+    if url.startswith("sqlite:///"):
+        with contextlib.closing(sqlite3.connect(url.removeprefix("sqlite:///"), isolation_level=None)) as db:
+            db.execute(text)
+        return
+    async with _connected(url) as connection:
+        await connection.execute(text)

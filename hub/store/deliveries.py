@@ -108,7 +108,9 @@ def _register(write: RegisterTrigger) -> Program[Outcome]:
         return Outcome(verdict=Verdict.APPLIED)
     known = record_of(found)
     if (known.kind, known.workflow, known.digest) != (write.kind, write.workflow, write.digest):
-        cursor = micros_or_null(known.cursor) if known.digest == write.digest else at
+        cursor = micros_or_null(known.cursor)
+        if known.digest != write.digest:
+            cursor = at if cursor is None else max(cursor, at)  # another node's clock may be ahead: what it has decided stays so
         yield from change(_REGISTER_AGAIN, write.kind, write.workflow, write.digest, at, cursor, write.name)
     return Outcome(verdict=Verdict.APPLIED)
 

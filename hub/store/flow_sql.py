@@ -1,7 +1,7 @@
-"""The questions of flow control to the database, and its changes, with their text for SQLite.
+"""The questions of flow control to the database, and its changes, in the words of `program.py`.
 
-`gates` and `arrivals` name them and never see a connection, so that another database needs these texts only. The order of values is that of
-the `?`. A gate counts only as long as its instance has not ended, whatever the row says.
+`gates` and `arrivals` name them. The order of values is that of the `?`. A gate counts only as long as its instance has not ended,
+whatever the row says.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Ask(Enum):
     SLEEP = "UPDATE instance SET wake_at = NULL WHERE key = ? AND node IS NULL"
     QUEUED = """
 SELECT count(*) FROM (SELECT 1 FROM instance i JOIN workflow w ON w.key = i.workflow
-WHERE w.name = ? AND i.status = 'queued' AND i.token = 0 LIMIT ?)
+WHERE w.name = ? AND i.status = 'queued' AND i.token = 0 LIMIT ?) AS queued
 """
 
     # ---- gates
@@ -54,7 +54,7 @@ WHERE w.name = ? AND i.status = 'queued' AND i.token = 0 LIMIT ?)
     HOLDER = f"SELECT g.instance {_LIVE} AND g.held IS NOT NULL ORDER BY g.instance LIMIT 1"
     LIVE = f"SELECT g.instance, i.id, g.held IS NOT NULL, i.token > 0 {_LIVE} ORDER BY g.instance LIMIT ?"
     WAITER = f"SELECT g.instance, i.id, 0, i.token > 0 {_LIVE} AND g.held IS NULL ORDER BY g.instance LIMIT 1"
-    WAITING = "SELECT count(*) FROM (SELECT 1 FROM gate WHERE rule = ? AND key = ? AND place IS NOT NULL LIMIT ?)"
+    WAITING = "SELECT count(*) FROM (SELECT 1 FROM gate WHERE rule = ? AND key = ? AND place IS NOT NULL LIMIT ?) AS line"
     CANCELLED = f"SELECT g.instance {_LIVE} ORDER BY g.instance"
 
     # ---- concurrency

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import os
 import secrets
+from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime, timedelta
@@ -66,6 +67,7 @@ class PostgresStore(DatabaseStore):
         self._under_way: set[asyncio.Task[Any]] = set()
         self._closing = asyncio.Event()
         self._turn_until = float("-inf")
+        self._keys: deque[int] = deque()  # for new instances; nobody else has them
 
     async def open(self) -> None:
         """Connect and migrate. Raises: ConfigError (no such database, wrong password, tables of another program), Unavailable."""
@@ -148,7 +150,7 @@ class PostgresStore(DatabaseStore):
                 return result
 
     async def _in_transaction(self, db: Any, make: Make[T]) -> T:
-        transaction = PostgresTransaction(db, turn=asyncio.get_running_loop().time() < self._turn_until)
+        transaction = PostgresTransaction(db, self._keys, turn=asyncio.get_running_loop().time() < self._turn_until)
         try:
             await transaction.begin()
             result = await transaction.run(make())
@@ -156,6 +158,8 @@ class PostgresStore(DatabaseStore):
             with suppress(*_LOST):
                 await db.execute("ROLLBACK")
             raise
+        finally:
+            transaction.end()
         if not transaction.wrote:
             await db.execute("COMMIT")
             return result
@@ -197,7 +201,7 @@ class PostgresStore(DatabaseStore):
             raise Unavailable(f"the store {_shown(self._url)} is closed")
         try:
             async with self._readers.acquire(timeout=_CONNECT_S) as db:
-                transaction = PostgresTransaction(db)
+                transaction = PostgresTransaction(db, self._keys)
                 try:
                     await transaction.begin()
                     return await transaction.run(make())

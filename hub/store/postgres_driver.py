@@ -7,6 +7,7 @@ to do when the connection is lost. Invariants: a turn is the first lock of its t
 from __future__ import annotations
 
 import re
+from collections import deque
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from itertools import chain
@@ -23,11 +24,11 @@ CLOCK = "CAST(extract(epoch FROM clock_timestamp()) * 1000000 AS BIGINT)"  # of 
 _OFFERED = re.compile(r"\?(\d*)")
 _TURN = "SELECT 1 FROM mutex WHERE name = 'flow' FOR UPDATE"
 _BLOCK = 8192  # revisions that one number of the sequence stands for; the sequence counts in such steps
-_NUMBERS = """
-SELECT TRUE, nextval('instance_key_seq') FROM generate_series(1, $1::bigint)
-UNION ALL SELECT FALSE, nextval('revision_number') FROM generate_series(1, $2::bigint)
-"""
+_REVISIONS = "SELECT nextval('revision_number') FROM generate_series(1, $1::bigint)"
+_KEYS = "SELECT nextval('instance_key_seq') FROM generate_series(1, $1::bigint)"
+_KEYS_AT_ONCE = 500  # that a process keeps for the instances which it is going to create
 _READS = ("SELECT", "WITH")
+_TRIES = 3  # of one write that another transaction seems to have overtaken
 _MANY = 3  # rows from which one statement for all is cheaper than one for each
 
 
@@ -80,9 +81,12 @@ def _for_all(text: str, types: tuple[str, ...]) -> str | None:
 class PostgresTransaction:
     """Runs the program of one transaction that the caller has begun, and will end."""
 
-    def __init__(self, db: Connection, *, turn: bool = False) -> None:
+    def __init__(self, db: Connection, keys: deque[int], *, turn: bool = False) -> None:
+        """`keys` are numbers for new instances that this process alone has; it grows when there are too few."""
         self.wrote = False
         self._db = db
+        self._keys = keys
+        self._taken: deque[int] = deque()
         self._has_turn = turn
 
     async def begin(self) -> None:
@@ -142,26 +146,34 @@ class PostgresTransaction:
         return answers
 
     async def _numbers(self, asked: Numbers) -> tuple[Iterator[int], Iterator[int]]:
-        given = await self._db.fetch(_NUMBERS, asked.keys, -(-asked.revisions // _BLOCK))
-        keys = sorted(number for is_key, number in given if is_key)
-        blocks = sorted(number for is_key, number in given if not is_key)
-        return iter(keys), chain.from_iterable(range(block, block + _BLOCK) for block in blocks)
+        revisions: Iterator[int] = iter(())
+        if asked.revisions:
+            found = await self._db.fetch(_REVISIONS, -(-asked.revisions // _BLOCK))
+            revisions = chain.from_iterable(range(block, block + _BLOCK) for block in sorted(number for (number,) in found))
+        if asked.keys:
+            while len(self._keys) < asked.keys:
+                self._keys.extend(number for (number,) in await self._db.fetch(_KEYS, max(asked.keys, _KEYS_AT_ONCE)))
+            self._taken.extend(self._keys.popleft() for _ in range(asked.keys))
+        return iter(self._taken.popleft, None), revisions
+
+    def end(self) -> None:
+        """Give back the numbers that were not used."""
+        self._keys.extendleft(reversed(self._taken))
+        self._taken.clear()
 
     async def _try(self, asked: Try) -> Any:
-        await self._db.execute("SAVEPOINT one")
-        result: Any
-        try:
-            result = await self.run(asked.program)
-        except asyncpg.PostgresError as error:
-            if not is_of_value(error) or is_of_the_moment(error):
-                raise
-            result = error
-        except (asyncpg.DataError, UnicodeError, ValueError, TypeError, OverflowError) as error:
-            result = error
-        if isinstance(result, Exception):
-            await self._db.execute("ROLLBACK TO one")
-        await self._db.execute("RELEASE one")
-        return result
+        for tries_left in reversed(range(_TRIES)):
+            await self._db.execute("SAVEPOINT one")
+            try:
+                result = await self.run(asked.make())
+            except Exception as error:
+                if not is_of_value(error):
+                    raise
+                await self._db.execute("ROLLBACK TO one")
+                result = error
+            await self._db.execute("RELEASE one")
+            if not tries_left or not is_of_the_moment(result):
+                return result
 
 
 _OF_VALUE = ("22", "23", "P0")  # data exception, integrity constraint violation, raised by a guard of ours
@@ -172,7 +184,7 @@ def is_of_value(error: BaseException) -> bool:
     """Whether an error is about a value that the database does not take, as against the database itself."""
     if isinstance(error, asyncpg.PostgresError):
         return str(error.sqlstate)[:2] in _OF_VALUE
-    return not isinstance(error, asyncpg.InterfaceError | OSError | TimeoutError) or isinstance(error, asyncpg.DataError)
+    return not isinstance(error, asyncpg.InterfaceError | OSError | TimeoutError | TurnNeeded)
 
 
 def is_of_the_moment(error: BaseException) -> bool:

@@ -9,7 +9,7 @@ that is no SQL text (numbers, a turn, a savepoint) is a statement of its own, fo
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 T = TypeVar("T")
@@ -67,12 +67,12 @@ class Turn(NamedTuple):
 
 
 class Try(NamedTuple):
-    """Run a program so that its failure undoes only what it did; the answer is its result, or the exception.
+    """Make a program and run it so that its failure undoes only what it did; the answer is its result, or the exception.
 
     Not for a failure of the database as a whole: that ends the transaction.
     """
 
-    program: Generator[Any, Any, Any]
+    make: Callable[[], Generator[Any, Any, Any]]
 
 
 Statement = Fetch | Change | Many | Each | Numbers | Turn | Try

@@ -94,7 +94,7 @@ class SqliteWriter:
         self._db.execute("SAVEPOINT one")
         result: Any
         try:
-            result = self._run(asked.program)
+            result = self._run(asked.make())
         except Exception as error:
             if is_failure_of_storage(error):
                 raise

@@ -189,7 +189,7 @@ i.wish, i.inbox_seq, i.recoveries, i.version, i.source, i.trigger, i.schedule_cr
 i.version_ran, i.parent, i.parent_inbox_type, i.success_retention, i.error_retention, i.ends_as, i.flow, i.terminated_by, i.labels"""
 LARGE = ", i.params, i.output, i.error, i.rollback, i.provenance"
 INSTANCES = f"{HEAD}{LARGE} FROM instance i JOIN workflow w ON w.key = i.workflow WHERE i.key {IN_KEYS}"
-STEPS = f"SELECT {_STEP} FROM step WHERE instance {IN_KEYS} ORDER BY instance, ordinal"
+STEPS = f"SELECT {_STEP} FROM step WHERE instance {IN_KEYS} ORDER BY instance, ordinal, kind, name, count"
 ATTEMPTS = f"""
 SELECT {_ATTEMPT} FROM attempt WHERE instance {IN_KEYS} AND ended_at IS NOT NULL ORDER BY instance, ended_at, kind, name, count, number
 """

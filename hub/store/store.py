@@ -31,7 +31,7 @@ from hub.core.model import (
     WorkflowQuery,
     WorkflowRecord,
 )
-from hub.core.nodes import NodeAbout, NodeQuery, NodeRecord, Workflows
+from hub.core.nodes import SOMETHING_SENT, NodeAbout, NodeQuery, NodeRecord, Workflows
 from hub.core.queues import QueueQuery, QueueRecord
 from hub.core.writes import Outcome, Write
 from hub.store import claiming, nodes, reading, writing
@@ -71,8 +71,8 @@ class DatabaseStore(ABC):
         """Run a program that reads; all its statements see one moment. Raises: Unavailable, or what the program raises."""
 
     def _tell(self, keys: set[int]) -> None:
-        """Signal what a transaction has touched."""
-        self._signals.feed(keys)
+        """Signal what a transaction has touched; of what it has sent this process is told by whoever sends."""
+        self._signals.feed(keys - {SOMETHING_SENT})
 
     # ---- writing
 

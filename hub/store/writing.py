@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Sequence
+from functools import partial
 
 from hub.core.access import KeepToken, RevokeToken
 from hub.core.history import HistoryKind
 from hub.core.lifecycle import begins_at, decide
 from hub.core.model import Kind
-from hub.core.nodes import SOMETHING_CHANGED, SOMETHING_DUE
+from hub.core.nodes import SOMETHING_CHANGED, SOMETHING_DUE, SOMETHING_SENT
+from hub.core.queues import Fate, PushMessages, SettleMessage
 from hub.core.writes import (
     AccessWrite,
     CancelInstances,
@@ -61,7 +63,7 @@ def apply_each(writes: Sequence[Write]) -> Program[tuple[list[Outcome], Signalle
     outcomes: list[Outcome] = []
     touched: Signalled = set()
     for write in writes:
-        answered = yield Try(apply([write]))
+        answered = yield Try(partial(apply, [write]))
         if isinstance(answered, Exception):
             reason = f"{type(answered).__name__}: {answered}"
             outcomes.append(Outcome(verdict=Verdict.POISON, instance=getattr(write, "instance", None), reason=reason))
@@ -91,7 +93,8 @@ def _apply_alone(write: Alone | CreateInstance | StartChild) -> Program[tuple[Ou
     if isinstance(write, DeleteInstance):
         return (yield from _delete(write))
     if isinstance(write, QueueWrite):
-        return (yield from messages.apply(write)), set()
+        sent = isinstance(write, PushMessages) or (isinstance(write, SettleMessage) and write.fate is not Fate.DONE)
+        return (yield from messages.apply(write)), {SOMETHING_SENT} if sent else set()
     outcome = yield from access.apply(write) if isinstance(write, AccessWrite) else deliveries.apply(write)
     return outcome, {SOMETHING_CHANGED} if isinstance(write, _TELLING) else set()
 

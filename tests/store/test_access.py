@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import sqlite3
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,6 +11,7 @@ from hub.core.audit import AuditEntry, AuditQuery, Ending, KeepAudit, PruneAudit
 from hub.core.errors import Rejected
 from hub.core.ports import Store
 from hub.core.writes import Outcome, Verdict
+from tests.databases import REFUSED, execute
 from tests.store.given import at
 
 
@@ -129,7 +127,7 @@ async def test_old_entries_are_pruned_the_oldest_first(store: Store) -> None:
     assert outcome.count == 1
 
 
-async def test_the_database_itself_refuses_to_change_an_entry(store: Store, tmp_path: Path) -> None:
+async def test_the_database_itself_refuses_to_change_an_entry(store: Store, url: str) -> None:
     await noted(store, entry())
-    with contextlib.closing(sqlite3.connect(tmp_path / "hub.sqlite")) as db, pytest.raises(sqlite3.IntegrityError, match="only added to"):
-        db.execute("UPDATE audit SET caller = 'somebody else'")
+    with pytest.raises(REFUSED, match="only added to"):
+        await execute(url, "UPDATE audit SET caller = 'somebody else'")

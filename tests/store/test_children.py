@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 
@@ -420,6 +421,7 @@ async def test_parent_child_and_end_survive_a_new_start(url: str) -> None:
     await world.register("orders")
     parent, child = await family(world)
     await world.do(park(parent, None))
+    await store.renew(world.node, timedelta(0), at(4))
     await store.close()
 
     again = store_for(url)

@@ -28,8 +28,24 @@ from hub.core.writes import (
     Verdict,
     Write,
 )
-from hub.store import store_for
-from tests.store.given import ERROR, LEASE, World, at, call, entry, fail, finish, new, park, send, settle, start_child, steer, waiting
+from tests.store.given import (
+    ERROR,
+    LEASE,
+    World,
+    at,
+    call,
+    entry,
+    fail,
+    finish,
+    new,
+    opened,
+    park,
+    send,
+    settle,
+    start_child,
+    steer,
+    waiting,
+)
 
 # ---- order
 
@@ -84,12 +100,10 @@ async def test_outcomes_tell_the_state_after_each_write(world: World) -> None:
 
 
 @pytest.fixture
-async def twin(tmp_path: Path, url: str) -> AsyncIterator[Store]:
-    """Open a second empty store of the same kind."""
-    store = store_for(url.replace("hub.sqlite", "twin.sqlite"))
-    await store.open()
-    yield store
-    await store.close()
+async def twin(tmp_path: Path) -> AsyncIterator[Store]:
+    """Open a second empty store, an embedded one: what a group means is the same in all."""
+    async with opened(tmp_path / "twin.sqlite") as store:
+        yield store
 
 
 def any_write(dice: random.Random, node: int) -> Write:
