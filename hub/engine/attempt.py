@@ -20,6 +20,7 @@ from hub.core.logs import LogLimits
 from hub.core.model import Entry, Instance, Snapshot, StepConfig
 from hub.core.ports import Log
 from hub.engine.committer import Committer
+from hub.engine.lease import Lease
 from hub.engine.rehearsal import Rehearsal
 from hub.engine.threads import ThreadPool
 
@@ -55,6 +56,7 @@ class Services:
     result_bytes: int
     state_bytes: int  # of all results of one instance
     logs: LogLimits
+    lease: Lease
     version_of: Callable[[str], str | None]  # the version of a workflow's code that this node runs
     watch: Callable[[Running], None]  # told of every attempt, so that long ones become visible
     failed_attempt: Callable[[], None]  # telemetry

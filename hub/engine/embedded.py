@@ -43,11 +43,12 @@ from hub.engine.intake import Intake
 from hub.engine.ledger import Ledger
 from hub.engine.maintenance import Maintenance
 from hub.engine.pipeline import Pipeline
+from hub.engine.program import Program
 from hub.engine.queues import Queues
 from hub.engine.rehearsal import Rehearsal
 from hub.engine.routes import RouteTable
 from hub.engine.rules import Rules
-from hub.engine.runner import Program, Runner, RunnerOptions, Wiring
+from hub.engine.runner import Runner, RunnerOptions, Wiring
 from hub.engine.subscribe import Subscriptions
 from hub.engine.telemetry import Telemetry
 from hub.engine.threads import ThreadPool

@@ -6,8 +6,9 @@ again until it has succeeded, because what this node holds may be somebody else'
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from hub.core.clock import Clock
 from hub.core.nodes import NodeAbout
@@ -27,6 +28,8 @@ class Lease:
         self._about: NodeAbout | None = None
         self._renewed_at = (0.0, 0.0)  # on both clocks: one stands still while a machine sleeps, the other can be set
         self._in_doubt = False
+        self._lapsed_at: datetime | None = None  # when it was last found that the lease had ended
+        self._certain = asyncio.Event()
         self.node: int | None = None  # the number of this node, once it has a lease
 
     async def take(self, about: NodeAbout) -> None:
@@ -43,6 +46,21 @@ class Lease:
                 await self._clock.sleep(rest_s)
             await self._renew()
 
+    @property
+    def over(self) -> bool:
+        """Whether others may have taken this node for dead, by its own clocks, and it does not know yet what they have left it."""
+        return self._in_doubt or self._silent_s() >= self._ttl.total_seconds()
+
+    def over_since(self, moment: datetime) -> bool:
+        """Whether others may have taken this node for dead at any time since that moment: what it was given then may be theirs by now."""
+        return self.over or (self._lapsed_at is not None and moment <= self._lapsed_at)
+
+    async def certain(self) -> None:
+        """Return as soon as this node knows what is its own: at once, as long as its lease lasts."""
+        while self.over:
+            self._certain.clear()
+            await self._certain.wait()
+
     async def give_back(self) -> None:
         """End the lease: others need not wait for what this node still holds. Raises: Unavailable."""
         if self.node is not None:
@@ -55,8 +73,10 @@ class Lease:
             self._in_doubt = True
         self.node, self._renewed_at = node, began
         if self._in_doubt:
+            self._lapsed_at = self._clock.now()
             await self._lapsed()
             self._in_doubt = False
+        self._certain.set()
 
     def _silent_s(self) -> float:
         """Return for how long the store may have heard nothing from this node."""

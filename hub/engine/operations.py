@@ -174,6 +174,8 @@ class Operations:
         body = job.body
         if self._rehearsal is not None and (mock := self._rehearsal.body(self._instance, entry)) is not None:
             body = _only(mock)
+        if execution.services.lease.over:  # whoever has taken the instance over may have run the step already
+            await execution.services.lease.certain()
         running, done = await execution.open(entry, config.timeout), None
         token = CURRENT.set(running)
         raised: BaseException | None = None

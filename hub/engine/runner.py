@@ -11,21 +11,18 @@ import asyncio
 import contextlib
 import os
 import socket
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from hub.core import codec
 from hub.core.clock import Clock
-from hub.core.deliveries import provenance_of
 from hub.core.errors import ErrorInfo, HubError
 from hub.core.logs import LOG_LIMITS, LogLimits
 from hub.core.model import InboxQuery, Instance, InstanceQuery, Snapshot, Status, StepConfig, Wish
 from hub.core.nodes import SOMETHING_DUE, NodeAbout, Role
 from hub.core.ports import Log, Store
 from hub.core.queues import KEPT
-from hub.core.workflow import WorkflowEntrypoint, WorkflowEvent
 from hub.core.writes import Finish
 from hub.engine.attempt import Services
 from hub.engine.committer import Committer
@@ -33,6 +30,7 @@ from hub.engine.execution import Execution
 from hub.engine.intake import Intake
 from hub.engine.lease import Lease
 from hub.engine.operations import Operations
+from hub.engine.program import Program
 from hub.engine.rehearsal import Rehearsal
 from hub.engine.step import Step
 from hub.engine.telemetry import Telemetry
@@ -82,13 +80,6 @@ class Wiring(NamedTuple):
     rehearsal: Rehearsal | None = None
 
 
-class Program(NamedTuple):
-    """What the runner knows of a workflow: how to make one, and how many steps an instance may have."""
-
-    make: Callable[[], WorkflowEntrypoint]
-    steps: int
-
-
 class Runner:
     """Executes instances of the workflows in `programs`."""
 
@@ -107,6 +98,7 @@ class Runner:
         self._lease = Lease(self._store, self._clock, options.lease, self._look_at_all)
         self._poll_s = min(options.poll, options.lease / _LOOKS).total_seconds()
         self._resident: dict[int, Execution] = {}
+        self._unsure: list[int] = []  # keys of what this node was given while others may have taken it for dead
         self._reserved = 0
         self._backlog = True  # until the first claim has told what an earlier run left behind
         self._stopping = self._stopped = False
@@ -129,6 +121,7 @@ class Runner:
             state_bytes=options.state_bytes,
             logs=options.logs,
             version_of=intake.version_of,
+            lease=self._lease,
             watch=self._watch.over,
             failed_attempt=wiring.telemetry.attempt_failed,
             rehearsal=wiring.rehearsal,
@@ -232,7 +225,7 @@ class Runner:
     def adopt(self, instance: Instance) -> None:
         """Execute an instance that was born claimed, in its reserved slot."""
         self._reserved -= 1
-        self._execute(Snapshot(instance=instance))
+        self._begin([Snapshot(instance=instance)], instance.created_at)
 
     # ---- changes from outside
 
@@ -281,6 +274,8 @@ class Runner:
         """Claim what is due whenever a slot is free; look for instances of dead nodes several times in a lease."""
         poll_s = self._poll_s
         while self.node is not None and not self._stopping:
+            if self._unsure:
+                await self._make_sure()
             self._wake.clear()
             self._awake_at = _ALWAYS  # while the store is asked, every new time may be news
             free = min(self._free(), CLAIM)
@@ -297,9 +292,8 @@ class Runner:
                 continue
             claimed = await self._store.claim(self.node, free, now, self._own)
             self._claimed_at = monotonic
-            for snapshot in claimed:
-                self._telemetry.recovered += snapshot.instance.recoveries > 0
-                self._execute(snapshot)
+            self._telemetry.recovered += sum(snapshot.instance.recoveries > 0 for snapshot in claimed)
+            self._begin(claimed, now)
             self._backlog = len(claimed) == free
 
     async def _pause(self, seconds: float) -> None:
@@ -318,7 +312,25 @@ class Runner:
     # ---- executing
 
     def _free(self) -> int:
-        return self._options.slots - len(self._resident) - self._reserved
+        return self._options.slots - len(self._resident) - self._reserved - len(self._unsure)
+
+    def _begin(self, claimed: Sequence[Snapshot], asked: datetime) -> None:
+        """Execute what was asked for at a moment, unless others may have taken this node for dead since: then they may have it by now."""
+        if self._lease.over_since(asked):
+            self._unsure += [snapshot.instance.key for snapshot in claimed]
+            self._wake.set()
+            return
+        for snapshot in claimed:
+            self._execute(snapshot)
+
+    async def _make_sure(self) -> None:
+        """Execute what is still ours of what we are unsure of. Raises: Unavailable."""
+        await self._lease.certain()
+        while self._unsure:
+            snapshot = await self._store.load(self._unsure[0])
+            key = self._unsure.pop(0)
+            if snapshot is not None and snapshot.instance.node == self.node and key not in self._resident:
+                self._execute(snapshot)
 
     def _execute(self, snapshot: Snapshot) -> None:
         instance = snapshot.instance
@@ -331,7 +343,7 @@ class Runner:
         program = self._programs[instance.workflow]
         execution = self._resident[instance.key] = Execution(snapshot, self._services)
         step = Step(Operations(execution, program.steps), self._intake)
-        execution.start(lambda: _run(program.make, snapshot.instance, step), step.undo, self._ended)
+        execution.start(lambda: program.run(snapshot.instance, step), step.undo, self._ended)
         if not execution.begun:
             self._watch.start_of(execution)
         if self._stopping:
@@ -371,15 +383,3 @@ def _executed(programs: Mapping[str, Program], options: RunnerOptions) -> tuple[
     if Role.RUN not in options.roles:
         return ()
     return tuple(name for name in programs if not options.workflows or name in options.workflows)
-
-
-async def _run(make: Callable[[], WorkflowEntrypoint], instance: Instance, step: Step) -> Any:
-    event = WorkflowEvent(
-        payload=codec.decode(instance.params),
-        timestamp=instance.created_at,
-        instance_id=instance.id,
-        workflow_name=instance.workflow,
-        schedule=instance.schedule,
-        trigger=provenance_of(instance),
-    )
-    return await make().run(event, step)

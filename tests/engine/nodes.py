@@ -34,17 +34,23 @@ class Way:
 
     def __init__(self, store: SqliteStore) -> None:
         self._store = store
-        self._open = asyncio.Event()
+        self._open, self._told = asyncio.Event(), asyncio.Event()
         self._open.set()
+        self._told.set()
         self.away = False
 
     def freeze(self) -> None:
         """Let every call hang."""
         self._open.clear()
 
+    def mute(self) -> None:
+        """Let every answer wait on its way back."""
+        self._told.clear()
+
     def thaw(self) -> None:
         """Let them go on."""
         self._open.set()
+        self._told.set()
 
     async def open(self) -> None: ...
     async def close(self) -> None: ...
@@ -58,7 +64,9 @@ class Way:
             await self._open.wait()
             if self.away:
                 raise Unavailable("nobody answers")
-            return await of_store(*args, **more)
+            answer = await of_store(*args, **more)
+            await self._told.wait()
+            return answer
 
         return call
 
@@ -126,6 +134,10 @@ class Cluster:
             await self.clock.sleep(pause)
             pause = min(pause * 1.3, 0.5)
         return found
+
+    async def instances(self) -> list[Instance]:
+        """Return all instances."""
+        return list((await self.store.find(InstanceQuery())).items)
 
     async def nodes(self) -> list[NodeRecord]:
         """Return all nodes that the store knows."""

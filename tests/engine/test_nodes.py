@@ -175,6 +175,28 @@ async def test_one_that_was_lost_and_is_claimed_again_runs_once(cluster: Cluster
     assert (runs, zombie.resident) == (["end"], 0)
 
 
+async def test_what_a_late_answer_gives_to_a_node_is_not_run_again_when_others_have_taken_it_over(cluster: Cluster) -> None:
+    async def program(event: WorkflowEvent, step: WorkflowStep) -> Any:
+        return await step.do("only", body)
+
+    async def body() -> int:
+        runs.append(len(runs))
+        return runs[-1]
+
+    runs: list[int] = []
+    late = await cluster.start(program=program)
+    await cluster.start(program=program)
+    late.way.mute()
+    creating = asyncio.create_task(late.create())
+    (found,) = await cluster.until(cluster.instances)
+    late.way.freeze()
+    assert (await cluster.ended(found.id, within=TAKEN_OVER_S)).recoveries == 1
+    late.way.thaw()
+    assert await creating == found.id
+    assert (await cluster.ended(await late.create(), within=5)).status is Status.COMPLETE  # the late one executes again
+    assert runs == [0, 1]
+
+
 async def test_a_store_that_is_away_for_less_than_a_lease_costs_nothing(cluster: Cluster) -> None:
     async def program(event: WorkflowEvent, step: WorkflowStep) -> Any:
         await step.do("long", lambda: asyncio.sleep(60), timeout="1 hour")
