@@ -11,8 +11,8 @@ import asyncio
 import os
 import secrets
 from collections import deque
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
@@ -36,7 +36,7 @@ _TIMEOUTS = {"statement_timeout": "30s", "lock_timeout": "15s", "idle_in_transac
 _TRIES = 10  # of a transaction that others have overtaken
 _TURN_S = 1.0  # a node that has needed the turn of flow control takes it at once for so long
 _PAUSES_S = (0.05, 0.1, 0.2, 0.5, 1.0)  # between tries to learn the outcome of a commit; the last one again and again
-_LOST = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError)
+_LOST = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, TimeoutError)
 _REFUSED = (asyncpg.InvalidAuthorizationSpecificationError, asyncpg.InvalidCatalogNameError, asyncpg.InsufficientPrivilegeError)
 _ONE_MOMENT = {"default_transaction_isolation": "repeatable read", "default_transaction_read_only": "on"}
 _OLD_DAYS = 30  # marks of writers that nobody will ask for any more
@@ -48,6 +48,7 @@ class _Connection(asyncpg.Connection):  # type: ignore[misc]  # the driver has n
     def __init__(self, *args: Any, **named: Any) -> None:
         super().__init__(*args, **named)
         self.mark = _Mark()
+        self.itself = self
 
     def get_reset_query(self) -> str:
         """Return what the pool runs after each use."""
@@ -87,7 +88,7 @@ class PostgresStore(DatabaseStore):
         finally:
             if db is not None:
                 await db.close()
-        self._writers = await self._pool(_WRITERS, {})
+        self._writers = await self._pool(_WRITERS, {}, _leave_mark)
         self._readers = await self._pool(_READERS, _ONE_MOMENT)
         self._line = Line(self._url, self._signals, listen=self._notify)
         await self._line.start()
@@ -136,7 +137,7 @@ class PostgresStore(DatabaseStore):
             if self._writers is None:
                 raise Unavailable(f"the store {_shown(self._url)} is closed")
             try:
-                async with self._writers.acquire(timeout=_CONNECT_S) as db:
+                async with _borrowed(self._writers) as db:
                     result = await self._in_transaction(db, make)
             except TurnNeeded:
                 self._turn_until = asyncio.get_running_loop().time() + _TURN_S
@@ -155,8 +156,7 @@ class PostgresStore(DatabaseStore):
             await transaction.begin()
             result = await transaction.run(make())
         except BaseException:
-            with suppress(*_LOST):
-                await db.execute("ROLLBACK")
+            await _undo(db)
             raise
         finally:
             transaction.end()
@@ -169,15 +169,15 @@ class PostgresStore(DatabaseStore):
             await db.execute(mark.text_and_commit())
         except Exception as error:
             if isinstance(error, asyncpg.PostgresError) and not db.is_closed() and str(error.sqlstate)[:2] not in ("57", "08"):
-                with suppress(*_LOST):
-                    await db.execute("ROLLBACK")
+                await _undo(db)
                 raise
-            if not await self._was_committed(db, mark.id, mark.number):
+            if not await self._was_committed(db):
                 raise
         return result
 
-    async def _was_committed(self, lost: Any, id: str, number: int) -> bool:
+    async def _was_committed(self, lost: _Connection) -> bool:
         """Learn whether a commit was carried out whose answer was lost. Raises: Unavailable only when the store is closed meanwhile."""
+        mark, pid = lost.mark, lost.get_server_pid()
         lost.terminate()
         tries = 0
         while True:
@@ -185,9 +185,9 @@ class PostgresStore(DatabaseStore):
                 db = await asyncpg.connect(self._url, timeout=_CONNECT_S, server_settings=_TIMEOUTS)
                 try:
                     with suppress(asyncpg.PostgresError):
-                        await db.execute("SELECT pg_terminate_backend($1)", lost.get_server_pid())  # so that it does not hold its mark
-                    found = await db.fetchval("SELECT number FROM writer WHERE id = $1 FOR UPDATE", id)  # waits until it is decided
-                    return bool(found == number)
+                        await db.execute("SELECT pg_terminate_backend($1)", pid)  # so that it does not hold its mark
+                    found = await db.fetchval("SELECT number FROM writer WHERE id = $1 FOR UPDATE", mark.id)  # waits until it is decided
+                    return bool(found == mark.number)
                 finally:
                     await db.close(timeout=_CONNECT_S)
             except _LOST:
@@ -200,14 +200,13 @@ class PostgresStore(DatabaseStore):
         if self._readers is None:
             raise Unavailable(f"the store {_shown(self._url)} is closed")
         try:
-            async with self._readers.acquire(timeout=_CONNECT_S) as db:
+            async with _borrowed(self._readers) as db:
                 transaction = PostgresTransaction(db, self._keys)
                 try:
                     await transaction.begin()
                     return await transaction.run(make())
                 finally:
-                    with suppress(*_LOST):
-                        await db.execute("COMMIT")
+                    await _undo(db)
         except _LOST as error:
             raise self._failure("read", error) from error
 
@@ -218,12 +217,15 @@ class PostgresStore(DatabaseStore):
 
     # ---- connections
 
-    async def _pool(self, size: int, settings: dict[str, str]) -> asyncpg.Pool[Any]:
+    async def _pool(
+        self, size: int, settings: dict[str, str], init: Callable[[Connection], Awaitable[None]] | None = None
+    ) -> asyncpg.Pool[Any]:
         return await asyncpg.create_pool(
             self._url,
             min_size=0,
             max_size=size,
             connection_class=_Connection,
+            init=init,
             statement_cache_size=_STATEMENTS,
             max_cached_statement_lifetime=0,
             max_inactive_connection_lifetime=0,
@@ -240,10 +242,41 @@ class _Mark:
         self.id = secrets.token_hex(12)
         self.number = 0
 
+    def text(self) -> str:
+        """Return what keeps the number."""
+        kept = f"INSERT INTO writer (id, number, at) VALUES ('{self.id}', {self.number}, {CLOCK})"
+        return f"{kept} ON CONFLICT (id) DO UPDATE SET number = excluded.number, at = excluded.at"
+
     def text_and_commit(self) -> str:
         """Return what ends a transaction: one round trip."""
-        kept = f"INSERT INTO writer (id, number, at) VALUES ('{self.id}', {self.number}, {CLOCK})"
-        return f"{kept} ON CONFLICT (id) DO UPDATE SET number = excluded.number, at = excluded.at; COMMIT"
+        return f"{self.text()}; COMMIT"
+
+
+@asynccontextmanager
+async def _borrowed(pool: asyncpg.Pool[Any]) -> AsyncIterator[Any]:
+    """Lend a connection of a pool, itself: what the pool hands out cannot be asked any more when the connection is lost.
+
+    One that is lost on the way back was lost after its work.
+    """
+    lent = await pool.acquire(timeout=_CONNECT_S)
+    try:
+        yield lent.itself
+    finally:
+        with suppress(*_LOST):
+            await pool.release(lent)
+
+
+async def _leave_mark(db: Connection) -> None:
+    """Make the row of a new connection before its first commit: only for a row that is there others can wait until it is decided."""
+    await db.execute(db.itself.mark.text())
+
+
+async def _undo(db: _Connection) -> None:
+    """End a transaction without a trace; a connection that cannot do that is given up."""
+    try:
+        await db.execute("ROLLBACK")
+    except _LOST:
+        db.terminate()
 
 
 async def _days_ago(db: Connection, days: int) -> int:

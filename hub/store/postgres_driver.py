@@ -184,7 +184,7 @@ def is_of_value(error: BaseException) -> bool:
     """Whether an error is about a value that the database does not take, as against the database itself."""
     if isinstance(error, asyncpg.PostgresError):
         return str(error.sqlstate)[:2] in _OF_VALUE
-    return not isinstance(error, asyncpg.InterfaceError | OSError | TimeoutError | TurnNeeded)
+    return not isinstance(error, asyncpg.InterfaceError | asyncpg.InternalClientError | OSError | TimeoutError | TurnNeeded)
 
 
 def is_of_the_moment(error: BaseException) -> bool:

@@ -25,7 +25,7 @@ _NEWS = """
 SELECT key FROM instance i WHERE node = $1 AND ended_at IS NULL
 AND (wish IS NOT NULL OR EXISTS (SELECT 1 FROM inbox e WHERE e.instance = i.key))
 """
-_LOST = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError)
+_LOST = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, TimeoutError)
 
 
 class Line:
