@@ -43,13 +43,16 @@ class Way:
         """Let every call hang."""
         self._open.clear()
 
-    def mute(self) -> None:
-        """Let every answer wait on its way back."""
-        self._told.clear()
-
     def thaw(self) -> None:
         """Let them go on."""
         self._open.set()
+
+    def mute(self) -> None:
+        """Let what is answered to writes wait on its way back."""
+        self._told.clear()
+
+    def tell(self) -> None:
+        """Let the answers go on."""
         self._told.set()
 
     async def open(self) -> None: ...
@@ -65,7 +68,8 @@ class Way:
             if self.away:
                 raise Unavailable("nobody answers")
             answer = await of_store(*args, **more)
-            await self._told.wait()
+            if name == "apply":
+                await self._told.wait()
             return answer
 
         return call
@@ -113,6 +117,7 @@ class Cluster:
         node = Node(way, engine)
         await node.engine.start()
         self._stack.push_async_callback(node.engine.stop)
+        self._stack.callback(way.tell)
         self._stack.callback(way.thaw)
         return node
 

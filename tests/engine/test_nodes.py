@@ -192,6 +192,8 @@ async def test_what_a_late_answer_gives_to_a_node_is_not_run_again_when_others_h
     late.way.freeze()
     assert (await cluster.ended(found.id, within=TAKEN_OVER_S)).recoveries == 1
     late.way.thaw()
+    await cluster.clock.sleep(5)  # it lives again, before it hears what it was given
+    late.way.tell()
     assert await creating == found.id
     assert (await cluster.ended(await late.create(), within=5)).status is Status.COMPLETE  # the late one executes again
     assert runs == [0, 1]
