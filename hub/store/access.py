@@ -9,7 +9,7 @@ from hub.core.access import KeepToken, RevokeToken, Scope, Token, TokenQuery
 from hub.core.audit import AuditEntry, AuditQuery, Ending, KeepAudit, PruneAudit
 from hub.core.model import Page
 from hub.core.writes import AccessWrite, Outcome, Verdict
-from hub.store.columns import micros, micros_or_null, moment, moment_or_none
+from hub.store.columns import micros, micros_or_null, moment, moment_or_none, shown
 from hub.store.cursors import cursor_of, key_of
 from hub.store.program import Program, Row, change, fetch
 
@@ -128,9 +128,9 @@ def _row_of_entry(entry: AuditEntry) -> Row:
         entry.token,
         entry.remote,
         entry.operation,
-        entry.method,
-        entry.target,
-        entry.detail,
+        shown(entry.method),
+        shown(entry.target),
+        shown(entry.detail),
         entry.ending.value,
         entry.status,
         entry.code,

@@ -46,6 +46,11 @@ def length_or_none(stored: int | None) -> timedelta | None:
     return None if stored is None else timedelta(microseconds=stored)
 
 
+def shown(text: str) -> str:
+    """Return a text for people as it is stored: without the character that PostgreSQL's texts cannot hold."""
+    return text.replace("\0", "\N{SYMBOL FOR NULL}") if "\0" in text else text
+
+
 # ---- values that lie in one column as JSON
 
 

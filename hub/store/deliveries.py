@@ -13,7 +13,7 @@ from datetime import datetime
 from hub.core.delivery import Delivery, DeliveryQuery, DeliveryStatus, TriggerQuery, TriggerRecord
 from hub.core.model import Page
 from hub.core.writes import ChangeDelivery, KeepDelivery, MoveCursor, Outcome, RegisterTrigger, SteerTrigger, Verdict
-from hub.store.columns import micros, micros_or_null, moment, moment_or_none
+from hub.store.columns import micros, micros_or_null, moment, moment_or_none, shown
 from hub.store.cursors import cursor_of, key_of
 from hub.store.program import Program, Row, change, fetch, first
 
@@ -96,7 +96,7 @@ def _change(write: ChangeDelivery) -> Program[Outcome]:
         return Outcome(verdict=Verdict.MISSING, id=write.id)
     if found[0] == DeliveryStatus.REPLAYED:
         return Outcome(verdict=Verdict.CONFLICT, id=write.id)
-    yield from change(_CHANGE, write.status.value, write.code, write.message, micros(write.at), write.id)
+    yield from change(_CHANGE, write.status.value, write.code, shown(write.message), micros(write.at), write.id)
     return Outcome(verdict=Verdict.APPLIED, id=write.id)
 
 
@@ -196,7 +196,7 @@ def _row_of(kept: Delivery) -> Row:
         micros_or_null(kept.occurred_at),
         kept.workflow,
         kept.instance_id,
-        kept.message,
+        shown(kept.message),
         kept.event,
     )
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from hub.core.logs import LEVELS, Logged, LogLine, LogQuery, StoredLine
 from hub.core.model import Entry, Kind, Page
-from hub.store.columns import micros, moment
+from hub.store.columns import micros, moment, shown
 from hub.store.cursors import cursor_of, place_of
 from hub.store.program import Program, Row, fetch
 
@@ -36,7 +36,7 @@ def rows_of(instance: int, entry: Entry, logged: Logged, rev: int, total: int) -
         kept = line
         if total >= logged.instance_bytes:
             total, kept = logged.instance_bytes, LogLine(at=line.at, level="warning", message=_FULL)
-        rows.append((instance, total, rev, len(rows), *place, micros(kept.at), LEVELS[kept.level], kept.logger, kept.message))
+        rows.append((instance, total, rev, len(rows), *place, micros(kept.at), LEVELS[kept.level], kept.logger, shown(kept.message)))
     return rows
 
 

@@ -108,6 +108,12 @@ async def test_entries_are_found_by_what_they_say(store: Store) -> None:
     assert await seconds(store, since=at(2), until=at(3)) == [3, 2]
 
 
+async def test_an_entry_is_kept_whatever_a_request_has_in_its_path(store: Store) -> None:
+    await noted(store, entry(1, target="workflows/a\0b", detail="\0"))
+    (kept,) = (await store.find(AuditQuery())).items
+    assert (kept.target, kept.detail) == ("workflows/a\N{SYMBOL FOR NULL}b", "\N{SYMBOL FOR NULL}")
+
+
 async def test_pages_follow_one_another(store: Store) -> None:
     await noted(store, *(entry(second) for second in range(5)))
     first = await store.find(AuditQuery(limit=2, total=True))
