@@ -108,6 +108,7 @@ class Cluster:
                     if await _answers(node.port):
                         return
                     await clock.sleep(_LOOK_S)
+                node.pid = None
         raise AssertionError(f"{node.name} is not ready; its log:\n{node.log()}")
 
     def kill(self, node: Node) -> None:

@@ -26,7 +26,7 @@ from typing import Any, NoReturn
 
 _WARM = (
     *("tests.crash.kills", "tests.crash.faults", "hub.store.sqlite", "hub.store.tables", "alembic.command", "alembic.config", "pytest"),
-    *("tests.crash.cluster_project", "triggers.http", "triggers.cron", "asyncpg"),
+    *("tests.crash.cluster_project", "triggers.http", "triggers.cron", "hub.store.postgres"),
 )
 _ROOT = Path(__file__).resolve().parents[2]
 _DEADLINE_S = 30.0  # no life takes as long; one that does hangs
