@@ -20,6 +20,7 @@ import asyncpg
 
 from hub.core.errors import ConfigError, Unavailable
 from hub.core.nodes import NodeAbout
+from hub.core.writes import Outcome, Write
 from hub.store.postgres_driver import CLOCK, Connection, PostgresTransaction, TurnNeeded, is_of_the_moment, is_of_value
 from hub.store.postgres_schema import bring_to_newest
 from hub.store.postgres_signals import Line
@@ -65,6 +66,7 @@ class PostgresStore(DatabaseStore):
         self._writers: asyncpg.Pool[Any] | None = None
         self._readers: asyncpg.Pool[Any] | None = None
         self._line: Line | None = None
+        self._groups = asyncio.Lock()  # only to keep their order
         self._under_way: set[asyncio.Task[Any]] = set()
         self._closing = asyncio.Event()
         self._turn_until = float("-inf")
@@ -115,6 +117,14 @@ class PostgresStore(DatabaseStore):
         if self._line is not None and keys:
             self._line.tell(keys)
 
+    async def apply(self, writes: Sequence[Write]) -> list[Outcome]:
+        """Apply writes in one transaction; see `DatabaseStore.apply`. Groups are applied in the order of their calls."""
+        return await self._to_its_end(self._apply_in_order(writes))
+
+    async def _apply_in_order(self, writes: Sequence[Write]) -> list[Outcome]:
+        async with self._groups:
+            return await super().apply(writes)
+
     async def renew(self, node: int | None, ttl: timedelta, now: datetime, about: NodeAbout | None = None) -> int:
         """Register this process or renew its lease; see `DatabaseStore.renew`."""
         number = await super().renew(node, ttl, now, about)
@@ -125,7 +135,11 @@ class PostgresStore(DatabaseStore):
     # ---- transactions
 
     async def _commit(self, make: Make[T], then: Callable[[T], None] | None = None) -> T:
-        task = asyncio.create_task(self._commit_at_last(make, then), name="postgres-commit")
+        return await self._to_its_end(self._commit_at_last(make, then))
+
+    async def _to_its_end(self, work: Coroutine[Any, Any, T]) -> T:
+        """Do some work even when the caller is cancelled."""
+        task = asyncio.create_task(work, name="postgres-commit")
         self._under_way.add(task)
         task.add_done_callback(self._under_way.discard)
         return await asyncio.shield(task)
