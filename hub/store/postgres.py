@@ -11,7 +11,7 @@ import asyncio
 import os
 import secrets
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager, suppress
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
@@ -24,6 +24,7 @@ from hub.core.writes import Outcome, Write
 from hub.store.postgres_driver import CLOCK, Connection, PostgresTransaction, TurnNeeded, is_of_the_moment, is_of_value
 from hub.store.postgres_schema import bring_to_newest
 from hub.store.postgres_signals import Line
+from hub.store.schema import OURS, Moved, Schema
 from hub.store.store import DatabaseStore, Make
 
 T = TypeVar("T")
@@ -59,8 +60,8 @@ class _Connection(asyncpg.Connection):  # type: ignore[misc]  # the driver has n
 class PostgresStore(DatabaseStore):
     """The port `Store` on a PostgreSQL database."""
 
-    def __init__(self, url: str, *, notify: bool = True) -> None:
-        super().__init__()
+    def __init__(self, url: str, *, notify: bool = True, schema: Schema = OURS) -> None:
+        super().__init__(schema)
         self._url = url
         self._notify = notify
         self._writers: asyncpg.Pool[Any] | None = None
@@ -77,11 +78,20 @@ class PostgresStore(DatabaseStore):
         if self._writers is not None:
             return
         self._closing.clear()
+        await self.upgrade(finish=False)
+        self._writers = await self._pool(_WRITERS, {}, _leave_mark)
+        self._readers = await self._pool(_READERS, _ONE_MOMENT)
+        self._line = Line(self._url, self._signals, listen=self._notify)
+        await self._line.start()
+
+    async def upgrade(self, *, finish: bool = True) -> Moved:
+        """Bring the database to the newest schema; see `DatabaseStore.upgrade`. Without `finish` as far as hubs that are alive allow."""
         db: Connection | None = None
         try:
             db = await asyncpg.connect(self._url, timeout=_CONNECT_S)
-            await bring_to_newest(db, self._url)
+            moved = await bring_to_newest(db, self._url, self._schema, finish=finish)
             await db.execute("DELETE FROM writer WHERE at < $1::bigint", await _days_ago(db, _OLD_DAYS))
+            return moved
         except _REFUSED as error:
             raise ConfigError(f"{_shown(self._url)} cannot be used: {error}", path="store.url") from error
         except (*_LOST, ValueError) as error:
@@ -90,10 +100,6 @@ class PostgresStore(DatabaseStore):
         finally:
             if db is not None:
                 await db.close()
-        self._writers = await self._pool(_WRITERS, {}, _leave_mark)
-        self._readers = await self._pool(_READERS, _ONE_MOMENT)
-        self._line = Line(self._url, self._signals, listen=self._notify)
-        await self._line.start()
 
     async def close(self) -> None:
         """Finish what was handed in, end the signals, disconnect. Safe twice."""
