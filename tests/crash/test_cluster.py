@@ -24,9 +24,9 @@ LIMIT_KILLS = 5
 SLOTS_S = 6.0
 
 
-async def test_dead_and_frozen_nodes_lose_nothing_and_repeat_nothing(lives: Lives, folder: Path, postgres_url: str) -> None:
+async def test_dead_and_frozen_nodes_lose_nothing_and_repeat_nothing(lives: Lives, folder: Path, postgres_server: PostgresServer) -> None:
     seed = chosen_seed()
-    async with postgres_database(postgres_url) as url, cluster_of(lives, folder, url) as cluster:
+    async with postgres_database(postgres_server.url) as url, cluster_of(lives, folder, url) as cluster:
         report = await Campaign(cluster, url, seed).run([KILL] * KILLS + [FREEZE] * ZOMBIES)
     print(report)
     assert report.faults == [], f"to repeat: {SEED}={seed}"
@@ -48,9 +48,9 @@ async def test_a_database_that_stops_and_dies_loses_nothing(lives: Lives, folder
     assert report.unanswered > 0
 
 
-async def test_limits_hold_over_all_nodes_while_nodes_die(lives: Lives, folder: Path, postgres_url: str) -> None:
+async def test_limits_hold_over_all_nodes_while_nodes_die(lives: Lives, folder: Path, postgres_server: PostgresServer) -> None:
     seed = chosen_seed()
-    async with postgres_database(postgres_url) as url, cluster_of(lives, folder, url) as cluster:
+    async with postgres_database(postgres_server.url) as url, cluster_of(lives, folder, url) as cluster:
         report = await Campaign(cluster, url, seed).run([KILL] * LIMIT_KILLS, limited)
         faults = await overdrawn(url)
     print(report)
@@ -58,9 +58,9 @@ async def test_limits_hold_over_all_nodes_while_nodes_die(lives: Lives, folder: 
     assert report.most == LIMITS["all"]
 
 
-async def test_every_slot_is_made_once_by_whichever_node_lives(lives: Lives, folder: Path, postgres_url: str) -> None:
+async def test_every_slot_is_made_once_by_whichever_node_lives(lives: Lives, folder: Path, postgres_server: PostgresServer) -> None:
     seed = chosen_seed()
-    async with postgres_database(postgres_url) as url, cluster_of(lives, folder, url, more=cluster_slots.schedules()) as cluster:
+    async with postgres_database(postgres_server.url) as url, cluster_of(lives, folder, url, more=cluster_slots.schedules()) as cluster:
         report = await cluster_slots.campaign(cluster, url, seed, SLOTS_S)
     assert report.faults == [], f"to repeat: {SEED}={seed}"
     assert report.kills > 0
