@@ -141,7 +141,7 @@ class App:
         except ConfigError as error:
             raise in_file(error, settings.project / FILE) from error.__cause__
         engine = EmbeddedEngine(
-            store_for(settings.store.url),
+            store_for(settings.store.url, notify=settings.store.notifications),
             self._clock,
             self._log,
             workflows,

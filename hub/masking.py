@@ -10,7 +10,8 @@ from pydantic import SecretStr
 
 HIDDEN = "***"
 _SECRET = re.compile(r"secret|password|token|api_?key|authorization|credential", re.IGNORECASE)
-_PASSWORD_IN_URL = re.compile(r"(?<=://)([^/@\s:]*):[^/@\s]+(?=@)")
+_PASSWORD_IN_URL = re.compile(r"(?<=://)([^/@\s:]*):[^/\s]+(?=@)")
+_PASSWORD_IN_QUERY = re.compile(r"(?<=[?&])((?:ssl)?password)=[^&\s]+")
 
 
 def is_secret(key: str) -> bool:
@@ -29,4 +30,6 @@ def masked(key: str, value: Any) -> Any:
         return {name: masked(str(name), each) for name, each in value.items()}
     if isinstance(value, list | tuple):
         return [masked(key, each) for each in value]
-    return _PASSWORD_IN_URL.sub(rf"\1:{HIDDEN}", value) if isinstance(value, str) else value
+    if not isinstance(value, str):
+        return value
+    return _PASSWORD_IN_QUERY.sub(rf"\1={HIDDEN}", _PASSWORD_IN_URL.sub(rf"\1:{HIDDEN}", value))

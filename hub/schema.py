@@ -14,7 +14,7 @@ from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import AfterValidator, ConfigDict, Field, SecretStr
+from pydantic import ConfigDict, Field, SecretStr
 
 from hub.core.access import Auth
 from hub.core.audit import AUDIT_KEPT
@@ -26,6 +26,7 @@ from hub.core.retention import DELIVERY_KEPT, FOREVER, RetentionWish
 from hub.flow_schema import NO_RULES, CancelSettings, FlowSettings
 from hub.mistakes import fields_of
 from hub.node_schema import NodeSettings
+from hub.store_schema import StoreSettings
 from hub.values import (
     A_MOMENT,
     COMMA_LIST,
@@ -48,12 +49,6 @@ REFERENCE = re.compile(r"\$?\$\{([^}]*)\}")  # ${NAME}; $${NAME} stands for the 
 MAX_STEPS = 25_000  # a journal of that length is read whole whenever its instance wakes up
 _1_TIB = 1 << 40
 _OPEN = SecretStr("")
-
-
-def _check_store(url: str) -> str:
-    if not re.match(r"(sqlite|postgres(ql)?(\+asyncpg)?)://", url):
-        raise ValueError("not the address of a store; write sqlite:///FILE or postgresql://USER:PASSWORD@HOST/DATABASE")
-    return url
 
 
 # ---- the tables
@@ -197,17 +192,6 @@ class ServerSettings:
             return ipaddress.ip_address(self.host.strip("[]")).is_loopback
         except ValueError:
             return False  # a name may lead anywhere
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StoreSettings:
-    """The `[store]` table."""
-
-    __pydantic_config__: ClassVar[ConfigDict] = STRICT
-
-    url: Annotated[str, AfterValidator(_check_store), Field(description="The database; default sqlite:///DATA/hub.sqlite.")] = field(
-        repr=False  # it may hold a password
-    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

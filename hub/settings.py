@@ -14,6 +14,7 @@ from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -34,12 +35,12 @@ from hub.schema import (
     ServerSettings,
     Settings,
     StepSettings,
-    StoreSettings,
     TriggerSettings,
     WorkflowSettings,
     each_text,
     variables,
 )
+from hub.store_schema import StoreSettings, address_mistake
 
 __all__ = [
     "ConnectorSettings",
@@ -78,6 +79,7 @@ def load_settings(project: Path, *, overrides: Mapping[str, Any] | None = None, 
     except ValidationError as error:
         raise from_validation(error, Settings, origin=lambda location: _origin(sources, location)) from None
     settings = _expanded(_with_consumers(_with_schedules(settings)), environment, file)
+    settings = replace(settings, store=replace(settings.store, url=_address(settings, environment, _origin(sources, ("store", "url")))))
     _check_names(settings, file)
     _check_node(settings, _origin(sources, ("node", "workflows")))
     _check_flows(settings, file)
@@ -150,7 +152,7 @@ def _complete(project: Path, sources: Mapping[str, Mapping[str, Any]]) -> dict[s
         folder = Path(data).expanduser()
         merged["data"] = folder.absolute() if "data" in flags or "data" in variables_ else project.resolve() / folder
         store = merged.get("store", {})
-        merged["store"] = {"url": f"sqlite:///{merged['data']}/hub.sqlite"} | store if isinstance(store, dict) else store
+        merged["store"] = {"url": _own_file(merged["data"])} | store if isinstance(store, dict) else store
     for table, own in (("triggers", TriggerSettings), ("connectors", ConnectorSettings)):
         if isinstance(merged.get(table), list):
             merged[table] = [_with_options(item, own) for item in merged[table]]
@@ -158,6 +160,10 @@ def _complete(project: Path, sources: Mapping[str, Mapping[str, Any]]) -> dict[s
     if isinstance(queues, dict) and isinstance(queues.get("consumers"), list):
         merged["queues"] = queues | {"consumers": [{"options": item} if isinstance(item, dict) else item for item in queues["consumers"]]}
     return merged | {"project": project.resolve()}
+
+
+def _own_file(data: Path) -> str:
+    return f"sqlite:///{data}/hub.sqlite"
 
 
 def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
@@ -241,6 +247,27 @@ def _expanded(settings: Settings, environ: Mapping[str, str], file: str) -> Sett
         triggers=with_options(settings.triggers, "triggers"),
         connectors=with_options(settings.connectors, "connectors"),
     )
+
+
+def _address(settings: Settings, environ: Mapping[str, str], origin: str) -> str:
+    """Return the address of the store with its variables filled in. A user or a password from a variable may have any characters."""
+    url = settings.store.url
+    if url == _own_file(settings.data):
+        return url  # whatever its folder is called
+
+    def fill(match: re.Match[str]) -> str:
+        if match[0].startswith("$$"):
+            return match[0][1:]
+        if match[1] not in environ:
+            raise mistake(_unset(match[1]), "store.url", origin)
+        of_user = match.start() > 0 and url[match.end() : match.end() + 1] in ("@", ":") and "@" in url[match.end() :]
+        return quote(environ[match[1]], safe="") if of_user else environ[match[1]]
+
+    filled = REFERENCE.sub(fill, url)
+    wrong = address_mistake(filled)
+    if wrong:
+        raise mistake(wrong, "store.url", origin)
+    return filled
 
 
 def _unset(name: str) -> str:

@@ -37,7 +37,7 @@ async def on_store(project: Path) -> AsyncIterator[TokenPlace]:
     try:
         settings = load_settings(project)
         clock, log = SystemClock(), structlog.get_logger("hub.tokens")
-        store = store_for(settings.store.url)
+        store = store_for(settings.store.url, notify=settings.store.notifications)
         committer = Committer(store, clock, log)
         await store.open()
         try:

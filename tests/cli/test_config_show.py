@@ -128,3 +128,29 @@ async def test_wrong_settings_are_told_as_everywhere(project: Path) -> None:
 
     assert (outcome.code, outcome.out) == (2, "")
     assert "runner.slot: unknown key; did you mean slots?" in outcome.err
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("postgresql://hub:hunter2@db/hub", "postgresql://hub:***@db/hub"),
+        ("postgresql://hub:${PASSWORD}@db/hub", "postgresql://hub:***@db/hub"),
+        ("postgresql://hub@db/hub?password=hunter2&ssl=require", "postgresql://hub@db/hub?password=***&ssl=require"),
+        ("${ADDRESS}", "${ADDRESS}"),
+    ],
+)
+async def test_the_address_of_the_store_is_shown_without_its_password(project: Path, url: str, shown: str) -> None:
+    with (project / "hub.toml").open("a") as file:
+        file.write(f'[store]\nurl = "{url}"\n')
+    env = {"PASSWORD": "hunter3", "ADDRESS": "postgresql://hub:hunter2@db/hub"}
+    outcome = await run("config", "show", str(project), "--json", env=env)
+
+    assert json.loads(outcome.out)["store.url"]["value"] == shown
+    assert not [secret for secret in SECRETS if secret in outcome.out + outcome.err]
+
+
+async def test_an_address_from_a_variable_is_shown_without_its_password(project: Path) -> None:
+    env = {"PASSWORD": "hunter3", "HUB_STORE_URL": "postgresql://hub:hunter2@db/hub"}
+    outcome = await run("config", "show", str(project), "--json", env=env)
+
+    assert json.loads(outcome.out)["store.url"] == {"value": "postgresql://hub:***@db/hub", "origin": "HUB_STORE_URL"}

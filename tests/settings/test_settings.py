@@ -119,6 +119,45 @@ def test_the_data_folder_is_relative_to_the_project_in_the_file_and_to_the_worki
     assert load("", data="/var/lib/hub").store.url == "sqlite:////var/lib/hub/hub.sqlite"
 
 
+@pytest.mark.parametrize(
+    ("url", "environ", "found"),
+    [
+        ("postgresql://hub:${PW}@db:5432/hub", {"PW": "a/b@c:d%#?"}, "postgresql://hub:a%2Fb%40c%3Ad%25%23%3F@db:5432/hub"),
+        ("postgresql://${USER}:${PW}@${HOST}/hub", {"USER": "a b", "PW": "x", "HOST": "h:1"}, "postgresql://a%20b:x@h:1/hub"),
+        ("${ADDRESS}", {"ADDRESS": "postgres://hub:pw@db/hub"}, "postgres://hub:pw@db/hub"),
+        ("postgresql:///hub?host=/run/postgresql", {}, "postgresql:///hub?host=/run/postgresql"),
+        ("sqlite:////srv/$${NAME}.sqlite", {}, "sqlite:////srv/${NAME}.sqlite"),
+    ],
+)
+def test_the_address_of_the_store_refers_to_variables(load: Load, url: str, environ: dict[str, str], found: str) -> None:
+    assert load(f'[store]\nurl = "{url}"\n', environ).store.url == found
+
+
+def test_a_data_folder_is_no_reference(load: Load) -> None:
+    assert load("", data="/srv/${NAME}").store.url == "sqlite:////srv/${NAME}/hub.sqlite"
+
+
+@pytest.mark.parametrize(
+    ("url", "told"),
+    [
+        ("postgresql://hub:hunt/er2@db/hub", "not a whole address; in its user or password the characters"),
+        ("postgresql://hub:hunt#er2@db/hub", "not a whole address"),
+        ("postgresql://hub:hunt@er2@db/hub", "not a whole address"),
+        ("postgresql://hub:hunter2@db:er2/hub", "not a whole address"),
+        ("postgresql://hub:hunter2@db", "names no database; write postgresql://USER:PASSWORD@HOST/DATABASE"),
+        ("postgresql://hub:${NOT_SET}@db/hub", "the environment variable NOT_SET is not set"),
+        ("${ELSEWHERE}", "not the address of a store"),
+        ("postgresql+asyncpg://hub:hunter2@db/hub", "not the address of a store"),
+    ],
+)
+def test_a_wrong_address_of_the_store_is_told_without_its_password(load: Load, url: str, told: str) -> None:
+    for text, environ, origin in ((f'[store]\nurl = "{url}"\n', {}, "hub.toml"), ("", {"HUB_STORE_URL": url}, "HUB_STORE_URL")):
+        with pytest.raises(ConfigError) as caught:
+            load(text, {"ELSEWHERE": "mysql://hub:hunter2@db/hub", **environ})
+        assert f"{origin}: store.url: {told}" in caught.value.message
+        assert "er2" not in caught.value.message
+
+
 # ---- mistakes
 
 
