@@ -12,7 +12,7 @@ import json
 import shutil
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import fields
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -49,7 +49,7 @@ class Soak:
             campaigns = {"kills": self._kills, "restarts": self._restarts, "limits": self._limits, "slots": self._slots}
             report = await campaigns[part](folder, url, order, tell)
         self.faults += len(report.faults)
-        print(json.dumps({part: asdict(report)}, indent=2), flush=True)
+        print(json.dumps({part: {each.name: getattr(report, each.name) for each in fields(report)}}, indent=2), flush=True)
 
     async def _kills(self, folder: Path, url: str, order: argparse.Namespace, tell: Callable[[str], None]) -> Any:
         return await self._campaign(folder, url, [KILL] * order.kills + [FREEZE] * order.zombies, tell)
