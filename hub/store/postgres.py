@@ -18,9 +18,10 @@ from typing import Any, TypeVar
 
 import asyncpg
 
-from hub.core.errors import ConfigError, Unavailable
+from hub.core.errors import Unavailable
 from hub.core.nodes import NodeAbout
 from hub.core.writes import Outcome, Write
+from hub.store.postgres_address import LOST, ensure_rights, reason, shown, visited
 from hub.store.postgres_driver import CLOCK, Connection, PostgresTransaction, TurnNeeded, is_of_the_moment, is_of_value
 from hub.store.postgres_schema import bring_to_newest
 from hub.store.postgres_signals import Line
@@ -38,8 +39,6 @@ _TIMEOUTS = {"statement_timeout": "30s", "lock_timeout": "15s", "idle_in_transac
 _TRIES = 10  # of a transaction that others have overtaken
 _TURN_S = 1.0  # a node that has needed the turn of flow control takes it at once for so long
 _PAUSES_S = (0.05, 0.1, 0.2, 0.5, 1.0)  # between tries to learn the outcome of a commit; the last one again and again
-_LOST = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, TimeoutError)
-_REFUSED = (asyncpg.InvalidAuthorizationSpecificationError, asyncpg.InvalidCatalogNameError, asyncpg.InsufficientPrivilegeError)
 _ONE_MOMENT = {"default_transaction_isolation": "repeatable read", "default_transaction_read_only": "on"}
 _OLD_DAYS = 30  # marks of writers that nobody will ask for any more
 
@@ -86,20 +85,11 @@ class PostgresStore(DatabaseStore):
 
     async def upgrade(self, *, finish: bool = True) -> Moved:
         """Bring the database to the newest schema; see `DatabaseStore.upgrade`. Without `finish` as far as hubs that are alive allow."""
-        db: Connection | None = None
-        try:
-            db = await asyncpg.connect(self._url, timeout=_CONNECT_S)
+        async with visited(self._url) as db:
+            await ensure_rights(db, self._url)
             moved = await bring_to_newest(db, self._url, self._schema, finish=finish)
             await db.execute("DELETE FROM writer WHERE at < $1::bigint", await _days_ago(db, _OLD_DAYS))
             return moved
-        except _REFUSED as error:
-            raise ConfigError(f"{_shown(self._url)} cannot be used: {error}", path="store.url") from error
-        except (*_LOST, ValueError) as error:
-            away = f"{_shown(self._url)} cannot be reached: {_reason(error)}; is PostgreSQL running there?"
-            raise ConfigError(away, path="store.url") from error
-        finally:
-            if db is not None:
-                await db.close()
 
     async def close(self) -> None:
         """Finish what was handed in, end the signals, disconnect. Safe twice."""
@@ -114,7 +104,7 @@ class PostgresStore(DatabaseStore):
             await line.stop()
         finally:
             for pool in (readers, writers):
-                with suppress(*_LOST):
+                with suppress(*LOST):
                     await asyncio.wait_for(pool.close(), _CONNECT_S)
             self._signals.close()
 
@@ -155,7 +145,7 @@ class PostgresStore(DatabaseStore):
         tries = 0
         while True:
             if self._writers is None:
-                raise Unavailable(f"the store {_shown(self._url)} is closed")
+                raise Unavailable(f"the store {shown(self._url)} is closed")
             try:
                 async with _borrowed(self._writers) as db:
                     result = await self._in_transaction(db, make)
@@ -210,15 +200,15 @@ class PostgresStore(DatabaseStore):
                     return bool(found == mark.number)
                 finally:
                     await db.close(timeout=_CONNECT_S)
-            except _LOST:
+            except LOST:
                 with suppress(TimeoutError):
                     await asyncio.wait_for(self._closing.wait(), _PAUSES_S[min(tries, len(_PAUSES_S) - 1)])
-                    raise Unavailable(f"{_shown(self._url)} went away during a commit, and whether it was carried out is unknown") from None
+                    raise Unavailable(f"{shown(self._url)} went away during a commit, and whether it was carried out is unknown") from None
                 tries += 1
 
     async def _read(self, make: Make[T]) -> T:
         if self._readers is None:
-            raise Unavailable(f"the store {_shown(self._url)} is closed")
+            raise Unavailable(f"the store {shown(self._url)} is closed")
         try:
             async with _borrowed(self._readers) as db:
                 transaction = PostgresTransaction(db, self._keys)
@@ -227,13 +217,13 @@ class PostgresStore(DatabaseStore):
                     return await transaction.run(make())
                 finally:
                     await _undo(db)
-        except _LOST as error:
+        except LOST as error:
             raise self._failure("read", error) from error
 
     def _failure(self, verb: str, error: Exception) -> Exception:
         if is_of_value(error) or isinstance(error, Unavailable):
             return error
-        return Unavailable(f"{_shown(self._url)} cannot be {verb} now: {_reason(error)}. Nothing was written; look at the database server")
+        return Unavailable(f"{shown(self._url)} cannot be {verb} now: {reason(error)}. Nothing was written; look at the database server")
 
     # ---- connections
 
@@ -282,7 +272,7 @@ async def _borrowed(pool: asyncpg.Pool[Any]) -> AsyncIterator[Any]:
     try:
         yield lent.itself
     finally:
-        with suppress(*_LOST):
+        with suppress(*LOST):
             await pool.release(lent)
 
 
@@ -295,19 +285,9 @@ async def _undo(db: _Connection) -> None:
     """End a transaction without a trace; a connection that cannot do that is given up."""
     try:
         await db.execute("ROLLBACK")
-    except _LOST:
+    except LOST:
         db.terminate()
 
 
 async def _days_ago(db: Connection, days: int) -> int:
     return int(await db.fetchval(f"SELECT {CLOCK}")) - days * 86_400_000_000
-
-
-def _shown(url: str) -> str:
-    """Return an address without its password."""
-    scheme, _, rest = url.partition("://")
-    return f"{scheme}://{rest.rpartition('@')[2]}"
-
-
-def _reason(error: BaseException) -> str:
-    return str(error) or type(error).__name__
