@@ -1,7 +1,7 @@
 """`hub db …`: bring a database to the newest schema, copy it, and check that it holds together.
 
 Owns the way from the command line to the file, and what is shown of long work; all that concerns the database itself is `hub.store.care`'s.
-A copy and a check may be made while a hub works; only an upgrade needs the file for itself.
+A copy and a check may be made while a hub works; only an upgrade needs a file for itself, or a PostgreSQL database without older nodes.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from hub.cli import screen
 from hub.cli.exits import Exit
@@ -44,25 +45,20 @@ class Place:
 
 
 def upgrade(place: Place) -> Exit:
-    """Bring the database to the schema of this hub; a hub that runs on it refuses."""
+    """Bring the database to the schema of this hub; older hubs that run on it refuse, on an SQLite file every hub."""
 
     def act() -> Exit:
-        path = place.path()
-        if not path.is_file():
+        url = f"sqlite:///{place.file}" if place.file else place.order.settings().store.url
+        path = care.file_of(url)
+        if path is not None and not path.is_file():
             raise ConfigError(f"there is no database {path}; a hub makes it when it starts, with the newest schema")
-        before = care.contents(path, datetime.now(UTC)).schema
-
-        async def migrate() -> None:
-            store = store_for(f"sqlite:///{path}")
-            await store.open()
-            await store.close()
-
+        name = str(path or urlsplit(url).path.lstrip("/"))
         with shown_progress() as progress:
-            progress(f"from {before} to {NEWEST}", 0, 0)
-            asyncio.run(migrate())
-        told = {"file": str(path), "from": before, "to": NEWEST}
-        words = "has the newest schema already" if before == NEWEST else f"was brought from the schema {before}"
-        _show(place, told, f"{path} {words}: {NEWEST}")
+            progress(f"to the schema {NEWEST}", 0, 0)
+            before, after = asyncio.run(store_for(url).upgrade())
+        told = {"file" if path else "database": name, "from": before, "to": after}
+        words = "has the newest schema already" if before == after else f"was brought from the schema {before}"
+        _show(place, told, f"{name} {words}: {after}")
         return Exit.OK
 
     return _told(act)

@@ -11,7 +11,7 @@ import sqlite3
 import tempfile
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -49,6 +49,64 @@ async def postgres_database(server: str) -> AsyncIterator[str]:
     finally:
         async with _connected(server) as connection:
             await connection.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+
+
+class Reused:
+    """One database for many tests, which is emptied before each: that takes a hundredth of the time that a new one does.
+
+    A test that has changed more than rows, or whose connections hold what it has changed, costs the next one a new database.
+    """
+
+    def __init__(self, server: str, also: str = "") -> None:
+        """`also` are statements that each new database gets."""
+        self._server = server
+        self._also = also
+        self._open = AsyncExitStack()
+        self._url: str | None = None
+        self._shape: Any = None
+        self._empty = ""
+
+    async def emptied(self) -> str:
+        """Return its address; it is as a new one is."""
+        if self._url is not None:
+            async with _connected(self._url) as connection:
+                with contextlib.suppress(asyncpg.PostgresError):
+                    if await connection.fetchrow(_SHAPE) == self._shape:
+                        await connection.execute(self._empty)
+                        return self._url
+        await self.drop()
+        url = await self._open.enter_async_context(postgres_database(self._server))
+        async with _connected(url) as connection:
+            await connection.execute(self._also)
+            self._shape = await connection.fetchrow(_SHAPE)
+            self._empty = await _emptying(connection)
+        self._url = url
+        return url
+
+    async def drop(self) -> None:
+        """Remove it; safe twice."""
+        self._url = None
+        await self._open.aclose()
+
+
+_SHAPE = "SELECT " + ", ".join(
+    f"(SELECT (count(*), max(xmin::text::bigint))::text FROM {catalog} WHERE {key} >= 16384)"  # smaller ones are the server's own
+    for catalog, key in (("pg_attribute", "attrelid"), ("pg_trigger", "tgrelid"), ("pg_constraint", "oid"), ("pg_proc", "oid"))
+)
+
+
+async def _emptying(connection: Any) -> str:
+    """Return what makes a database as it is now again: rows and numbers."""
+    steps = ["BEGIN", "SET LOCAL lock_timeout = '5s'", "SET LOCAL session_replication_role = 'replica'"]  # no guards, in any order
+    tables = "SELECT format('%I.%I', schemaname, tablename) FROM pg_tables WHERE schemaname NOT IN ('pg_catalog', 'information_schema')"
+    for (table,) in await connection.fetch(tables):
+        steps.append(f"DELETE FROM {table}")
+        rows = await connection.fetchval(f"SELECT quote_literal(json_agg(t)) FROM {table} t")
+        if rows is not None:
+            steps.append(f"INSERT INTO {table} SELECT * FROM json_populate_recordset(NULL::{table}, {rows})")
+    again = "SELECT format('SELECT setval(%L, %s, false)', format('%I.%I', schemaname, sequencename), start_value) FROM pg_sequences"
+    steps += [step for (step,) in await connection.fetch(again)]
+    return "; ".join([*steps, "COMMIT"])
 
 
 def database_of(server: str, name: str) -> str:
@@ -121,3 +179,12 @@ async def execute(url: str, text: str) -> None:
         return
     async with _connected(url) as connection:
         await connection.execute(text)
+
+
+async def asked(url: str, text: str) -> list[tuple[Any, ...]]:
+    """Return what a database answers to somebody with a shell."""
+    if url.startswith("sqlite:///"):
+        with contextlib.closing(sqlite3.connect(url.removeprefix("sqlite:///"))) as db:
+            return db.execute(text).fetchall()
+    async with _connected(url) as connection:
+        return [tuple(row) for row in await connection.fetch(text)]

@@ -23,12 +23,16 @@ _DIGITS = 18  # of a number that a database can hold
 
 
 class NodeItem(TypedDict):
-    """A node. `instances` is how many it has claimed now; `lease_until` is absent once it has given its lease back."""
+    """A node. `instances` is how many it has claimed now; `lease_until` is absent once it has given its lease back.
+
+    `schema` is the one of the database that its version of the hub knows.
+    """
 
     id: str
     host: str
     pid: int
     version: str
+    schema: str
     url: str | None
     roles: list[str]
     workflows: list[str]
@@ -87,6 +91,7 @@ def _item(node: NodeRecord) -> NodeItem:
         host=about.host,
         pid=about.pid,
         version=about.version,
+        schema=about.schema,
         url=about.url,
         roles=[role.value for role in about.roles],
         workflows=[*about.workflows],

@@ -30,6 +30,7 @@ class NodeAbout:
     roles: tuple[Role, ...] = (Role.INTAKE, Role.RUN)
     workflows: tuple[str, ...] = ()  # that it executes
     slots: int = 0  # instances that it executes at once
+    schema: str = ""  # of the database, that it knows; its store says which
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from hub.core.errors import ConfigError
 
 if TYPE_CHECKING:
-    from hub.core.ports import Store
+    from hub.store.store import DatabaseStore
 
 _SQLITE = "sqlite:///"
 _POSTGRES = ("postgresql://", "postgres://")
@@ -20,7 +20,7 @@ _EXAMPLE = (
 )
 
 
-def store_for(url: str, *, notify: bool = True) -> Store:
+def store_for(url: str, *, notify: bool = True) -> DatabaseStore:
     """Return the store behind an address, not yet opened. Raises: ConfigError when no store understands the address.
 
     `notify` = nodes that share a database tell each other what is new; without it they find it by asking.

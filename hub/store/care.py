@@ -11,7 +11,7 @@ import shutil
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -21,7 +21,7 @@ from hub.core.errors import ConfigError, Unavailable
 from hub.store.columns import micros, moment_or_none
 from hub.store.invariants import RULES
 from hub.store.lock import FileLock
-from hub.store.schema import NEWEST
+from hub.store.schema import FOUND, NEWEST, OURS
 
 Progress = Callable[[str, int, int], None]  # what is done, how far, of how much (0 = nobody knows)
 
@@ -42,6 +42,7 @@ class Contents:
 
     schema: str | None
     newest: str = NEWEST
+    oldest: str | None = None  # that a hub must know to use the database; None = nobody has said
     bytes: int = 0
     log_bytes: int = 0
     free_bytes: int = 0
@@ -58,7 +59,7 @@ class Contents:
     @property
     def current(self) -> bool:
         """Whether this version of the hub can read the tables."""
-        return self.schema == self.newest
+        return self.schema == self.newest or (self.schema is not None and OURS.reads(self.schema, self.oldest))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,13 +90,13 @@ def contents(path: Path, now: datetime) -> Contents:
         sizes = {
             "bytes": path.stat().st_size, "log_bytes": log.stat().st_size if log.exists() else 0, "free_bytes": size * free,
         }  # fmt: skip
-        schema = _schema(db)
-        if schema != NEWEST:
-            return Contents(schema=schema, journal_mode=mode, **sizes)
+        schema, oldest = _schema(db)
+        found = Contents(schema=schema, oldest=oldest, journal_mode=mode, **sizes)
+        if not found.current:
+            return found
         waiting = "SELECT min(wake_at) FROM instance WHERE ended_at IS NULL AND node IS NULL AND flow IS NULL AND wake_at < ?"
-        return Contents(
-            schema=schema,
-            journal_mode=mode,
+        return replace(
+            found,
             instances=dict(db.execute("SELECT status, count(*) FROM instance GROUP BY status")),
             never_started=db.execute("SELECT count(*) FROM instance WHERE status = 'queued' AND token = 0").fetchone()[0],
             deliveries=dict(db.execute("SELECT status, count(*) FROM delivery GROUP BY status")),
@@ -109,7 +110,6 @@ def contents(path: Path, now: datetime) -> Contents:
             paused_by_error=db.execute("SELECT count(*) FROM instance WHERE status = 'paused' AND error IS NOT NULL").fetchone()[0],
             changed_at=moment_or_none(db.execute(_CHANGED).fetchone()[0]),
             tokens=db.execute(_TOKENS, (micros(now),)).fetchone()[0],
-            **sizes,
         )
 
 
@@ -117,8 +117,8 @@ def check(path: Path, progress: Progress) -> list[Finding]:
     """Return every rule that a database breaks: SQLite's own, then the hub's. Raises: ConfigError, Unavailable."""
     found: list[Finding] = []
     with _reading(path) as db:
-        schema = _schema(db)
-        if schema != NEWEST:
+        schema, oldest = _schema(db)
+        if not Contents(schema=schema, oldest=oldest).current:
             raise ConfigError(f"{path} has the schema {schema}, this hub checks {NEWEST}; bring it there with `hub db upgrade`")
         for number, (name, words, broken) in enumerate(RULES):
             tick = partial(progress, words, number, len(RULES))
@@ -212,9 +212,10 @@ def _reading(path: Path) -> Iterator[sqlite3.Connection]:
         raise Unavailable(f"{path} cannot be read: {error}") from error
 
 
-def _schema(db: sqlite3.Connection) -> str | None:
+def _schema(db: sqlite3.Connection) -> tuple[str | None, str | None]:
+    """Return the revision, and the oldest schema that a hub must know."""
     tables = {name for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
-    if "alembic_version" not in tables:
-        return None
-    found = db.execute("SELECT version_num FROM alembic_version").fetchone()
-    return None if found is None else str(found[0])
+    if "oldest_hub" not in tables:
+        return None, None
+    found = db.execute(FOUND).fetchone()
+    return found[:2] if found else (None, None)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
+from hub.core.errors import ConfigError
 from hub.core.history import HistoryKind
 from hub.core.model import Snapshot
 from hub.core.nodes import Workflows
@@ -24,9 +25,18 @@ LOOKED_AT = 1000  # instances at gates that one claim asks; more stay due for th
 FORGOTTEN = timedelta(hours=1)  # after which a node that is dead and holds nothing is shown no more
 
 
-def register_node(ttl: timedelta, now: datetime, info: str, *, alone: bool) -> Program[int]:
-    """Add a node and return its number. `alone` = every other node is known to be dead: their leases end."""
-    ((node,),) = yield from fetch(sql.INSERT_NODE, columns.micros(now), columns.length_or_null(ttl), columns.micros(now), info)
+def register_node(ttl: timedelta, now: datetime, info: str, *, schema: str, alone: bool) -> Program[int]:
+    """Add a node and return its number. `alone` = every other node is known to be dead: their leases end.
+
+    Raises: ConfigError when the database was brought to a schema that is too new for the one which this node knows.
+    """
+    values = columns.micros(now), columns.length_or_null(ttl), columns.micros(now), info
+    added = yield from fetch(sql.INSERT_NODE, *values, schema)
+    if not added:
+        ((oldest, version),) = yield from fetch(sql.OLDEST_HUB)
+        newer = f"a newer version of the hub has upgraded the database for schema {oldest} and newer, and this one knows {schema}"
+        raise ConfigError(f"{newer}; install version {version}", path="store.url")
+    ((node,),) = added
     if alone:
         yield from fetch(sql.END_OTHER_LEASES, node)
         yield from fetch(sql.FORGET_NODES, columns.micros(now), 0)
@@ -35,11 +45,11 @@ def register_node(ttl: timedelta, now: datetime, info: str, *, alone: bool) -> P
     return int(node)
 
 
-def renew_node(node: int, ttl: timedelta, now: datetime) -> Program[bool]:
-    """Set the end of a node's lease, a length of zero ends it; return whether there is such a node."""
+def renew_node(node: int, ttl: timedelta, now: datetime, schema: str) -> Program[bool]:
+    """Set the end of a node's lease, a length of zero ends it; return whether there is such a node, and its schema is not too old."""
     if not ttl:
         return (yield from change(sql.END_LEASE, node)) == 1
-    return (yield from change(sql.RENEW_NODE, columns.micros(now), columns.length_or_null(ttl), node)) == 1
+    return (yield from change(sql.RENEW_NODE, columns.micros(now), columns.length_or_null(ttl), node, schema)) == 1
 
 
 def claim(node: int, limit: int, now: datetime, workflows: Workflows) -> Program[tuple[list[Snapshot], set[int]]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, fields
 
 from hub.core.model import Page
 from hub.core.nodes import NodeAbout, NodeQuery, NodeRecord, Role
@@ -15,6 +15,8 @@ SELECT n.key, n.lease_until, n.lease_until > lease_clock(?), n.started_at, n.inf
 (SELECT count(*) FROM instance i WHERE i.node = n.key AND i.ended_at IS NULL)
 FROM node n WHERE n.key = coalesce(?, n.key) ORDER BY n.key LIMIT ?
 """
+_KNOWN = frozenset(field.name for field in fields(NodeAbout))
+_ROLES = frozenset(Role)
 
 
 def about_text(about: NodeAbout) -> str:
@@ -41,5 +43,6 @@ def _record(row: Row) -> NodeRecord:
 
 
 def _about(info: str) -> NodeAbout:
-    said = json.loads(info)
-    return NodeAbout(**{**said, "roles": tuple(map(Role, said["roles"])), "workflows": tuple(said["workflows"])})
+    said = {name: value for name, value in json.loads(info).items() if name in _KNOWN}  # a newer hub may say more
+    roles = tuple(Role(role) for role in said["roles"] if role in _ROLES)
+    return NodeAbout(**{**said, "roles": roles, "workflows": tuple(said["workflows"])})

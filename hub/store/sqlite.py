@@ -17,7 +17,7 @@ from urllib.parse import quote
 
 from hub.core.errors import ConfigError, Unavailable
 from hub.store.lock import FileLock
-from hub.store.schema import bring_to_newest
+from hub.store.schema import OURS, Moved, Schema, bring_to_newest
 from hub.store.sqlite_driver import SqliteWriter, is_failure_of_storage, read
 from hub.store.store import DatabaseStore, Make
 from hub.store.threads import ReaderThreads, WriterThread
@@ -34,9 +34,10 @@ _LOG_BYTES = 64 * 1024 * 1024  # what a burst has added to the write-ahead log i
 class SqliteStore(DatabaseStore):
     """The port `Store` on an SQLite file."""
 
-    def __init__(self, path: str | Path) -> None:
-        super().__init__()
+    def __init__(self, path: str | Path, *, schema: Schema = OURS) -> None:
+        super().__init__(schema)
         self._path = Path(path)
+        self._moved: Moved = (None, "")
         self._lock = FileLock(self._path)
         self._writer: WriterThread[SqliteWriter] | None = None
         self._readers: ReaderThreads | None = None
@@ -49,6 +50,12 @@ class SqliteStore(DatabaseStore):
         await writer.start()
         self._alone = True  # the lock proves that all nodes in the file are dead
         self._writer, self._readers = writer, ReaderThreads(self._connect_reader, threads=_READERS)
+
+    async def upgrade(self) -> Moved:
+        """Open does it all: nobody else is alive."""
+        await self.open()
+        await self.close()
+        return self._moved
 
     async def close(self) -> None:
         """Finish what was handed in, end the signals, close the file, give the lock back. Safe twice."""
@@ -128,7 +135,7 @@ class SqliteStore(DatabaseStore):
         db.execute("BEGIN IMMEDIATE")
         db.execute("PRAGMA user_version = 0")  # what it is; a file that cannot be written says so here, not at the first event
         db.execute("ROLLBACK")
-        bring_to_newest(db, self._path)
+        self._moved = bring_to_newest(db, self._path, self._schema)
         db.execute("PRAGMA foreign_keys = ON")  # not before: migrations build tables anew
         return SqliteWriter(db)
 

@@ -134,8 +134,10 @@ INSERT_VERSION = "INSERT INTO version (id, workflow, class_name, digest, created
 # ---- nodes and claims
 
 _OF_WORKFLOWS = " AND workflow IN (SELECT key FROM workflow WHERE name = ANY(?))"
-INSERT_NODE = "INSERT INTO node (lease_until, started_at, info) VALUES (lease_clock(?) + ?, ?, ?) RETURNING key"
-RENEW_NODE = "UPDATE node SET lease_until = lease_clock(?) + ? WHERE key = ?"
+_IS_ALLOWED = "(SELECT schema FROM oldest_hub) <= ?"  # a hub that is too old for the database is no node
+INSERT_NODE = f"INSERT INTO node (lease_until, started_at, info) SELECT lease_clock(?) + ?, ?, ? WHERE {_IS_ALLOWED} RETURNING key"
+RENEW_NODE = f"UPDATE node SET lease_until = lease_clock(?) + ? WHERE key = ? AND {_IS_ALLOWED}"
+OLDEST_HUB = "SELECT schema, version FROM oldest_hub"
 END_LEASE = "UPDATE node SET lease_until = 0 WHERE key = ?"
 END_OTHER_LEASES = "UPDATE node SET lease_until = 0 WHERE key <> ?"
 FORGET_NODES = """

@@ -9,13 +9,14 @@ import os
 import socket
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any, TypeVar, overload
 
 from hub.core.access import Token, TokenQuery
 from hub.core.audit import AuditEntry, AuditQuery
 from hub.core.delivery import Delivery, DeliveryQuery, TriggerQuery, TriggerRecord
-from hub.core.errors import HubError
+from hub.core.errors import ConfigError, HubError, Unavailable
 from hub.core.history import HistoryEvent, HistoryQuery
 from hub.core.logs import LogQuery, StoredLine
 from hub.core.model import (
@@ -37,6 +38,7 @@ from hub.core.writes import Outcome, Write
 from hub.store import claiming, nodes, reading, writing
 from hub.store.program import Program
 from hub.store.queries import Query, answer_to
+from hub.store.schema import OURS, Moved, Schema
 from hub.store.signals import Signals, Subscription
 
 T = TypeVar("T")
@@ -46,13 +48,22 @@ Make = Callable[[], Program[T]]  # makes a program anew for every try
 class DatabaseStore(ABC):
     """The port `Store` on a database. Open it on the event loop that uses it."""
 
-    def __init__(self) -> None:
+    def __init__(self, schema: Schema = OURS) -> None:
+        self._schema = schema
+        self._too_old: ConfigError | None = None  # this hub, for the database: another one has upgraded it meanwhile
         self._signals = Signals()
         self._alone = False  # whether no other node can be alive: true of a database that only one hub opens, until it registers
 
     @abstractmethod
     async def open(self) -> None:
-        """Connect, and migrate to the newest schema; see `Store.open`."""
+        """Connect, and migrate as far as other hubs that are alive allow; see `Store.open`."""
+
+    @abstractmethod
+    async def upgrade(self) -> Moved:
+        """Bring a database that is not open to the newest schema, also where that ends the work of older hubs.
+
+        Raises: ConfigError when such a hub is alive, or as `open`; nothing was changed.
+        """
 
     @abstractmethod
     async def close(self) -> None:
@@ -84,6 +95,8 @@ class DatabaseStore(ABC):
         """
         if not writes:
             return []
+        if self._too_old is not None:
+            raise Unavailable(self._too_old.message)
         try:
             outcomes, _ = await self._commit(lambda: writing.apply(writes), self._tell_all)
         except HubError:
@@ -93,12 +106,20 @@ class DatabaseStore(ABC):
         return outcomes
 
     async def renew(self, node: int | None, ttl: timedelta, now: datetime, about: NodeAbout | None = None) -> int:
-        """Register this process (None) or renew its lease; return its number, a new one when the old is forgotten."""
-        if node is not None and await self._commit(lambda: claiming.renew_node(node, ttl, now)):
+        """Register this process (None) or renew its lease; return its number, a new one when the old is forgotten.
+
+        Raises: ConfigError when a newer hub has upgraded the database, and this one is too old for it: it writes nothing more.
+        """
+        schema = self._schema.number
+        if node is not None and await self._commit(lambda: claiming.renew_node(node, ttl, now, schema)):
             return node
-        info = nodes.about_text(about or NodeAbout(host=socket.gethostname(), pid=os.getpid()))
+        info = nodes.about_text(replace(about or NodeAbout(host=socket.gethostname(), pid=os.getpid()), schema=schema))
         alone = self._alone
-        number = await self._commit(lambda: claiming.register_node(ttl, now, info, alone=alone))
+        try:
+            number = await self._commit(lambda: claiming.register_node(ttl, now, info, schema=schema, alone=alone))
+        except ConfigError as error:
+            self._too_old = error  # what it writes might be lost on newer hubs
+            raise
         self._alone = False
         return number
 

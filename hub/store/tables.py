@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from sqlalchemy import BigInteger, CheckConstraint, Index, Integer, LargeBinary, Text, UniqueConstraint, text
+from sqlalchemy import BigInteger, CheckConstraint, Column, Index, Integer, LargeBinary, Text, UniqueConstraint, text
 from sqlmodel import Field, SQLModel
 
 from hub.store import access_tables, trigger_tables  # noqa: F401  # so that `metadata` has their tables
@@ -280,6 +280,15 @@ class NodeTable(SQLModel, table=True):
     lease_until: int = Field(sa_type=BigInteger)
     started_at: int = Field(sa_type=BigInteger)
     info: str | None = Field(default=None, sa_type=Text)
+
+
+class OldestHubTable(SQLModel, table=True):
+    """One row: the schema that a hub must know at least to use this database, and the version of the hub that has set this."""
+
+    __tablename__ = "oldest_hub"
+
+    schema_: str = Field(sa_column=Column("schema", Text, primary_key=True))
+    version: str = Field(sa_type=Text)
 
 
 metadata = SQLModel.metadata

@@ -9,7 +9,7 @@ from tests.cli.conftest import RecordedHub
 
 NODES = "/client/v4/accounts/local/nodes?page=1&per_page=50"
 NODE = {
-    "id": "7", "host": "box-a", "pid": 4242, "version": "1.0", "url": "http://127.0.0.1:8787", "roles": ["intake", "run"],
+    "id": "7", "host": "box-a", "pid": 4242, "version": "1.0", "schema": "0001", "url": "http://127.0.0.1:8787", "roles": ["intake", "run"],
     "workflows": ["shipping"], "slots": 1000, "instances": 12, "started_on": "2026-01-01T00:00:00.000Z",
     "lease_until": "2026-01-01T00:00:10.000Z", "alive": True,
 }  # fmt: skip

@@ -8,6 +8,7 @@ from datetime import timedelta
 from hub.core.nodes import NodeAbout, NodeQuery, NodeRecord, Role
 from hub.core.ports import Store
 from hub.core.writes import Begin
+from hub.store.schema import OURS
 from tests.store.given import LEASE, World, at
 
 ABOUT = NodeAbout(
@@ -24,7 +25,7 @@ async def test_a_node_is_known_by_what_it_says_of_itself(world: World) -> None:
 
     (record,) = (await world.store.find(NodeQuery(now=at(0), key=number))).items
 
-    assert (record.key, record.about, record.instances) == (number, ABOUT, 0)
+    assert (record.key, record.about, record.instances) == (number, replace(ABOUT, schema=OURS.number), 0)
     assert [each.key for each in await nodes(world.store, 0)] == [world.node, number]
     assert (await world.store.find(NodeQuery(now=at(0), key=number + 1))).items == ()
 

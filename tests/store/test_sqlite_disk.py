@@ -115,12 +115,13 @@ async def test_a_file_that_is_not_a_hubs_is_refused_and_left_as_it_is(path: Path
             async with opened(path):
                 pass
             with contextlib.closing(sqlite3.connect(path)) as db, db:
-                db.execute("UPDATE alembic_version SET version_num = '9999'")
+                db.execute("UPDATE alembic_version SET version_num = '9999_post'")
+                db.execute("UPDATE oldest_hub SET schema = '9999', version = '7.0'")
     expected = {
         "text": "file is not a database",
         "folder": "unable to open database file",
         "other program": "another program.*songs",
-        "newer hub": "newer version of the hub.*9999.*install that version",
+        "newer hub": "brought to schema 9999_post by a newer version of the hub.*install version 7.0",
     }
 
     with pytest.raises(ConfigError, match=expected[kind]):

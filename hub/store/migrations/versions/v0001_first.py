@@ -376,3 +376,9 @@ def _nodes() -> None:
         sa.Column("info", sa.Text),
         sqlite_autoincrement=True,
     )
+    op.create_table(
+        "oldest_hub",
+        sa.Column("schema", sa.Text, primary_key=True, nullable=False),
+        sa.Column("version", sa.Text, nullable=False),
+    )
+    op.execute("INSERT INTO oldest_hub VALUES ('0001', '')")
