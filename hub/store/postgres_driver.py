@@ -130,7 +130,8 @@ class PostgresTransaction:
             self.wrote = True
 
     async def _many(self, text: str, rows: Sequence[Row]) -> None:
-        if len(rows) >= _MANY and len({row[:4] for row in rows}) == len(rows):  # the same row twice is no job for one statement
+        place = slice(4) if text.lstrip().startswith("INSERT") else slice(-1, None)  # of what tells a row from all others
+        if len(rows) >= _MANY and len({row[place] for row in rows}) == len(rows):  # the same row twice is no job for one statement
             types = tuple(parameter.name for parameter in (await self._db.prepare(said(text))).get_parameters())
             together = _for_all(text, types)
             if together is not None:
