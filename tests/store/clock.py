@@ -1,13 +1,16 @@
 """A PostgreSQL store whose database has the time that the tests say.
 
 The store asks its database for the time of leases. Here the database has a function of that name before the server's own in its search
-path; it returns what the last `renew` or `claim` was told, so that a lease of ten seconds ends when a test is ten seconds further.
+path, in a schema of its own; it returns what the last `renew` or `claim` was told, so that a lease of ten seconds ends when a test is ten
+seconds further.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from typing import Any
 
 import asyncpg
 
@@ -17,24 +20,36 @@ from hub.core.queues import LeaseMessages
 from hub.core.writes import Outcome, Write
 from hub.store.postgres import PostgresStore
 
-_CLOCK = """
-CREATE TABLE IF NOT EXISTS clock (at timestamptz);
-INSERT INTO clock SELECT now() WHERE NOT EXISTS (SELECT 1 FROM clock);
-CREATE OR REPLACE FUNCTION clock_timestamp() RETURNS timestamptz LANGUAGE sql VOLATILE AS 'SELECT at FROM public.clock'
-"""
+CLOCK = """
+CREATE SCHEMA clock;
+CREATE TABLE clock.now (at timestamptz);
+INSERT INTO clock.now SELECT now();
+CREATE FUNCTION clock.clock_timestamp() RETURNS timestamptz LANGUAGE sql VOLATILE AS 'SELECT at FROM clock.now'
+"""  # what the database of an `OnTime` needs
+_SEARCH = "search_path=public,clock,pg_catalog"
+_UNSYNCED = "synchronous_commit=off"  # nothing here is about a server that dies
 
 
 class OnTime(PostgresStore):
     """The store, with the time of its database set before each question that depends on it."""
 
     def __init__(self, url: str) -> None:
-        super().__init__(f"{url}?search_path=public,pg_catalog")
+        super().__init__(f"{url}?{_SEARCH}&{_UNSYNCED}")
         self._plain = url
+        self._hand: Any = None  # that sets the clock
+        self._turn = asyncio.Lock()
 
     async def open(self) -> None:
         """See `Store.open`."""
         await super().open()
-        await self._do(_CLOCK)
+        self._hand = await asyncpg.connect(self._plain, server_settings={"synchronous_commit": "off"})
+
+    async def close(self) -> None:
+        """See `Store.close`."""
+        await super().close()
+        if self._hand is not None:
+            await self._hand.close()
+            self._hand = None
 
     async def renew(self, node: int | None, ttl: timedelta, now: datetime, about: NodeAbout | None = None) -> int:
         """See `Store.renew`."""
@@ -54,11 +69,5 @@ class OnTime(PostgresStore):
         return await super().apply(writes)
 
     async def _set(self, now: datetime) -> None:
-        await self._do(f"UPDATE clock SET at = '{now.isoformat()}'")
-
-    async def _do(self, text: str) -> None:
-        db = await asyncpg.connect(self._plain)
-        try:
-            await db.execute(text)
-        finally:
-            await db.close()
+        async with self._turn:
+            await self._hand.execute("UPDATE clock.now SET at = $1", now)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from hub.core.ports import Store
 from hub.store import store_for
-from tests.databases import empty_database, postgres_database
-from tests.store.clock import OnTime
+from tests.databases import Reused, empty_database
+from tests.store.clock import CLOCK, OnTime
 from tests.store.given import LEASE, World, at
 
 
@@ -26,15 +28,22 @@ def database(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
+@pytest.fixture(scope="session")
+def reused(postgres_url: str) -> Iterator[Reused]:
+    """Return the database that the tests of this process use one after the other."""
+    database = Reused(postgres_url, CLOCK)
+    yield database
+    with ThreadPoolExecutor(1) as pool:  # a thread: an event loop may still be set here
+        pool.submit(asyncio.run, database.drop()).result()
+
+
 @pytest.fixture
-async def url(database: str, request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[str]:
+async def url(database: str, request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """Return the address of an empty database."""
     if database == "sqlite":
-        empty_database(tmp_path / "hub.sqlite")
-        yield f"sqlite:///{tmp_path}/hub.sqlite"
-        return
-    async with postgres_database(request.getfixturevalue("postgres_url")) as address:
-        yield address
+        return f"sqlite:///{empty_database(tmp_path / 'hub.sqlite')}"
+    reused: Reused = request.getfixturevalue("reused")
+    return await reused.emptied()
 
 
 @pytest.fixture
