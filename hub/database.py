@@ -21,8 +21,11 @@ from hub.cli.progress import shown_progress
 from hub.core.errors import ConfigError, HubError
 from hub.order import Order
 from hub.store import care, store_for
+from hub.store.address import shown
 from hub.store.invariants import RULES
 from hub.store.schema import NEWEST
+
+_DUMP = "PostgreSQL's own tools: pg_dump --format=custom --file=hub.dump ADDRESS, and back with pg_restore --clean --if-exists"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,7 +43,7 @@ class Place:
         url = self.order.settings().store.url
         path = care.file_of(url)
         if path is None:
-            raise ConfigError(f"{url.partition(':')[0]} keeps its data itself: use its own tools", path="store.url")
+            raise ConfigError(f"{shown(url)} is no file: copy it with {_DUMP}", path="store.url")
         return path
 
 
@@ -80,24 +83,36 @@ def back_up(place: Place, target: Path | None) -> Exit:
 
 
 def check(place: Place) -> Exit:
-    """Check the database: SQLite's own check, and the hub's rules."""
+    """Check the database: SQLite's own check where it is a file, and the hub's rules."""
 
     def act() -> Exit:
-        path = place.path()
+        path = place.file or care.file_of(place.order.settings().store.url)
         with shown_progress() as progress:
-            found = care.check(path, progress)
+            if path is None:
+                name, rules, found = _checked_on_server(place.order.settings().store.url, progress)
+            else:
+                name, rules, found = str(path), len(RULES), care.check(path, progress)
         if place.json:
             listed = [{"rule": each.rule, "words": each.words, "rows": each.rows} for each in found]
-            screen.show_json({"file": str(path), "ok": not found, "broken": listed})
+            screen.show_json({"file" if path else "database": name, "ok": not found, "broken": listed})
         elif not found:
-            screen.show([f"{path} holds together: {len(RULES)} rules"])
+            screen.show([f"{name} holds together: {rules} rules"])
         for each in found:
             screen.complain(f"{each.rule}: {each.words}; but: {', '.join(each.rows)}")
-        if found:
+        if found and path is None:
+            screen.note(f"copy it before anything else, with {_DUMP}; then restore a backup")
+        elif found and path:
             screen.note(f"copy {path.parent} away before anything else; then restore a backup (`{command()} db check --file BACKUP` first)")
         return Exit.FAILED if found else Exit.OK
 
     return _told(act)
+
+
+def _checked_on_server(url: str, progress: care.Progress) -> tuple[str, int, list[care.Finding]]:
+    store_for(url)  # says what to install where the driver is missing
+    from hub.store import postgres_care
+
+    return shown(url), postgres_care.number_of_rules(), asyncio.run(postgres_care.check(url, progress))
 
 
 def _told(act: Callable[[], Exit]) -> Exit:

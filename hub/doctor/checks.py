@@ -7,10 +7,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from hub.order import Order
 from hub.settings import Settings
 from hub.store.care import Contents
+
+if TYPE_CHECKING:
+    from hub.store.postgres_care import Server  # which needs the driver
 
 
 class State(StrEnum):
@@ -33,7 +37,10 @@ class Result:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Case:
-    """What the checks look at. `settings` are None where they are wrong, the file and its contents where there is none."""
+    """What the checks look at. `settings` are None where they are wrong, the file and its contents where there is none.
+
+    A PostgreSQL database has contents and no file; its server is None where it was not reached.
+    """
 
     order: Order
     now: datetime
@@ -41,8 +48,9 @@ class Case:
     mistake: str = ""  # why there are no settings
     file: Path | None = None
     contents: Contents | None = None
-    unreadable: str = ""  # why there are no contents, though there is a file
-    owner: str | None = None  # of the file: the hub that has it
+    server: Server | None = None  # the PostgreSQL server that was reached
+    unreadable: str = ""  # why there are no contents, though there is a file or a server
+    owner: str | None = None  # the hub that has the file, or one on this machine that works on the database
 
 
 Check = tuple[str, Callable[[Case], Result]]  # a name that never changes, and what looks

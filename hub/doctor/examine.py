@@ -5,24 +5,31 @@ A check that fails by itself is a failed check and not the end of the others. Ex
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import socket
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from hub.cli import screen
 from hub.cli.exits import Exit
 from hub.core.errors import ConfigError, HubError
-from hub.doctor import machine, network, project, store
+from hub.doctor import machine, network, postgres, project, store
 from hub.doctor.checks import Case, Checks, Result, State, fail
 from hub.order import Order
 from hub.settings import Settings
-from hub.store import care
+from hub.store import care, store_for
+
+if TYPE_CHECKING:
+    from hub.store.care import Contents
+    from hub.store.postgres_care import Server
 
 _SIGNS = {State.OK: ("✅", ""), State.WARN: ("⚠️ ", "yellow"), State.FAIL: ("❌", "red"), State.SKIP: ("· ", "dim")}
-CHECKS: Checks = (*machine.CHECKS, *project.CHECKS, *store.CHECKS, *network.CHECKS)
+CHECKS: Checks = (*machine.CHECKS, *project.CHECKS, *store.CHECKS, *postgres.CHECKS, *network.CHECKS)
 
 
 def examine(order: Order, *, as_json: bool) -> Exit:
@@ -68,15 +75,30 @@ def take(order: Order) -> Case:
     except ConfigError as error:
         mistake = error.message
     file: Path | None = None if settings is None else care.file_of(settings.store.url)
-    contents = owner = None
+    contents = owner = server = None
     if file is not None and file.exists():
         try:
             owner, contents = care.owner(file), care.contents(file, now)
         except (HubError, OSError) as error:
             unreadable = error.message if isinstance(error, HubError) else str(error)
+    if settings is not None and file is None:
+        try:
+            server, contents = _looked(settings.store.url, now)
+            owner = next((name for name in server.alive if name.endswith(f" on {socket.gethostname()}")), None)
+        except ConfigError as error:
+            unreadable = error.message
     return Case(
-        order=order, now=now, settings=settings, mistake=mistake, file=file, contents=contents, unreadable=unreadable, owner=owner
+        order=order, now=now, settings=settings, mistake=mistake, file=file, contents=contents, server=server, unreadable=unreadable,
+        owner=owner,
     )  # fmt: skip
+
+
+def _looked(url: str, now: datetime) -> tuple[Server, Contents]:
+    """Look at a PostgreSQL server and into its database. Raises: ConfigError."""
+    store_for(url)  # says what to install where the driver is missing
+    from hub.store import postgres_care
+
+    return asyncio.run(postgres_care.look(url, now))
 
 
 def _show(name: str, result: Result) -> None:

@@ -102,9 +102,12 @@ def _owner(case: Case, file: Path) -> Result:
 
 def _readable(case: Case) -> Result:
     if case.unreadable:
-        return fail(case.unreadable, "restore a backup: `hub db --help` says how")
+        cure = "restore a backup: `hub db --help` says how" if case.file else "no hub starts before that is mended"
+        return fail(case.unreadable, cure)
     if case.contents is None:
         return skip("there is no database yet; a hub makes it when it starts")
+    if case.file is None:
+        return ok(f"{case.contents.bytes // 1024} KiB on the server")
     return ok(f"{case.contents.bytes // 1024} KiB, {case.contents.free_bytes // 1024} of them free")
 
 
@@ -115,12 +118,16 @@ def _schema(case: Case) -> Result:
         return ok(f"schema {case.contents.schema}")
     if case.contents.schema is not None and case.contents.schema > case.contents.newest:
         return fail(f"schema {case.contents.schema} is of a newer hub", "install that version again")
-    remedy = "hub db backup, then hub db upgrade; a start does it, too"
+    if case.contents.schema is None and case.server is not None:
+        return ok("there are no tables yet; a hub makes them when it starts")
+    remedy = f"{'pg_dump' if case.server else 'hub db backup'}, then hub db upgrade; a start does it, too"
     return warn(f"schema {case.contents.schema}, the newest is {case.contents.newest}", remedy)
 
 
 @_with_contents
-def _journal(_: Case, contents: Contents) -> Result:
+def _journal(case: Case, contents: Contents) -> Result:
+    if case.file is None:
+        return skip("the server keeps its own journal")
     if contents.journal_mode not in ("wal", "delete"):
         return warn(f"the journal mode is {contents.journal_mode}", "start the hub once: it sets write-ahead logging")
     if contents.log_bytes > _LOG:
@@ -131,7 +138,9 @@ def _journal(_: Case, contents: Contents) -> Result:
 
 @_with_contents
 def _integrity(case: Case, contents: Contents) -> Result:
-    if contents.bytes > _CHECKED or case.file is None:
+    if case.file is None:
+        return skip("check it with `hub db check`")
+    if contents.bytes > _CHECKED:
         return skip(f"{contents.bytes // _MIB} MiB take long; check it with `hub db check`")
     try:
         broken = care.check(case.file, lambda *_: None)
@@ -156,10 +165,10 @@ def _overdue(case: Case, contents: Contents) -> Result:
     if contents.due_since is None or case.now - contents.due_since < _LATE:
         return ok("nothing has been due for long")
     late = format_duration(timedelta(seconds=round((case.now - contents.due_since).total_seconds())))
-    if case.owner is None:
+    if case.owner is None and not (case.server and case.server.alive):
         return ok(f"something has been due for {late}; it goes on when a hub starts")
-    remedy = "raise [runner] slots, or look at the log of the hub"
-    return warn(f"an instance has been due for {late}, and the hub has not taken it up", remedy)
+    remedy = "raise [runner] slots, or look at the log of the hub; `[node] workflows` may leave some to nobody"
+    return warn(f"an instance has been due for {late}, and no hub has taken it up", remedy)
 
 
 @_with_contents

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from hub.core.errors import ConfigError
+from hub.store.address import shown
 
 if TYPE_CHECKING:
     from hub.store.store import DatabaseStore
@@ -38,4 +39,4 @@ def store_for(url: str, *, notify: bool = True) -> DatabaseStore:
             missing = f"PostgreSQL needs the package {error.name}: pip install 'trigger-hub[postgres]'"
             raise ConfigError(missing, path="store.url") from error
         return PostgresStore(url, notify=notify)
-    raise ConfigError(f"{url!r} is no address of a store; {_EXAMPLE}", path="store.url")
+    raise ConfigError(f"{shown(url)!r} is no address of a store; {_EXAMPLE}", path="store.url")

@@ -21,7 +21,8 @@ import asyncpg
 from hub.core.errors import Unavailable
 from hub.core.nodes import NodeAbout
 from hub.core.writes import Outcome, Write
-from hub.store.postgres_address import LOST, ensure_rights, reason, shown, visited
+from hub.store.address import shown
+from hub.store.postgres_address import LOST, ensure_rights, reason, visited
 from hub.store.postgres_driver import CLOCK, Connection, PostgresTransaction, TurnNeeded, is_of_the_moment, is_of_value
 from hub.store.postgres_schema import bring_to_newest
 from hub.store.postgres_signals import Line

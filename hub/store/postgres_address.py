@@ -13,18 +13,13 @@ from urllib.parse import unquote, urlsplit
 import asyncpg
 
 from hub.core.errors import ConfigError
+from hub.store.address import shown
 
 OLDEST = 12  # the first version of PostgreSQL that has all that the hub asks for
 TESTED = 15
 LOST = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, TimeoutError)
 _CONNECT_S = 10.0
 _MAY_MAKE = "SELECT coalesce(has_schema_privilege(current_schema(), 'CREATE'), false) OR to_regclass('alembic_version') IS NOT NULL"
-
-
-def shown(url: str) -> str:
-    """Return an address without its user, its password and its options."""
-    scheme, _, rest = url.partition("://")
-    return f"{scheme}://{rest.partition('?')[0].rpartition('@')[2]}"
 
 
 def reason(error: BaseException) -> str:

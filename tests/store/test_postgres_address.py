@@ -14,7 +14,7 @@ import pytest
 
 from hub.core.errors import ConfigError
 from hub.store import store_for
-from hub.store.postgres_address import shown
+from hub.store.address import shown
 from tests.databases import database_of, execute, postgres_database
 from tests.postgres import PostgresServer
 
