@@ -13,7 +13,8 @@ import pytest
 from hub.store.invariants import RULES
 from hub.store.schema import NEWEST
 from tests.cli.command_line import call, run, run_on_terminal
-from tests.cli.node import make_project, running
+from tests.cli.node import SETTINGS, make_project, running
+from tests.databases import execute, postgres_database
 
 CODE = """
 import asyncio
@@ -102,6 +103,22 @@ async def test_an_empty_file_is_brought_to_the_newest_schema(tmp_path: Path) -> 
 
     assert (outcome.code, json.loads(outcome.out)) == (0, {"file": "empty.sqlite", "from": None, "to": NEWEST})
     assert (await run("db", "check", "--file", "empty.sqlite", cwd=tmp_path)).code == 0
+
+
+async def test_a_database_of_many_nodes_is_upgraded_beside_them(project: Path, postgres_url: str) -> None:
+    async with postgres_database(postgres_url) as url:
+        name = url.rpartition("/")[2]
+        (project / "hub.toml").write_text(f'{SETTINGS}\n[store]\nurl = "{url}"\n')
+        await execute(url, "DROP SCHEMA public CASCADE")
+        await execute(url, "CREATE SCHEMA public")
+        made = await run("db", "upgrade", "--json", cwd=project)
+        async with running("serve", str(project), "--port", "0") as node:
+            await node.url()
+            again = await run("db", "upgrade", cwd=project)
+            await node.stop()
+
+    assert (made.code, json.loads(made.out)) == (0, {"database": name, "from": None, "to": NEWEST})
+    assert (again.code, again.out) == (0, f"{name} has the newest schema already: {NEWEST}\n")
 
 
 @pytest.mark.parametrize(

@@ -252,6 +252,21 @@ def test_what_is_no_database_of_a_hub_is_told(tmp_path: Path, lived: Path) -> No
     assert care.contents(old, at(0)).instances == {}
 
 
+def test_a_file_of_a_newer_hub_that_leaves_it_to_this_one_is_looked_into(tmp_path: Path, lived: Path) -> None:
+    newer = Path(shutil.copy(lived, tmp_path / "newer.sqlite"))
+    with closing(sqlite3.connect(newer)) as db, db:
+        db.execute("UPDATE alembic_version SET version_num = '9999_pre'")
+    allowed = care.contents(newer, at(0))
+    found = care.check(newer, SILENT)
+    with closing(sqlite3.connect(newer)) as db, db:
+        db.execute("UPDATE oldest_hub SET schema = '9999'")
+
+    refused = care.contents(newer, at(0))
+
+    assert (allowed.current, allowed.instances, found) == (True, care.contents(lived, at(0)).instances, [])
+    assert (refused.current, refused.instances) == (False, {})
+
+
 def test_the_probe_of_the_disk_leaves_nothing(tmp_path: Path) -> None:
     assert care.sync_s(tmp_path).total_seconds() > 0
     assert list(tmp_path.iterdir()) == []

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import json
+from dataclasses import asdict, replace
 from datetime import timedelta
 
 from hub.core.nodes import NodeAbout, NodeQuery, NodeRecord, Role
 from hub.core.ports import Store
 from hub.core.writes import Begin
 from hub.store.schema import OURS
+from tests.databases import execute
 from tests.store.given import LEASE, World, at
 
 ABOUT = NodeAbout(
@@ -35,6 +37,14 @@ async def test_a_node_that_was_forgotten_says_of_itself_the_same_again(world: Wo
 
     (record,) = (await world.store.find(NodeQuery(now=at(0), key=number))).items
     assert record.about.pid == 43
+
+
+async def test_what_a_node_of_a_newer_version_says_beyond_what_is_known_here_is_left_out(world: World, url: str) -> None:
+    number = await world.store.renew(None, LEASE, at(0), ABOUT)
+    more = json.dumps({**asdict(ABOUT), "roles": ["run", "think"], "mood": "calm"})
+    await execute(url, f"UPDATE node SET info = '{more}' WHERE key = {number}")
+
+    assert (await nodes(world.store, 0))[-1].about == ABOUT
 
 
 async def test_a_node_that_has_given_its_lease_back_has_none_and_is_not_alive(world: World) -> None:
