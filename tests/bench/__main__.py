@@ -1,7 +1,7 @@
 """`python -m tests.bench [--quick]`: every workload beside its yardstick, three times, with medians and ranges.
 
-Prints one JSON line a workload, then a table; progress goes to stderr. QUICK=1 in the environment means --quick. Ends with 1 when a run did
-not leave exactly what it was asked for on disk.
+Prints one JSON line a row, then a table; progress goes to stderr. QUICK=1 in the environment means --quick: three rows on SQLite. Rows that
+need a server are left out where there is none. Ends with 1 when a run did not leave exactly what it was asked for on disk.
 """
 
 from __future__ import annotations
@@ -17,24 +17,48 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
+from tests.bench import postgres
 from tests.bench.measure import REPOSITORY, measured
 from tests.bench.measurement import Measurement, Size
 from tests.bench.others import watched
 from tests.bench.report import Repeat, Row, summed_up, table
 
-_WORKLOADS = ("three-step", "latency", "intake")
-_STORE = "sqlite"
 _FOLDER = REPOSITORY / ".hub-bench"
 _PILOT_N = 1000
 _QUICK_S = 3.1  # of three-step; more than fit into the slots run slower than the pilot, so it takes rather longer
 
 
+class Case(NamedTuple):
+    """What makes one row."""
+
+    workload: str
+    store: str = "sqlite"
+    nodes: int = 1
+
+    @property
+    def measurement(self) -> str:
+        """What `tests.bench.measure` calls it."""
+        return self.workload if self.store == "sqlite" else f"{self.workload}-on-{self.store}"
+
+
+_QUICK = (Case("three-step"), Case("latency"), Case("intake"))
+_CASES = (
+    Case("three-step"),
+    *(Case("three-step", "postgres", nodes) for nodes in (1, 2, 3)),
+    Case("latency"),
+    Case("latency", "postgres"),
+    Case("intake"),
+)
+_WORKLOADS = tuple(dict.fromkeys(case.workload for case in _CASES))
+_STORES = ("sqlite", "postgres")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """What to measure. Without `n` a pilot run finds how many instances take three seconds."""
+    """How to measure. Without `n` a pilot run finds how many instances take three seconds."""
 
-    workloads: Sequence[str]
     folder: Path
     n: int | None
     latency_n: int
@@ -46,8 +70,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, print, and return the exit code."""
     given = _parser().parse_args(arguments)
     quick = given.quick or os.environ.get("QUICK", "0") not in ("", "0")
+    cases = _chosen(given, quick)
+    if not cases:
+        return 1
     plan = Plan(
-        workloads=given.workloads or _WORKLOADS,
         folder=given.folder,
         n=given.n or (None if quick else 10_000),
         latency_n=given.n or (200 if quick else 500),
@@ -56,7 +82,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     try:
         with _folder(plan.folder) as folder:
-            rows = [_row(workload, replace(plan, folder=folder)) for workload in plan.workloads]
+            rows = [_row(case, replace(plan, folder=folder)) for case in cases]
     except subprocess.SubprocessError as error:
         _say(f"the measurement failed: {error}")
         return 1
@@ -67,12 +93,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description="Measure the hub beside yardsticks.")
     parser.add_argument("workloads", nargs="*", type=_workload, metavar="WORKLOAD", help=f"of {', '.join(_WORKLOADS)}; default: all")
+    parser.add_argument("--store", choices=_STORES, help="only the rows on this database")
     parser.add_argument("--quick", action="store_true", help="a minute's worth; also QUICK=1")
     parser.add_argument("--n", type=int, help="instances of three-step and latency")
     parser.add_argument("--seconds", type=float, help="how long to post to the webhook")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--folder", type=Path, default=_FOLDER, help="where the files are written; the disk counts")
     return parser
+
+
+def _chosen(given: argparse.Namespace, quick: bool) -> list[Case]:
+    """Return what was asked for and can be measured here."""
+    cases = [case for case in (_QUICK if quick else _CASES) if case.workload in (given.workloads or _WORKLOADS)]
+    cases = [case for case in cases if case.store == (given.store or case.store)]
+    if any(case.store == "postgres" for case in cases) and (reason := postgres.missing()):
+        _say(f"left out: {reason}")
+        cases = [case for case in cases if case.store != "postgres"]
+    return cases
 
 
 def _workload(name: str) -> str:
@@ -94,26 +131,27 @@ def _folder(parent: Path) -> Iterator[Path]:
                 parent.rmdir()
 
 
-def _row(workload: str, plan: Plan) -> Row:
-    size = Size(n=_instances(workload, plan), seconds=plan.seconds)
+def _row(case: Case, plan: Plan) -> Row:
+    size = Size(n=_instances(case, plan), seconds=plan.seconds, nodes=case.nodes)
+    title = f"{case.measurement} ({case.nodes} nodes)" if case.nodes > 1 else case.measurement
     repeats = []
     for number in range(1, plan.repeats + 1):
         with watched() as others:
-            hub = _measure(workload, plan.folder, size)
-            yardstick = _measure(f"yardstick-of-{workload}", plan.folder, size)
+            hub = _measure(case.measurement, plan.folder, size)
+            yardstick = _measure(f"yardstick-of-{case.measurement}", plan.folder, size)
         repeats.append(Repeat(hub=hub, yardstick=yardstick, others_cores=others.cores))
-        _say(f"{workload} {number}/{plan.repeats}: {hub.per_s:,.0f}/s, yardstick {yardstick.per_s:,.0f}/s, others {others.cores:.2f} cores")
-    row = summed_up(workload, _STORE, repeats)
+        _say(f"{title} {number}/{plan.repeats}: {hub.per_s:,.0f}/s, yardstick {yardstick.per_s:,.0f}/s, others {others.cores:.2f} cores")
+    row = summed_up(case.workload, case.store, case.nodes, repeats)
     print(json.dumps(asdict(row)), flush=True)
     return row
 
 
-def _instances(workload: str, plan: Plan) -> int:
-    if workload != "three-step":
+def _instances(case: Case, plan: Plan) -> int:
+    if case.workload != "three-step":
         return plan.latency_n
     if plan.n is not None:
         return plan.n
-    pilot = _measure(workload, plan.folder, Size(n=_PILOT_N, seconds=plan.seconds))
+    pilot = _measure(case.measurement, plan.folder, Size(n=_PILOT_N, seconds=plan.seconds))
     return max(_PILOT_N, round(pilot.per_s * _QUICK_S))
 
 

@@ -1,6 +1,6 @@
-"""One measurement in a process of its own: `python -m tests.bench.measure WORKLOAD FOLDER N SECONDS` prints it as one JSON line.
+"""One measurement in a process of its own: `python -m tests.bench.measure WORKLOAD FOLDER N SECONDS NODES`.
 
-A fresh process each time, so that no run inherits memory, caches or a warm allocator from the one before it.
+Prints it as one JSON line. A fresh process each time, so that no run inherits memory, caches or a warm allocator from the one before it.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _Workload = Callable[[Path, Size], Coroutine[Any, Any, Measurement]]
 
 def measured(workload: str, folder: Path, size: Size) -> Measurement:
     """Start a process that measures a workload in an empty folder. Raises: SubprocessError; its output says what was wrong."""
-    command = [sys.executable, "-m", "tests.bench.measure", workload, str(folder), str(size.n), str(size.seconds)]
+    command = [sys.executable, "-m", "tests.bench.measure", workload, str(folder), str(size.n), str(size.seconds), str(size.nodes)]
     process = subprocess.run(command, cwd=REPOSITORY, stdout=subprocess.PIPE, check=True, timeout=_STALLED_S)
     return Measurement(**json.loads(process.stdout))
 
@@ -35,18 +35,23 @@ def _find(name: str) -> _Workload:
         "three-step": ("workloads", "three_step"),
         "latency": ("workloads", "latency"),
         "intake": ("intake", "intake"),
+        "three-step-on-postgres": ("postgres", "three_step"),
+        "latency-on-postgres": ("postgres", "latency"),
         "yardstick-of-three-step": ("yardstick", "three_step"),
         "yardstick-of-latency": ("yardstick", "latency"),
         "yardstick-of-intake": ("bare", "intake"),
+        "yardstick-of-three-step-on-postgres": ("postgres_yardstick", "three_step"),
+        "yardstick-of-latency-on-postgres": ("postgres_yardstick", "latency"),
     }[name]
     workload: _Workload = getattr(import_module(f"tests.bench.{module}"), function)
     return workload
 
 
 if __name__ == "__main__":
-    name, place, count, time = sys.argv[1:]
+    name, place, count, time, nodes = sys.argv[1:]
     if not name.startswith("yardstick"):  # as `hub serve` does
         from hub.process import tune_garbage_collection
 
         tune_garbage_collection()
-    print(json.dumps(asdict(run(_find(name)(Path(place), Size(n=int(count), seconds=float(time)))))))
+    size = Size(n=int(count), seconds=float(time), nodes=int(nodes))
+    print(json.dumps(asdict(run(_find(name)(Path(place), size)))))

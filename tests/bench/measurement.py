@@ -12,7 +12,7 @@ import sys
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 STARTERS = 1000  # callers at once: as many as the engine has slots, so that neither waits for the other at the start
@@ -22,10 +22,11 @@ WARM_UP_S = 0.2  # of requests, for the same reason
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Size:
-    """How much to measure: `n` instances, or `seconds` of requests."""
+    """How much to measure: `n` instances, or `seconds` of requests; on how many nodes where there may be several."""
 
     n: int
     seconds: float
+    nodes: int = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +39,7 @@ class Measurement:
     rss_mb: float
     p50_ms: float | None = None
     p99_ms: float | None = None
+    facts: dict[str, float] = field(default_factory=dict)  # what only this workload has, with the unit in the name
 
 
 class Span:

@@ -25,7 +25,7 @@ SMALL = ("--n", "50", "--seconds", "0.1", "--repeats", "1")
 
 
 def test_every_workload_gives_one_row_beside_its_yardstick_and_leaves_no_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main([*SMALL, "--folder", str(tmp_path)]) == 0
+    assert main(["--quick", *SMALL, "--folder", str(tmp_path)]) == 0
 
     rows = [json.loads(line) for line in capsys.readouterr().out.splitlines() if line.startswith("{")]
     assert [row["workload"] for row in rows] == ["three-step", "latency", "intake"]
@@ -33,6 +33,33 @@ def test_every_workload_gives_one_row_beside_its_yardstick_and_leaves_no_file(tm
     assert all(row["instances_per_s"] > 0 and row["ratio_to_yardstick"] > 0 and row["cpu_s"] > 0 and row["rss_mb"] > 0 for row in rows)
     assert [row["p99_ms"] is not None for row in rows] == [False, True, True]
     assert not any(tmp_path.iterdir())
+
+
+def test_nodes_on_one_database_run_exactly_what_was_asked_for(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HUB_TEST_POSTGRES_URL", postgres_url)
+
+    assert main(["three-step", "latency", "--store", "postgres", *SMALL, "--folder", str(tmp_path)]) == 0
+
+    rows = [json.loads(line) for line in capsys.readouterr().out.splitlines() if line.startswith("{")]
+    assert [(row["workload"], row["store"], row["nodes"], row["n"]) for row in rows] == [
+        *(("three-step", "postgres", nodes, 50) for nodes in (1, 2, 3)),
+        ("latency", "postgres", 1, 50),
+    ]
+    assert all(row["instances_per_s"] > 0 and row["ratio_to_yardstick"] > 0 and row["cpu_s"] > 0 and row["rss_mb"] > 0 for row in rows)
+
+
+def test_without_a_server_its_rows_are_left_out(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HUB_TEST_POSTGRES_URL", "postgresql://nobody@127.0.0.1:1/none")
+
+    assert main(["latency", *SMALL, "--folder", str(tmp_path)]) == 0
+
+    printed = capsys.readouterr()
+    assert [json.loads(line)["store"] for line in printed.out.splitlines() if line.startswith("{")] == ["sqlite"]
+    assert "left out" in printed.err
 
 
 def test_a_run_that_did_not_leave_what_was_asked_for_ends_with_1(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
