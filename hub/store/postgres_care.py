@@ -38,7 +38,7 @@ SELECT current_setting('max_connections')::int - current_setting('superuser_rese
 (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend') - 1,
 current_setting('fsync'), current_setting('full_page_writes'), current_setting('synchronous_commit'), pg_is_in_recovery()
 """
-_NODES = f"SELECT info, lease_until > {CLOCK} FROM node WHERE lease_until IS NOT NULL ORDER BY key"
+_NODES = f"SELECT info, lease_until > {CLOCK} FROM node WHERE lease_until > 0 ORDER BY key"  # 0 = it has stopped
 _NEWEST_INSTANCE = "SELECT created_at FROM instance WHERE key = (SELECT max(key) FROM instance)"
 _CHANGED = f"SELECT max(at) FROM (SELECT max(started_at) AS at FROM node UNION ALL ({_NEWEST_INSTANCE})) AS newest"
 _TROUBLED = """

@@ -104,6 +104,9 @@ async def test_a_database_that_is_away_is_told_without_a_password(project: Path,
 
 async def test_a_doctor_looks_at_the_server_and_its_nodes(project: Path, address: str) -> None:
     env = {"DATABASE": address}
+    async with running("serve", env=env, cwd=project) as stopped:
+        await stopped.url()
+        await stopped.stop()  # which is no loss
     async with running("serve", env=env, cwd=project) as node:
         await node.url()
         outcome = await run("doctor", "--json", cwd=project, env=env)
@@ -111,6 +114,7 @@ async def test_a_doctor_looks_at_the_server_and_its_nodes(project: Path, address
 
     assert {name for name, check in found.items() if check["state"] == "fail"} == set()
     assert found["pg-nodes"]["found"].startswith(f"1 alive: process {node.process.pid} on ")
+    assert "lost" not in found["pg-nodes"]["found"]
     assert found["schema"]["found"] == f"schema {NEWEST}"
     assert {found[name]["state"] for name in ("pg-server", "pg-clock", "pg-durable", "database", "backlog")} == {"ok"}
     assert {found[name]["state"] for name in ("data-folder", "disk-sync", "journal", "integrity")} == {"skip"}
