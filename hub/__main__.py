@@ -166,7 +166,9 @@ def db_check(project: Folder = Path(), data: Data = None, file: File = None, jso
 def db_upgrade(project: Folder = Path(), data: Data = None, file: File = None, json: Json = False) -> None:
     """Bring the database to the schema of this hub.
 
-    A hub does that when it starts, too; a backup before it is a good idea.
+    A hub does that when it starts alone, too; a backup before it is a good
+    idea. On PostgreSQL it is the last step of an upgrade node by node: it
+    removes what older versions need, and refuses while a node of one is alive.
     """
     from hub import database
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import sqlite3
 import subprocess
 import sys
@@ -44,7 +45,11 @@ def test_the_newest_revision_is_the_last_one() -> None:
     config = Config()
     config.set_main_option("script_location", str(Path(schema.__file__).parent / "migrations"))
 
-    assert ScriptDirectory.from_config(config).get_heads() == [schema.NEWEST]
+    script = ScriptDirectory.from_config(config)
+    assert script.get_heads() == [schema.NEWEST]
+    revisions = [step.revision for step in script.walk_revisions()][::-1]
+    assert all(re.fullmatch(r"\d{4}(_pre|_post)?", revision) for revision in revisions)
+    assert revisions == sorted(revisions, key=lambda revision: (revision[:4], revision.endswith("_post")))
 
 
 async def test_an_up_to_date_file_is_opened_without_the_machinery_of_migrations(tmp_path: Path) -> None:
