@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import os
-import secrets
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
@@ -23,7 +22,8 @@ from hub.core.nodes import NodeAbout
 from hub.core.writes import Outcome, Write
 from hub.store.address import shown
 from hub.store.postgres_address import LOST, ensure_rights, reason, visited
-from hub.store.postgres_driver import CLOCK, Connection, PostgresTransaction, TurnNeeded, is_of_the_moment, is_of_value
+from hub.store.postgres_connection import Connection, Mark, borrowed, leave_mark, undo
+from hub.store.postgres_driver import CLOCK, PostgresTransaction, TurnNeeded, is_of_the_moment, is_of_value
 from hub.store.postgres_schema import bring_to_newest
 from hub.store.postgres_signals import Line
 from hub.store.schema import OURS, Moved, Schema
@@ -34,9 +34,8 @@ T = TypeVar("T")
 _WRITERS = 3  # groups, claims and leases; more would only wait for the same disk
 _READERS = 4
 _STATEMENTS = 512  # prepared ones a connection keeps: more than there are
-_CONNECT_S = 10.0
-_TIMEOUT_S = 30
-_TIMEOUTS = {"statement_timeout": "30s", "lock_timeout": "15s", "idle_in_transaction_session_timeout": "30s"}
+_CONNECT_S = 10.0  # at most
+_PATIENCE_S = 30.0  # with a statement, or with a transaction that asks nothing
 _TRIES = 10  # of a transaction that others have overtaken
 _TURN_S = 1.0  # a node that has needed the turn of flow control takes it at once for so long
 _PAUSES_S = (0.05, 0.1, 0.2, 0.5, 1.0)  # between tries to learn the outcome of a commit; the last one again and again
@@ -44,24 +43,14 @@ _ONE_MOMENT = {"default_transaction_isolation": "repeatable read", "default_tran
 _OLD_DAYS = 30  # marks of writers that nobody will ask for any more
 
 
-class _Connection(asyncpg.Connection):  # type: ignore[misc]  # the driver has no types
-    """A connection that goes back to its pool without a question to the database: nothing is set on it that must be reset."""
-
-    def __init__(self, *args: Any, **named: Any) -> None:
-        super().__init__(*args, **named)
-        self.mark = _Mark()
-        self.itself = self
-
-    def get_reset_query(self) -> str:
-        """Return what the pool runs after each use."""
-        return ""
-
-
 class PostgresStore(DatabaseStore):
     """The port `Store` on a PostgreSQL database."""
 
-    def __init__(self, url: str, *, notify: bool = True, schema: Schema = OURS) -> None:
+    def __init__(self, url: str, *, notify: bool = True, schema: Schema = OURS, patience_s: float = _PATIENCE_S) -> None:
+        """`patience_s` is how long a statement may take, and a group wait for the one before it; the driver gives up soon after."""
         super().__init__(schema)
+        self._patience_s = patience_s
+        self._connect_s = min(_CONNECT_S, patience_s)
         self._url = url
         self._notify = notify
         self._writers: asyncpg.Pool[Any] | None = None
@@ -79,9 +68,9 @@ class PostgresStore(DatabaseStore):
             return
         self._closing.clear()
         await self.upgrade(finish=False)
-        self._writers = await self._pool(_WRITERS, {}, _leave_mark)
+        self._writers = await self._pool(_WRITERS, {}, leave_mark)
         self._readers = await self._pool(_READERS, _ONE_MOMENT)
-        self._line = Line(self._url, self._signals, listen=self._notify)
+        self._line = Line(self._url, self._signals, listen=self._notify, patience_s=self._connect_s)
         await self._line.start()
 
     async def upgrade(self, *, finish: bool = True) -> Moved:
@@ -106,7 +95,7 @@ class PostgresStore(DatabaseStore):
         finally:
             for pool in (readers, writers):
                 with suppress(*LOST):
-                    await asyncio.wait_for(pool.close(), _CONNECT_S)
+                    await asyncio.wait_for(pool.close(), self._connect_s)
             self._signals.close()
 
     def _tell(self, keys: set[int]) -> None:
@@ -119,8 +108,14 @@ class PostgresStore(DatabaseStore):
         return await self._to_its_end(self._apply_in_order(writes))
 
     async def _apply_in_order(self, writes: Sequence[Write]) -> list[Outcome]:
-        async with self._groups:
+        try:
+            await asyncio.wait_for(self._groups.acquire(), self._patience_s)
+        except TimeoutError:
+            raise Unavailable(f"{shown(self._url)} has not yet carried out what came before; nothing was written") from None
+        try:
             return await super().apply(writes)
+        finally:
+            self._groups.release()
 
     async def renew(self, node: int | None, ttl: timedelta, now: datetime, about: NodeAbout | None = None) -> int:
         """Register this process or renew its lease; see `DatabaseStore.renew`."""
@@ -148,7 +143,7 @@ class PostgresStore(DatabaseStore):
             if self._writers is None:
                 raise Unavailable(f"the store {shown(self._url)} is closed")
             try:
-                async with _borrowed(self._writers) as db:
+                async with borrowed(self._writers, self._connect_s) as db:
                     result = await self._in_transaction(db, make)
             except TurnNeeded:
                 self._turn_until = asyncio.get_running_loop().time() + _TURN_S
@@ -167,40 +162,36 @@ class PostgresStore(DatabaseStore):
             await transaction.begin()
             result = await transaction.run(make())
         except BaseException:
-            await _undo(db)
+            await undo(db)
             raise
         finally:
             transaction.end()
         if not transaction.wrote:
             await db.execute("COMMIT")
             return result
-        mark: _Mark = db.mark
+        mark: Mark = db.mark
         mark.number += 1
         try:
             await db.execute(mark.text_and_commit())
         except Exception as error:
             if isinstance(error, asyncpg.PostgresError) and not db.is_closed() and str(error.sqlstate)[:2] not in ("57", "08"):
-                await _undo(db)
+                await undo(db)
                 raise
             if not await self._was_committed(db):
                 raise
         return result
 
-    async def _was_committed(self, lost: _Connection) -> bool:
+    async def _was_committed(self, lost: Connection) -> bool:
         """Learn whether a commit was carried out whose answer was lost. Raises: Unavailable only when the store is closed meanwhile."""
-        mark, pid = lost.mark, lost.get_server_pid()
         lost.terminate()
         tries = 0
         while True:
             try:
-                db = await asyncpg.connect(self._url, timeout=_CONNECT_S, server_settings=_TIMEOUTS)
+                db = await asyncpg.connect(self._url, timeout=self._connect_s, **self._bounds())
                 try:
-                    with suppress(asyncpg.PostgresError):
-                        await db.execute("SELECT pg_terminate_backend($1)", pid)  # so that it does not hold its mark
-                    found = await db.fetchval("SELECT number FROM writer WHERE id = $1 FOR UPDATE", mark.id)  # waits until it is decided
-                    return bool(found == mark.number)
+                    return await lost.mark.is_kept(db)
                 finally:
-                    await db.close(timeout=_CONNECT_S)
+                    await db.close(timeout=self._connect_s)
             except LOST:
                 with suppress(TimeoutError):
                     await asyncio.wait_for(self._closing.wait(), _PAUSES_S[min(tries, len(_PAUSES_S) - 1)])
@@ -211,13 +202,13 @@ class PostgresStore(DatabaseStore):
         if self._readers is None:
             raise Unavailable(f"the store {shown(self._url)} is closed")
         try:
-            async with _borrowed(self._readers) as db:
+            async with borrowed(self._readers, self._connect_s) as db:
                 transaction = PostgresTransaction(db, self._keys)
                 try:
                     await transaction.begin()
                     return await transaction.run(make())
                 finally:
-                    await _undo(db)
+                    await undo(db)
         except LOST as error:
             raise self._failure("read", error) from error
 
@@ -229,66 +220,28 @@ class PostgresStore(DatabaseStore):
     # ---- connections
 
     async def _pool(
-        self, size: int, settings: dict[str, str], init: Callable[[Connection], Awaitable[None]] | None = None
+        self, size: int, settings: dict[str, str], init: Callable[[Any], Awaitable[None]] | None = None
     ) -> asyncpg.Pool[Any]:
         return await asyncpg.create_pool(
             self._url,
             min_size=0,
             max_size=size,
-            connection_class=_Connection,
+            connection_class=Connection,
             init=init,
             statement_cache_size=_STATEMENTS,
             max_cached_statement_lifetime=0,
             max_inactive_connection_lifetime=0,
-            timeout=_CONNECT_S,
-            command_timeout=2 * _TIMEOUT_S,  # where the server itself does not answer
-            server_settings={"application_name": f"hub {os.getpid()}", "jit": "off", **_TIMEOUTS, **settings},
+            timeout=self._connect_s,
+            **self._bounds(application_name=f"hub {os.getpid()}", jit="off", **settings),
         )
 
-
-class _Mark:
-    """The row by which a connection's last commit can be recognised from another one."""
-
-    def __init__(self) -> None:
-        self.id = secrets.token_hex(12)
-        self.number = 0
-
-    def text(self) -> str:
-        """Return what keeps the number."""
-        kept = f"INSERT INTO writer (id, number, at) VALUES ('{self.id}', {self.number}, {CLOCK})"
-        return f"{kept} ON CONFLICT (id) DO UPDATE SET number = excluded.number, at = excluded.at"
-
-    def text_and_commit(self) -> str:
-        """Return what ends a transaction: one round trip."""
-        return f"{self.text()}; COMMIT"
+    def _bounds(self, **settings: str) -> dict[str, Any]:
+        """Return how a connection is held to the store's patience: the server speaks first, and the driver where it does not answer."""
+        whole = f"{round(self._patience_s * 1000)}ms"
+        waits = {"statement_timeout": whole, "idle_in_transaction_session_timeout": whole}
+        waits["lock_timeout"] = f"{round(self._patience_s * 500)}ms"
+        return {"command_timeout": self._patience_s * 1.2, "server_settings": {**waits, **settings}}
 
 
-@asynccontextmanager
-async def _borrowed(pool: asyncpg.Pool[Any]) -> AsyncIterator[Any]:
-    """Lend a connection of a pool, itself: what the pool hands out cannot be asked any more when the connection is lost.
-
-    One that is lost on the way back was lost after its work.
-    """
-    lent = await pool.acquire(timeout=_CONNECT_S)
-    try:
-        yield lent.itself
-    finally:
-        with suppress(*LOST):
-            await pool.release(lent)
-
-
-async def _leave_mark(db: Connection) -> None:
-    """Make the row of a new connection before its first commit: only for a row that is there others can wait until it is decided."""
-    await db.execute(db.itself.mark.text())
-
-
-async def _undo(db: _Connection) -> None:
-    """End a transaction without a trace; a connection that cannot do that is given up."""
-    try:
-        await db.execute("ROLLBACK")
-    except LOST:
-        db.terminate()
-
-
-async def _days_ago(db: Connection, days: int) -> int:
+async def _days_ago(db: Any, days: int) -> int:
     return int(await db.fetchval(f"SELECT {CLOCK}")) - days * 86_400_000_000

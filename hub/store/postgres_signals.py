@@ -20,6 +20,7 @@ _CHANNEL = "hub"
 _TOGETHER_S = 0.005  # what is to be told within this is told at once
 _MOST = 380  # keys a notification: of 20 digits and a comma each, they fit into the 8,000 bytes that the server takes
 _AGAIN_S = 0.5  # after the line was lost
+_PATIENCE_S = 10.0  # with the server, before the line counts as lost
 _POLL_S, _POLL_ALONE_S = 2.0, 0.5  # with notifications, and without
 _NEWS = """
 SELECT key FROM instance i WHERE node = $1 AND ended_at IS NULL
@@ -31,11 +32,12 @@ _LOST = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.Interna
 class Line:
     """The line of this process to the others. `node` is whose instances are polled; None = none."""
 
-    def __init__(self, url: str, signals: Signals, *, listen: bool) -> None:
+    def __init__(self, url: str, signals: Signals, *, listen: bool, patience_s: float = _PATIENCE_S) -> None:
         self.node: int | None = None
         self._url = url
         self._signals = signals
         self._listen = listen
+        self._patience_s = patience_s
         self._turn = asyncio.Lock()  # the connection asks one thing at a time
         self._untold: dict[int, None] = {}
         self._news = asyncio.Event()
@@ -70,30 +72,29 @@ class Line:
 
     async def _connected(self) -> None:
         settings = {"synchronous_commit": "off", "application_name": "hub signals"}  # a notification need not reach the disk
-        db = await asyncpg.connect(self._url, timeout=10.0, server_settings=settings, command_timeout=10.0)
+        db = await asyncpg.connect(self._url, timeout=self._patience_s, server_settings=settings, command_timeout=self._patience_s)
         try:
             if self._listen:
                 await db.add_listener(_CHANNEL, self._hear)
             self._signals.feed([SOMETHING_DUE, SOMETHING_CHANGED])  # what was told while the line was down is lost
             telling = asyncio.create_task(self._tell(db), name="postgres-telling")
             try:
-                await self._poll(db)
+                await self._poll(db, telling)
             finally:
                 telling.cancel()
                 await asyncio.gather(telling, return_exceptions=True)
         finally:
             db.terminate()
 
-    async def _poll(self, db: Any) -> None:
+    async def _poll(self, db: Any, telling: asyncio.Task[None]) -> None:
         loop = asyncio.get_running_loop()
         lost: asyncio.Future[None] = loop.create_future()
         db.add_termination_listener(lambda _: None if lost.done() else lost.set_result(None))
-        while not lost.done():
-            if self.node is not None:
-                async with self._turn:
-                    found = await db.fetch(_NEWS, self.node)
-                self._signals.feed([row[0] for row in found])
-            await asyncio.wait({lost}, timeout=_POLL_S if self._listen else _POLL_ALONE_S)
+        while not lost.done() and not telling.done():  # one that can tell no more is as good as lost
+            async with self._turn:
+                found = await db.fetch(_NEWS, self.node)  # also without a node: a line that nobody uses is not seen to be cut
+            self._signals.feed([row[0] for row in found])
+            await asyncio.wait({lost, telling}, return_when=asyncio.FIRST_COMPLETED, timeout=_POLL_S if self._listen else _POLL_ALONE_S)
 
     async def _tell(self, db: Any) -> None:
         while True:
