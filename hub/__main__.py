@@ -61,7 +61,8 @@ Examples:
   hub db backup
   hub db check --file hub-20260101T030000Z.sqlite
 To restore a backup: stop the hub, remove hub.sqlite-wal and hub.sqlite-shm
-from its folder, and put the copy in place of hub.sqlite."""
+from its folder, and put the copy in place of hub.sqlite.
+A PostgreSQL database is copied with pg_dump, and restored with pg_restore."""
 
 
 @app.command("serve", epilog=_SETTINGS)
@@ -155,7 +156,7 @@ def db_backup(
 def db_check(project: Folder = Path(), data: Data = None, file: File = None, json: Json = False) -> None:
     """Check that the database holds together.
 
-    SQLite's own check, and the rules that the hub keeps. It changes nothing, and a hub may work meanwhile.
+    The rules that the hub keeps, and SQLite's own check of a file. It changes nothing, and a hub may work meanwhile.
     """
     from hub import database
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -9,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import asyncpg
 import pytest
 
 from hub.doctor.checks import Case, Result, State
@@ -118,6 +120,27 @@ async def test_a_doctor_looks_at_the_server_and_its_nodes(project: Path, address
     assert found["schema"]["found"] == f"schema {NEWEST}"
     assert {found[name]["state"] for name in ("pg-server", "pg-clock", "pg-durable", "database", "backlog")} == {"ok"}
     assert {found[name]["state"] for name in ("data-folder", "disk-sync", "journal", "integrity")} == {"skip"}
+
+
+@pytest.mark.parametrize("notifications", ["true", "false"])
+async def test_an_event_reaches_an_instance_through_another_node(project: Path, address: str, notifications: str) -> None:
+    env = {"DATABASE": address, "HUB_STORE_NOTIFICATIONS": notifications}
+    heard = asyncio.Event()
+    listener: Any = await asyncpg.connect(address)
+    try:
+        await listener.add_listener("hub", lambda *_: heard.set())
+        async with running("serve", env=env, cwd=project) as one, running("serve", env=env, cwd=project) as other:
+            here, there = {"HUB_URL": await one.url()}, {"HUB_URL": await other.url()}
+            made = await run("workflows", "trigger", "orders", '{"approve": true}', "--id", "waits", env=here)
+            approved = ("orders", "waits", "--type", "approved", "--payload", "7", "--wait")
+            sent = await run("workflows", "instances", "send-event", *approved, env=there)
+            if notifications == "true":
+                await asyncio.wait_for(heard.wait(), 30)
+    finally:
+        await listener.close()
+
+    assert (made.code, sent.code, json.loads(sent.out)) == (0, 0, 7)
+    assert heard.is_set() == (notifications == "true")
 
 
 def judged(name: str, **differs: Any) -> Result:

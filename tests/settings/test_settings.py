@@ -133,6 +133,12 @@ def test_the_address_of_the_store_refers_to_variables(load: Load, url: str, envi
     assert load(f'[store]\nurl = "{url}"\n', environ).store.url == found
 
 
+def test_nodes_notify_each_other_unless_told_otherwise(load: Load) -> None:
+    assert load().store.notifications
+    assert not load("[store]\nnotifications = false\n").store.notifications
+    assert not load("", {"HUB_STORE_NOTIFICATIONS": "false"}).store.notifications
+
+
 def test_a_data_folder_is_no_reference(load: Load) -> None:
     assert load("", data="/srv/${NAME}").store.url == "sqlite:////srv/${NAME}/hub.sqlite"
 
