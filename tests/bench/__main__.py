@@ -19,7 +19,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
-from tests.bench import postgres
+from tests.bench import brokers, postgres
 from tests.bench.measure import REPOSITORY, measured
 from tests.bench.measurement import Measurement, Size
 from tests.bench.others import watched
@@ -36,6 +36,9 @@ class Case(NamedTuple):
     workload: str
     store: str = "sqlite"
     nodes: int = 1
+    n: int = 0  # 0 = as the plan says
+    yardstick: bool = True
+    repeats: int = 0  # 0 = as the plan says; one is enough for what takes long and is no matter of milliseconds
 
     @property
     def measurement(self) -> str:
@@ -50,6 +53,11 @@ _CASES = (
     Case("latency"),
     Case("latency", "postgres"),
     Case("intake"),
+    Case("amqp", n=10_000, yardstick=False),
+    Case("sequential", n=10_000),
+    Case("sleepers", n=100_000, yardstick=False, repeats=1),  # documented with 1,000,000
+    Case("idle", n=1000, yardstick=False, repeats=1),
+    Case("recovery", n=10_000, yardstick=False, repeats=1),
 )
 _WORKLOADS = tuple(dict.fromkeys(case.workload for case in _CASES))
 _STORES = ("sqlite", "postgres")
@@ -60,6 +68,7 @@ class Plan:
     """How to measure. Without `n` a pilot run finds how many instances take three seconds."""
 
     folder: Path
+    asked_n: int | None
     n: int | None
     latency_n: int
     seconds: float
@@ -75,6 +84,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     plan = Plan(
         folder=given.folder,
+        asked_n=given.n,
         n=given.n or (None if quick else 10_000),
         latency_n=given.n or (200 if quick else 500),
         seconds=given.seconds or (1.0 if quick else 10.0),
@@ -95,8 +105,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("workloads", nargs="*", type=_workload, metavar="WORKLOAD", help=f"of {', '.join(_WORKLOADS)}; default: all")
     parser.add_argument("--store", choices=_STORES, help="only the rows on this database")
     parser.add_argument("--quick", action="store_true", help="a minute's worth; also QUICK=1")
-    parser.add_argument("--n", type=int, help="instances of three-step and latency")
-    parser.add_argument("--seconds", type=float, help="how long to post to the webhook")
+    parser.add_argument("--n", type=int, help="instances, messages or steps instead of the default of each workload")
+    parser.add_argument("--seconds", type=float, help="how long to post to the webhook, to idle")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--folder", type=Path, default=_FOLDER, help="where the files are written; the disk counts")
     return parser
@@ -106,10 +116,19 @@ def _chosen(given: argparse.Namespace, quick: bool) -> list[Case]:
     """Return what was asked for and can be measured here."""
     cases = [case for case in (_QUICK if quick else _CASES) if case.workload in (given.workloads or _WORKLOADS)]
     cases = [case for case in cases if case.store == (given.store or case.store)]
-    if any(case.store == "postgres" for case in cases) and (reason := postgres.missing()):
-        _say(f"left out: {reason}")
-        cases = [case for case in cases if case.store != "postgres"]
+    for needs, why_missing in ((_needs_postgres, postgres.missing), (_needs_broker, brokers.missing)):
+        if any(needs(case) for case in cases) and (reason := why_missing()):
+            _say(f"left out: {reason}")
+            cases = [case for case in cases if not needs(case)]
     return cases
+
+
+def _needs_postgres(case: Case) -> bool:
+    return case.store == "postgres"
+
+
+def _needs_broker(case: Case) -> bool:
+    return case.workload == "amqp"
 
 
 def _workload(name: str) -> str:
@@ -135,18 +154,22 @@ def _row(case: Case, plan: Plan) -> Row:
     size = Size(n=_instances(case, plan), seconds=plan.seconds, nodes=case.nodes)
     title = f"{case.measurement} ({case.nodes} nodes)" if case.nodes > 1 else case.measurement
     repeats = []
-    for number in range(1, plan.repeats + 1):
+    count = min(case.repeats or plan.repeats, plan.repeats)
+    for number in range(1, count + 1):
         with watched() as others:
             hub = _measure(case.measurement, plan.folder, size)
-            yardstick = _measure(f"yardstick-of-{case.measurement}", plan.folder, size)
+            yardstick = _measure(f"yardstick-of-{case.measurement}", plan.folder, size) if case.yardstick else None
         repeats.append(Repeat(hub=hub, yardstick=yardstick, others_cores=others.cores))
-        _say(f"{title} {number}/{plan.repeats}: {hub.per_s:,.0f}/s, yardstick {yardstick.per_s:,.0f}/s, others {others.cores:.2f} cores")
+        beside = f"yardstick {yardstick.per_s:,.0f}/s, " if yardstick else ""
+        _say(f"{title} {number}/{count}: {hub.per_s:,.0f}/s, {beside}others {others.cores:.2f} cores {hub.facts or ''}")
     row = summed_up(case.workload, case.store, case.nodes, repeats)
     print(json.dumps(asdict(row)), flush=True)
     return row
 
 
 def _instances(case: Case, plan: Plan) -> int:
+    if case.n:
+        return plan.asked_n or case.n
     if case.workload != "three-step":
         return plan.latency_n
     if plan.n is not None:

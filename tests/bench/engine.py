@@ -15,16 +15,17 @@ from typing import Any, cast
 import structlog
 
 from hub.cli import logs
-from hub.core.clock import SystemClock
+from hub.core.clock import Clock, SystemClock
 from hub.core.ports import CreateRequest, Store
-from hub.core.workflow import Env
+from hub.core.workflow import Env, WorkflowEntrypoint
 from hub.core.writes import Finish, Outcome, Verdict, Write
 from hub.engine.embedded import Definition, EmbeddedEngine
 from hub.engine.runner import RunnerOptions
 from hub.store import store_for
+from tests.bench.programs import Stage
 from tests.bench.project.three_steps import ThreeSteps
 
-_NAME = "three-steps"
+NAME = "three-steps"
 
 
 class Ends:
@@ -74,25 +75,45 @@ class Ends:
 
 
 class Node:
-    """The engine as `hub serve` runs it on the store at `url`, with all settings at their defaults. `tell` hears of ends: see `Ends`."""
+    """The engine as `hub serve` runs it on the store at `url`, with all settings at their defaults unless it says otherwise.
 
-    def __init__(self, url: str, tell: Callable[[int], None] | None = None) -> None:
+    `tell` hears of ends: see `Ends`. `steps` and `slots` are limits; a workload that needs more of them than the default says so.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        tell: Callable[[int], None] | None = None,
+        *,
+        program: type[WorkflowEntrypoint] = ThreeSteps,
+        clock: Clock | None = None,
+        steps: int | None = None,
+        slots: int = RunnerOptions().slots,
+    ) -> None:
         self.ends = Ends(store_for(url), tell)
-        definition = Definition(_NAME, ThreeSteps.__name__, "bench", "1", lambda: ThreeSteps(None, Env({})))
+        self.stage = Stage()
+        env = Env({"STAGE": self.stage})
+        definition = Definition(NAME, program.__name__, "bench", "1", lambda: program(None, env), steps=steps)
         logs.configure("info", "auto")
-        self._engine = EmbeddedEngine(cast(Store, self.ends), SystemClock(), structlog.get_logger("hub"), [definition], RunnerOptions())
+        log, options = structlog.get_logger("hub"), RunnerOptions(slots=slots)
+        self.engine = EmbeddedEngine(cast(Store, self.ends), clock or SystemClock(), log, [definition], options)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[Node]:
-        await self._engine.start()
+        """Run it inside `async with`."""
+        await self.engine.start()
         try:
             yield self
         finally:
-            await self._engine.stop()
+            await self.engine.stop()
 
     async def create(self, number: int) -> int:
         """Create an instance; its key, once it is on disk."""
-        return (await self._engine.create(CreateRequest(workflow=_NAME, params={"number": number}))).key
+        return await self.create_with({"number": number})
+
+    async def create_with(self, params: Any, id: str | None = None) -> int:
+        """Create an instance with these params; its key, once it is on disk."""
+        return (await self.engine.create(CreateRequest(workflow=NAME, params=params, id=id))).key
 
     async def run(self, number: int) -> None:
         """Create an instance and return when its end is on disk."""

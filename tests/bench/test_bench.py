@@ -50,6 +50,34 @@ def test_nodes_on_one_database_run_exactly_what_was_asked_for(
     assert all(row["instances_per_s"] > 0 and row["ratio_to_yardstick"] > 0 and row["cpu_s"] > 0 and row["rss_mb"] > 0 for row in rows)
 
 
+@pytest.mark.parametrize(
+    ("workload", "facts"),
+    [
+        ("sequential", {"replay_s"}),
+        ("sleepers", {"parked_mb", "woken_per_s", "late_p50_ms", "late_p99_ms", "bytes_each_beyond_payload"}),
+        ("idle", {"percent_of_a_core"}),
+        ("recovery", {"all_running_again_s", "slow_all_complete_s"}),
+    ],
+)
+def test_a_long_workload_tells_what_only_it_has(workload: str, facts: set[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([workload, *SMALL, "--folder", str(tmp_path)]) == 0
+
+    (row,) = (json.loads(line) for line in capsys.readouterr().out.splitlines() if line.startswith("{"))
+    assert (row["workload"], row["n"], row["rss_mb"] > 0) == (workload, 50, True)
+    assert facts <= row["facts"].keys()
+
+
+def test_every_message_of_a_queue_becomes_an_instance(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], amqp_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HUB_TEST_AMQP_URL", amqp_url)
+
+    assert main(["amqp", *SMALL, "--folder", str(tmp_path)]) == 0
+
+    (row,) = (json.loads(line) for line in capsys.readouterr().out.splitlines() if line.startswith("{"))
+    assert (row["workload"], row["n"]) == ("amqp", 50)
+
+
 def test_without_a_server_its_rows_are_left_out(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -62,6 +62,10 @@ class Journal:
             await self._add(_STEP, (key, name, output, time.time()))
         await self._add(_FINISH, (output, time.time(), key))
 
+    async def step(self, key: int, name: str) -> None:
+        """Write one step."""
+        await self._add(_STEP, (key, name, orjson.dumps(result(str(key), name)), time.time()))
+
     def close(self) -> None:
         """Write what waits and close the file."""
         self._closed = True
@@ -123,6 +127,15 @@ async def latency(folder: Path, size: Size) -> Measurement:
                 times.append(time.perf_counter() - began)
     _check(file, WARM_UP + size.n)
     return span.measurement(size.n, times)
+
+
+async def sequential(folder: Path, size: Size) -> Measurement:
+    """Write `n` steps one after the other, each on disk before the next."""
+    file = folder / "yardstick.sqlite"
+    with closing(Journal(file)) as journal, metered() as span:
+        for number in range(size.n):
+            await journal.step(1, f"step {number}")
+    return span.measurement(size.n)
 
 
 def _check(file: Path, n: int) -> None:
