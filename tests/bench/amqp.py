@@ -7,17 +7,18 @@ as messages. The broker takes its share of the same cores, and is not counted.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
+from hub.core.clock import SystemClock
 from tests.bench.apps import app_with
 from tests.bench.brokers import broker_url
 from tests.bench.measurement import Measurement, Size, metered, peak_rss_mb
 from tests.bench.workloads import check
 from tests.triggers.broker import Broker
 
+_clock = SystemClock()
 _LOOK_S = 0.01  # between two looks at a counter of the hub
 _TRIGGER = """
 [[triggers]]
@@ -53,4 +54,4 @@ async def amqp(folder: Path, size: Size) -> Measurement:
 
 async def _until(done: Callable[[], bool]) -> None:
     while not done():
-        await asyncio.sleep(_LOOK_S)
+        await _clock.sleep(_LOOK_S)

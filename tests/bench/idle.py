@@ -5,14 +5,15 @@ The whole hub, as `hub serve` runs it. The rate of the row says nothing here; th
 
 from __future__ import annotations
 
-import asyncio
 import sqlite3
 from contextlib import closing
 from pathlib import Path
 
+from hub.core.clock import SystemClock
 from tests.bench.apps import app_with
 from tests.bench.measurement import Measurement, Size, metered, peak_rss_mb
 
+_clock = SystemClock()
 _TRIGGER = """
 [[triggers]]
 kind = "cron"
@@ -26,9 +27,9 @@ async def idle(folder: Path, size: Size) -> Measurement:
     """Idle with `n` schedules for `seconds`."""
     triggers = (_TRIGGER.format(number=number, minute=number % 60, hour=number // 60 % 24) for number in range(size.n))
     async with app_with(folder, "".join(triggers)):
-        await asyncio.sleep(size.seconds / 2)  # what is only done once is no idling
+        await _clock.sleep(size.seconds / 2)  # what is only done once is no idling
         with metered() as span:
-            await asyncio.sleep(size.seconds)
+            await _clock.sleep(size.seconds)
     with closing(sqlite3.connect(folder / "hub.sqlite")) as db:
         (instances,) = db.execute("SELECT count(*) FROM instance").fetchone()
         (schedules,) = db.execute("SELECT count(*) FROM trigger").fetchone()

@@ -42,6 +42,7 @@ def _find(name: str) -> _Workload:
         "sleepers": ("sleepers", "sleepers"),
         "idle": ("idle", "idle"),
         "recovery": ("recovery", "recovery"),
+        "lists": ("lists", "lists"),
         "yardstick-of-three-step": ("yardstick", "three_step"),
         "yardstick-of-latency": ("yardstick", "latency"),
         "yardstick-of-intake": ("bare", "intake"),

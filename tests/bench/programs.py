@@ -8,8 +8,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 from hub import WorkflowEntrypoint, WorkflowEvent, WorkflowStep
+from hub.core.clock import SystemClock
 from tests.bench.project.three_steps import result
 
+_clock = SystemClock()
 SLOW_S = 0.2
 SLOW_STEPS = 5
 
@@ -62,7 +64,7 @@ class Long(WorkflowEntrypoint):
 
         async def long() -> None:
             self.env.STAGE.begin()
-            await asyncio.sleep(3600)
+            await _clock.sleep(3600)
 
         await step.do("short", short)
         await step.do("long", long)
@@ -74,7 +76,7 @@ class Slow(WorkflowEntrypoint):
     async def run(self, event: WorkflowEvent, step: WorkflowStep) -> int:
         async def body() -> dict[str, Any]:
             self.env.STAGE.begin()
-            await asyncio.sleep(SLOW_S)
+            await _clock.sleep(SLOW_S)
             return result(event.instance_id, "slow")
 
         for number in range(SLOW_STEPS):

@@ -8,7 +8,6 @@ measured in the program, from the moment it asked for. The size of the database 
 
 from __future__ import annotations
 
-import asyncio
 import json
 import sqlite3
 import time
@@ -21,6 +20,7 @@ from tests.bench.engine import Node
 from tests.bench.measurement import STARTERS, Measurement, Size, each, metered, peak_rss_mb, percentile
 from tests.bench.programs import Sleeper
 
+_clock = SystemClock()
 _DAY_S = 86_400.0
 _SPREAD = 1000
 _AHEAD_S = 3.0  # the first of them is due so long after the first is created: longer than the creation of all takes
@@ -44,7 +44,7 @@ async def sleepers(folder: Path, size: Size) -> Measurement:
         with metered() as span:
             await each(size.n, lambda _: node.create_with({"until": until}), at_once=STARTERS)
             while _asleep(file) < size.n:
-                await asyncio.sleep(_LOOK_S)
+                await _clock.sleep(_LOOK_S)
         parked_mb = _rss_mb()
         bytes_each = (_bytes(file) - empty_bytes) / size.n - len(json.dumps({"until": until}))
         late_s = await _spread(node, size.seconds / 2)
