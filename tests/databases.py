@@ -11,7 +11,7 @@ import sqlite3
 import tempfile
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -37,18 +37,26 @@ def empty_database(file: Path) -> Path:
 @asynccontextmanager
 async def postgres_database(server: str) -> AsyncIterator[str]:
     """Make one on a PostgreSQL server, and return its address; at the end it is dropped, whoever is still connected."""
+    url = await _made(server)
+    try:
+        yield url
+    finally:
+        await _drop(server, url)
+
+
+async def _made(server: str) -> str:
     name = f"hub_test_{os.getpid()}_{secrets.token_hex(6)}"
     async with _connected(server) as connection:
         while True:  # until no session with another schema has removed the template in between
             template = await _template(connection, server)
             with contextlib.suppress(asyncpg.InvalidCatalogNameError):
                 await connection.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
-                break
-    try:
-        yield database_of(server, name)
-    finally:
-        async with _connected(server) as connection:
-            await connection.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+                return database_of(server, name)
+
+
+async def _drop(server: str, url: str) -> None:
+    async with _connected(server) as connection:
+        await connection.execute(f"DROP DATABASE IF EXISTS {urlsplit(url).path.lstrip('/')} WITH (FORCE)")
 
 
 class Reused:
@@ -61,7 +69,6 @@ class Reused:
         """`also` are statements that each new database gets."""
         self._server = server
         self._also = also
-        self._open = AsyncExitStack()
         self._url: str | None = None
         self._shape: Any = None
         self._empty = ""
@@ -75,18 +82,18 @@ class Reused:
                         await connection.execute(self._empty)
                         return self._url
         await self.drop()
-        url = await self._open.enter_async_context(postgres_database(self._server))
+        self._url = url = await _made(self._server)
         async with _connected(url) as connection:
             await connection.execute(self._also)
             self._shape = await connection.fetchrow(_SHAPE)
             self._empty = await _emptying(connection)
-        self._url = url
         return url
 
     async def drop(self) -> None:
         """Remove it; safe twice."""
-        self._url = None
-        await self._open.aclose()
+        if self._url is not None:
+            await _drop(self._server, self._url)
+            self._url = None
 
 
 _SHAPE = "SELECT " + ", ".join(
