@@ -19,17 +19,21 @@ from hub.core.writes import Outcome, Verdict, Write
 GROUP = 1024  # larger groups gain nothing more from the shared fsync and make the first waiter wait longer
 BACKLOG = 10_000  # intake waits beyond this many queued writes: the back-pressure that triggers feel
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.05, 2.0  # between two tries on a store that is away
+PATIENCE_S = 3.0  # with a store that neither answers nor fails, as during a commit whose connection was lost
+STOPPING_S = 10.0  # the same, of a hub that stops
 
 
 Then = Callable[[Outcome | None], None]
+_SILENT = "the store does not answer; the fate of an earlier write is not known yet"
 _Item = tuple[Write, "asyncio.Future[Outcome]", bool, Then | None]  # a plain tuple: one is made for every write
 
 
 class Committer:
     """Turns many concurrent writes into few transactions."""
 
-    def __init__(self, store: Store, clock: Clock, log: Log) -> None:
+    def __init__(self, store: Store, clock: Clock, log: Log, *, patience_s: float = PATIENCE_S, stopping_s: float = STOPPING_S) -> None:
         self._store = store
+        self._patience_s, self._stopping_s = patience_s, stopping_s
         self._clock = clock
         self._log = log
         self._queue: deque[_Item] = deque()
@@ -37,12 +41,14 @@ class Committer:
         self._room = asyncio.Event()
         self._room.set()
         self._closed = False
+        self._stuck = False  # the store has not answered for longer than impatient writes wait
 
     def submit(self, write: Write, *, patient: bool = True, then: Then | None = None) -> asyncio.Future[Outcome]:
         """Queue a write; the future is its outcome.
 
         A patient write waits for a store that is away, for as long as that takes, and keeps its place: executions use it, because a
-        step's result must not be lost. An impatient one fails with Unavailable, and nothing was written then.
+        step's result must not be lost. An impatient one fails with Unavailable, and nothing was written then; so it does when the store
+        has been silent for some seconds before it was handed in.
         `then` is called with the outcome before anybody who awaits the future goes on, also when the future has been cancelled; with None
         when the write has failed. It must not raise.
         Raises in the future: Unavailable, or Rejected for a value that the store can never hold.
@@ -50,6 +56,9 @@ class Committer:
         future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
         if self._closed:
             _fail((write, future, patient, then), Unavailable("the hub is stopping"))
+            return future
+        if self._stuck and not patient:
+            _fail((write, future, patient, then), Unavailable(_SILENT))
             return future
         self._queue.append((write, future, patient, then))
         if len(self._queue) >= BACKLOG:
@@ -68,17 +77,27 @@ class Committer:
             await asyncio.wait({self._pump})
 
     async def close(self) -> None:
-        """Take no more writes and commit what is queued; what a store that is away cannot take is given up."""
+        """Take no more writes and commit what is queued; what a store that is away or silent cannot take is given up."""
         self._closed = True
-        await self.flush()
+        if self._pump is not None:
+            _, silent = await asyncio.wait({self._pump}, timeout=self._stopping_s)
+            for pump in silent:
+                pump.cancel()
+            await asyncio.gather(*silent, return_exceptions=True)
 
     async def _run(self) -> None:
         CURRENT.set(None)  # of the task: a step may have handed in the first write, but not what is logged here
         pause = _FIRST_PAUSE_S
         while self._queue:
             group = [self._queue.popleft() for _ in range(min(GROUP, len(self._queue)))]
+            patience = asyncio.get_running_loop().call_later(self._patience_s, self._lose_patience)
             try:
                 outcomes = await self._store.apply([item[0] for item in group])
+            except asyncio.CancelledError:
+                for item in (*group, *self._queue):
+                    _fail(item, Unavailable(_SILENT))
+                self._queue.clear()
+                raise
             except Unavailable as error:
                 self._give_back(group, error)
                 if self._queue:
@@ -92,8 +111,22 @@ class Committer:
             else:
                 pause = _FIRST_PAUSE_S
                 _resolve(group, outcomes)
+            finally:
+                patience.cancel()
+                self._stuck = False
             if len(self._queue) < BACKLOG:
                 self._room.set()
+
+    def _lose_patience(self) -> None:
+        """Fail the impatient writes that wait behind a group which the store does not answer; that group itself waits for its outcome."""
+        self._stuck = True
+        waiting, self._queue = self._queue, deque()
+        for item in waiting:
+            if item[2]:
+                self._queue.append(item)
+            else:
+                _fail(item, Unavailable(_SILENT))
+        self._room.set()
 
     def _give_back(self, group: list[_Item], error: Unavailable) -> None:
         """Fail the impatient writes; put the patient ones back in front, in their order, unless the hub is closing."""

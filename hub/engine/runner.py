@@ -38,6 +38,7 @@ from hub.engine.threads import ThreadPool
 from hub.engine.watch import Watch
 
 CLAIM = 256  # instances a claim: enough for one shared read, few enough that other nodes get some
+_FLUSH_S = 5.0  # for the last writes of a node that stops
 RETRY_S = 0.5  # the pause after the store was away
 _ALWAYS = datetime.max.replace(tzinfo=UTC)
 _MOMENT_S = 0.001  # a pause is not shorter: what rounding leaves of one would pass no time at all
@@ -184,7 +185,8 @@ class Runner:
             self._log.warning("runner.grace_over", interrupted=len(self._resident), hint="they run again at the next start")
             for execution in list(self._resident.values()):
                 execution.part()
-            await self._committer.flush()
+            with contextlib.suppress(TimeoutError):  # of a store that is away
+                await asyncio.wait_for(self._committer.flush(), _FLUSH_S)
             for execution in list(self._resident.values()):
                 execution.drop()
             await self._emptied()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -19,7 +19,7 @@ from hub.core.current import CURRENT
 from hub.core.desk import Desk
 from hub.core.errors import NonRetryableError
 from hub.core.model import Status
-from hub.core.ports import HttpHandler
+from hub.core.ports import HttpHandler, Store
 from hub.core.workflow import Env, WorkflowEntrypoint, WorkflowEvent, WorkflowStep
 from hub.engine.access import AccessOptions
 from hub.engine.context import TriggerSpec
@@ -189,19 +189,21 @@ async def running(
     metrics: Callable[[], bytes] | None = None,
     access: AccessOptions | None = None,
     more: Mapping[str, type[WorkflowEntrypoint]] | None = None,
+    store: Store | None = None,
+    triggers: Sequence[TriggerSpec] = (),
     **options: Any,
 ) -> AsyncIterator[Node]:
-    """Run a node with its file in a folder."""
+    """Run a node with its file in a folder, or on another store; `triggers` are more of them."""
     log = structlog.get_logger("test")
     definitions = [
         Definition(name=name, class_name=kind.__name__, script_name="tests", digest=name, make=_maker(kind))
         for name, kind in {**WORKFLOWS, **(more or {})}.items()
     ]
     clock = SystemClock()
-    store, few = SqliteStore(empty_database(folder / "hub.sqlite")), RunnerOptions(slots=20, threads=2)
-    engine = EmbeddedEngine(store, clock, log, definitions, few, access=access)
+    kept, few = store or SqliteStore(empty_database(folder / "hub.sqlite")), RunnerOptions(slots=20, threads=2)
+    engine = EmbeddedEngine(kept, clock, log, definitions, few, access=access)
     services = engine.services(ACCOUNT)
-    hosting = Hosting(_triggers(), services)
+    hosting = Hosting([*_triggers(), *triggers], services)
     desk = TriggerDesk(hosting, services)
     await engine.start()
     try:

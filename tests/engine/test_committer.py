@@ -24,6 +24,8 @@ class Outages:
     def __init__(self, path: Path) -> None:
         self.store = store_for(f"sqlite:///{path}/hub.sqlite")
         self.away = 0
+        self.speaks = asyncio.Event()  # until then a group waits for its answer
+        self.speaks.set()
         self.groups: list[list[Write]] = []
 
     def __getattr__(self, name: str) -> Any:
@@ -35,7 +37,9 @@ class Outages:
             self.away -= 1
             raise Unavailable("the disk is full")
         self.groups.append(list(writes))
-        return await self.store.apply(writes)
+        outcomes = await self.store.apply(writes)
+        await self.speaks.wait()
+        return outcomes
 
 
 @pytest.fixture
@@ -140,3 +144,36 @@ async def test_a_full_queue_makes_intake_wait_until_there_is_room(store: Any, co
     await waiting
     assert sum(future.done() for future in futures) > 0
     await asyncio.gather(*futures)
+
+
+# ---- a store that neither answers nor fails
+
+
+async def test_what_waits_behind_a_silent_group_fails_if_it_is_impatient_and_the_group_gets_its_outcome(store: Any) -> None:
+    committer = Committer(store, VirtualClock(), structlog.get_logger(), patience_s=0.02)
+    store.speaks.clear()
+    first = committer.submit(create(0), patient=False)
+    await asyncio.sleep(0)  # the group is on its way
+    patient, impatient = committer.submit(create(1)), committer.submit(create(2), patient=False)
+    with pytest.raises(Unavailable, match="does not answer"):
+        await impatient
+    with pytest.raises(Unavailable, match="does not answer"):
+        await committer.submit(create(3), patient=False)  # at once
+    assert not first.done()
+
+    store.speaks.set()
+    assert [(await first).id, (await patient).id] == ["i0", "i1"]
+    assert (await committer.submit(create(4), patient=False)).verdict is Verdict.APPLIED
+    assert [instance.id for instance in (await store.find(InstanceQuery(ascending=True))).items] == ["i0", "i1", "i4"]
+
+
+async def test_a_hub_that_stops_waits_for_a_silent_store_no_longer_than_it_must(store: Any) -> None:
+    committer = Committer(store, VirtualClock(), structlog.get_logger(), stopping_s=0.02)
+    store.speaks.clear()
+    under_way = committer.submit(create(0))
+    await asyncio.sleep(0)
+    queued = committer.submit(create(1))
+    await committer.close()
+    for lost in (under_way, queued):
+        with pytest.raises(Unavailable, match="does not answer"):
+            await lost
