@@ -293,10 +293,11 @@ class Runner:
                 await self._pause(max(min(wait, overdue), _MOMENT_S))
                 continue
             claimed = await self._store.claim(self.node, free, now, self._own)
-            self._claimed_at = monotonic
+            full = len(claimed) == free  # then there may be more of dead nodes: look again at once
+            self._claimed_at = float("-inf") if full else monotonic
             self._telemetry.recovered += sum(snapshot.instance.recoveries > 0 for snapshot in claimed)
             self._begin(claimed, now)
-            self._backlog = len(claimed) == free
+            self._backlog = full
 
     async def _pause(self, seconds: float) -> None:
         """Return after that time, or at once when something may have become due."""

@@ -15,7 +15,7 @@ from hub import WorkflowEvent, WorkflowStep
 from hub.core import codec
 from hub.core.model import Status
 from hub.core.nodes import Role
-from hub.engine.runner import RunnerOptions
+from hub.engine.runner import CLAIM, RunnerOptions
 
 from .nodes import Cluster
 
@@ -106,6 +106,27 @@ async def test_instances_of_a_dead_node_go_on_elsewhere_in_time(cluster: Cluster
     instance = await cluster.ended(id, within=TAKEN_OVER_S)
     assert codec.decode(instance.output or b"") == "kept"
     assert (runs, instance.recoveries) == (["first", "long", "long"], 1)
+
+
+async def test_more_instances_of_a_dead_node_than_one_claim_takes_go_on_in_the_same_time(cluster: Cluster) -> None:
+    async def program(event: WorkflowEvent, step: WorkflowStep) -> None:
+        await step.do("long", long, timeout="1 hour", retries={"limit": 3, "delay": 0})
+
+    async def long() -> None:
+        started.append(cluster.clock.monotonic())
+        await asyncio.sleep(1800)
+
+    async def begun(count: int) -> bool:
+        return len(started) >= count
+
+    count, started = 4 * CLAIM, list[float]()
+    dead = await cluster.start(RunnerOptions(slots=count), program=program)
+    for _ in range(count):
+        await dead.create()
+    await cluster.until(lambda: begun(count))
+    await cluster.start(RunnerOptions(slots=count), program=program)
+    dead.way.freeze()
+    await cluster.until(lambda: begun(2 * count), within=TAKEN_OVER_S)
 
 
 async def test_a_node_that_slept_past_its_lease_changes_nothing_that_others_have_taken_over(cluster: Cluster) -> None:
