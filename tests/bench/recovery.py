@@ -35,10 +35,10 @@ async def recovery(folder: Path, size: Size) -> Measurement:
 
 async def _long(file: Path, n: int) -> tuple[float, float, float]:
     async with _life(file, "Long", n, create=n, goal=n) as process:
-        await _said(process)
+        await _said(process, file)
     began = time.perf_counter()
     async with _life(file, "Long", n, create=0, goal=n) as process:
-        cpu_s, rss_mb = (float(word) for word in await _said(process))
+        cpu_s, rss_mb = (float(word) for word in await _said(process, file))
         took_s = time.perf_counter() - began
     with closing(sqlite3.connect(file)) as db:
         heads = db.execute("SELECT count(*), count(ended_at) FROM instance").fetchall()
@@ -50,12 +50,12 @@ async def _long(file: Path, n: int) -> tuple[float, float, float]:
 
 async def _slow(file: Path, n: int) -> float:
     async with _life(file, "Slow", n, create=n, goal=n * SLOW_STEPS // 2) as process:
-        await _said(process)
+        await _said(process, file)
     with closing(sqlite3.connect(file)) as db:
         (ended,) = db.execute("SELECT count(ended_at) FROM instance").fetchone()
     began = time.perf_counter()
     async with _life(file, "Slow", n, create=0, ends=n - ended) as process:
-        await _said(process)
+        await _said(process, file)
         took_s = time.perf_counter() - began
     with closing(sqlite3.connect(file)) as db:
         statuses = db.execute("SELECT status, count(*) FROM instance GROUP BY status").fetchall()
@@ -69,9 +69,10 @@ async def _slow(file: Path, n: int) -> float:
 async def _life(file: Path, program: str, slots: int, *, create: int, goal: int = 0, ends: int = 0) -> AsyncIterator[_Process]:
     """Start a process and kill it at the end of the body."""
     words = (program, str(slots), str(create), str(goal), str(ends))
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "tests.bench.victim", f"sqlite:///{file}", *words, stdin=PIPE, stdout=PIPE
-    )
+    with file.with_suffix(".log").open("ab") as log:  # a line for every attempt that the kill has interrupted
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "tests.bench.victim", f"sqlite:///{file}", *words, stdin=PIPE, stdout=PIPE, stderr=log
+        )
     try:
         yield process
     finally:
@@ -80,9 +81,10 @@ async def _life(file: Path, program: str, slots: int, *, create: int, goal: int 
         await process.wait()
 
 
-async def _said(process: _Process) -> list[str]:
+async def _said(process: _Process, file: Path) -> list[str]:
     """Return what the process says when it has come so far."""
     line = await process.stdout.readline() if process.stdout else b""
     if not line:
-        raise AssertionError("the process ended before it had come so far; its error stands above")
+        log = file.with_suffix(".log").read_text(errors="replace")
+        raise AssertionError(f"the process ended before it had come so far; the end of its log:\n{log[-2000:]}")
     return line.decode().split()
