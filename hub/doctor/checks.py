@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from hub.order import Order
 from hub.settings import Settings
-from hub.store.care import Contents
+from hub.store.contents import Contents
 
 if TYPE_CHECKING:
     from hub.store.postgres_care import Server  # which needs the driver

@@ -25,7 +25,7 @@ from hub.settings import Settings
 from hub.store import care, store_for
 
 if TYPE_CHECKING:
-    from hub.store.care import Contents
+    from hub.store.contents import Contents
     from hub.store.postgres_care import Server
 
 _SIGNS = {State.OK: ("✅", ""), State.WARN: ("⚠️ ", "yellow"), State.FAIL: ("❌", "red"), State.SKIP: ("· ", "dim")}

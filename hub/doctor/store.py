@@ -13,7 +13,7 @@ from hub.core.duration import format_duration
 from hub.core.errors import HubError
 from hub.doctor.checks import Case, Checks, Result, fail, ok, skip, warn
 from hub.store import care
-from hub.store.care import Contents
+from hub.store.contents import Contents
 
 _MIB = 1 << 20
 _LITTLE, _HARDLY = 1024 * _MIB, 100 * _MIB  # of free disk

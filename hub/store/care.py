@@ -11,17 +11,18 @@ import shutil
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
 from urllib.parse import quote
 
 from hub.core.errors import ConfigError, Unavailable
-from hub.store.columns import micros, moment_or_none
+from hub.store.contents import Contents, filled
 from hub.store.invariants import RULES
 from hub.store.lock import FileLock
-from hub.store.schema import FOUND, NEWEST, OURS
+from hub.store.schema import FOUND, NEWEST
+from hub.store.sqlite_driver import read
 
 Progress = Callable[[str, int, int], None]  # what is done, how far, of how much (0 = nobody knows)
 
@@ -30,36 +31,7 @@ _SQLITE = "sqlite:///"
 _BUSY_S = 5.0
 _PAGES = 2048  # a step of the copy, 8 MB: often enough to show, large enough to cost nothing
 _SHOWN = 5  # broken rows a rule; the first ones tell what is wrong
-_NEWEST_INSTANCE = "SELECT created_at FROM instance WHERE key = (SELECT max(key) FROM instance)"
-_CHANGED = f"SELECT max(at) FROM (SELECT max(started_at) AS at FROM node UNION ALL {_NEWEST_INSTANCE})"
-_TOKENS = "SELECT count(*) FROM token WHERE revoked_at IS NULL AND (expires_at IS NULL OR expires_at > ?)"
 _BREATH = 2_000_000  # instructions of the database between two signs of life, about a tenth of a second
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Contents:
-    """What lies in a database at one moment. Counts are by status; `overdue` is the longest wait of an instance that nobody claims."""
-
-    schema: str | None
-    newest: str = NEWEST
-    oldest: str | None = None  # that a hub must know to use the database; None = nobody has said
-    bytes: int = 0
-    log_bytes: int = 0
-    free_bytes: int = 0
-    journal_mode: str = ""
-    instances: dict[str, int] = field(default_factory=dict)
-    never_started: int = 0
-    deliveries: dict[str, int] = field(default_factory=dict)
-    due_since: datetime | None = None
-    troubled: tuple[tuple[str, str, int], ...] = ()  # workflow, id and recoveries of instances whose process has died more than once
-    paused_by_error: int = 0
-    changed_at: datetime | None = None  # the newest time that an instance or a node carries
-    tokens: int = 0  # that still open something
-
-    @property
-    def current(self) -> bool:
-        """Whether this version of the hub can read the tables."""
-        return self.schema == self.newest or (self.schema is not None and OURS.reads(self.schema, self.oldest))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,23 +66,7 @@ def contents(path: Path, now: datetime) -> Contents:
         found = Contents(schema=schema, oldest=oldest, journal_mode=mode, **sizes)
         if not found.current:
             return found
-        waiting = "SELECT min(wake_at) FROM instance WHERE ended_at IS NULL AND node IS NULL AND flow IS NULL AND wake_at < ?"
-        return replace(
-            found,
-            instances=dict(db.execute("SELECT status, count(*) FROM instance GROUP BY status")),
-            never_started=db.execute("SELECT count(*) FROM instance WHERE status = 'queued' AND token = 0").fetchone()[0],
-            deliveries=dict(db.execute("SELECT status, count(*) FROM delivery GROUP BY status")),
-            due_since=moment_or_none(db.execute(waiting, (micros(now),)).fetchone()[0]),
-            troubled=tuple(
-                db.execute(
-                    "SELECT w.name, i.id, i.recoveries FROM instance i JOIN workflow w ON w.key = i.workflow "
-                    "WHERE i.ended_at IS NULL AND i.recoveries > 1 ORDER BY i.recoveries DESC LIMIT 5"
-                )
-            ),
-            paused_by_error=db.execute("SELECT count(*) FROM instance WHERE status = 'paused' AND error IS NOT NULL").fetchone()[0],
-            changed_at=moment_or_none(db.execute(_CHANGED).fetchone()[0]),
-            tokens=db.execute(_TOKENS, (micros(now),)).fetchone()[0],
-        )
+        return read(db, filled(found, now))
 
 
 def check(path: Path, progress: Progress) -> list[Finding]:

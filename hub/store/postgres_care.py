@@ -17,12 +17,11 @@ import asyncpg
 
 from hub.core.errors import ConfigError
 from hub.store.address import shown
-from hub.store.care import Contents, Finding, Progress
-from hub.store.columns import micros, moment_or_none
+from hub.store.care import Finding, Progress
+from hub.store.contents import Contents, filled
 from hub.store.invariants import RULES
 from hub.store.postgres_address import visited
-from hub.store.postgres_driver import CLOCK, PostgresTransaction
-from hub.store.program import Program, fetch, first
+from hub.store.postgres_driver import BLOCK, CLOCK, PostgresTransaction
 from hub.store.schema import NEWEST
 
 CONNECTIONS = 8  # that a node takes at most: 3 that write, 4 that read, 1 that listens
@@ -30,7 +29,7 @@ _SHOWN = 5  # broken rows a rule, as in a file
 _ONLY_OF_FILES = frozenset({"integrity", "reference"})  # PostgreSQL sees to both by itself
 _WORDS = (
     ("SELECT 1 FROM sqlite_master WHERE type = 'trigger' AND name = '", "SELECT 1 FROM pg_trigger WHERE tgenabled <> 'D' AND tgname = '"),
-    ("SELECT used_below FROM revision", "SELECT last_value + 8192 FROM revision_number"),
+    ("SELECT used_below FROM revision", f"SELECT last_value + {BLOCK} FROM revision_number"),
 )
 _JSON = "SELECT id, params, output FROM instance"
 _SERVER = """
@@ -39,14 +38,6 @@ SELECT current_setting('max_connections')::int - current_setting('superuser_rese
 current_setting('fsync'), current_setting('full_page_writes'), current_setting('synchronous_commit'), pg_is_in_recovery()
 """
 _NODES = f"SELECT info, lease_until > {CLOCK} FROM node WHERE lease_until > 0 ORDER BY key"  # 0 = it has stopped
-_NEWEST_INSTANCE = "SELECT created_at FROM instance WHERE key = (SELECT max(key) FROM instance)"
-_CHANGED = f"SELECT max(at) FROM (SELECT max(started_at) AS at FROM node UNION ALL ({_NEWEST_INSTANCE})) AS newest"
-_TROUBLED = """
-SELECT w.name, i.id, i.recoveries FROM instance i JOIN workflow w ON w.key = i.workflow
-WHERE i.ended_at IS NULL AND i.recoveries > 1 ORDER BY i.recoveries DESC LIMIT 5
-"""
-_OVERDUE = "SELECT min(wake_at) FROM instance WHERE ended_at IS NULL AND node IS NULL AND flow IS NULL AND wake_at < ?"
-_TOKENS = "SELECT count(*) FROM token WHERE revoked_at IS NULL AND (expires_at IS NULL OR expires_at > ?)"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -165,31 +156,9 @@ async def _schema(db: Any) -> Contents:
 async def _contents(db: Any, now: datetime) -> Contents:
     found = await _schema(db)
     try:
-        return await PostgresTransaction(db, deque()).run(_filled(found, now)) if found.current else found
+        return await PostgresTransaction(db, deque()).run(filled(found, now)) if found.current else found
     except asyncpg.InsufficientPrivilegeError as error:
         raise ConfigError(f"the tables cannot be read: {error}; take the user that the hub has", path="store.url") from error
-
-
-def _filled(found: Contents, now: datetime) -> Program[Contents]:
-    instances = yield from fetch("SELECT status, count(*) FROM instance GROUP BY status")
-    deliveries = yield from fetch("SELECT status, count(*) FROM delivery GROUP BY status")
-    troubled = yield from fetch(_TROUBLED)
-    never = yield from first("SELECT count(*) FROM instance WHERE status = 'queued' AND token = 0")
-    paused = yield from first("SELECT count(*) FROM instance WHERE status = 'paused' AND error IS NOT NULL")
-    due = yield from first(_OVERDUE, micros(now))
-    changed = yield from first(_CHANGED)
-    tokens = yield from first(_TOKENS, micros(now))
-    return replace(
-        found,
-        instances=dict(instances),
-        deliveries=dict(deliveries),
-        troubled=tuple((name, id, recoveries) for name, id, recoveries in troubled),
-        never_started=never[0] if never else 0,
-        paused_by_error=paused[0] if paused else 0,
-        due_since=moment_or_none(due[0] if due else None),
-        changed_at=moment_or_none(changed[0] if changed else None),
-        tokens=tokens[0] if tokens else 0,
-    )
 
 
 def _name(info: str) -> str:

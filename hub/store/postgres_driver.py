@@ -23,7 +23,7 @@ Connection = Any  # of asyncpg, which has no types
 CLOCK = "CAST(extract(epoch FROM clock_timestamp()) * 1000000 AS BIGINT)"  # of the database, in microseconds
 _OFFERED = re.compile(r"\?(\d*)")
 _TURN = "SELECT 1 FROM mutex WHERE name = 'flow' FOR UPDATE"
-_BLOCK = 8192  # revisions that one number of the sequence stands for; the sequence counts in such steps
+BLOCK = 8192  # revisions that one number of the sequence stands for; the sequence counts in such steps
 _REVISIONS = "SELECT nextval('revision_number') FROM generate_series(1, $1::bigint)"
 _KEYS = "SELECT nextval('instance_key_seq') FROM generate_series(1, $1::bigint)"
 _KEYS_AT_ONCE = 500  # that a process keeps for the instances which it is going to create
@@ -149,8 +149,8 @@ class PostgresTransaction:
     async def _numbers(self, asked: Numbers) -> tuple[Iterator[int], Iterator[int]]:
         revisions: Iterator[int] = iter(())
         if asked.revisions:
-            found = await self._db.fetch(_REVISIONS, -(-asked.revisions // _BLOCK))
-            revisions = chain.from_iterable(range(block, block + _BLOCK) for block in sorted(number for (number,) in found))
+            found = await self._db.fetch(_REVISIONS, -(-asked.revisions // BLOCK))
+            revisions = chain.from_iterable(range(block, block + BLOCK) for block in sorted(number for (number,) in found))
         if asked.keys:
             while len(self._keys) < asked.keys:
                 self._keys.extend(number for (number,) in await self._db.fetch(_KEYS, max(asked.keys, _KEYS_AT_ONCE)))

@@ -14,6 +14,7 @@ from typing import Any
 import asyncpg
 
 from hub.core.nodes import SOMETHING_CHANGED, SOMETHING_DUE
+from hub.store.postgres_address import LOST
 from hub.store.signals import Signals
 
 _CHANNEL = "hub"
@@ -26,7 +27,6 @@ _NEWS = """
 SELECT key FROM instance i WHERE node = $1 AND ended_at IS NULL
 AND (wish IS NOT NULL OR EXISTS (SELECT 1 FROM inbox e WHERE e.instance = i.key))
 """
-_LOST = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, TimeoutError)
 
 
 class Line:
@@ -66,7 +66,7 @@ class Line:
 
     async def _keep(self) -> None:
         while True:
-            with suppress(*_LOST):
+            with suppress(*LOST):
                 await self._connected()
             await asyncio.sleep(_AGAIN_S)
 

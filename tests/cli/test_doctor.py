@@ -21,7 +21,7 @@ from hub.doctor.checks import Case, Result, State
 from hub.doctor.examine import CHECKS, results
 from hub.order import Order
 from hub.settings import load_settings
-from hub.store.care import Contents
+from hub.store.contents import Contents
 from hub.store.invariants import RULES
 from hub.store.schema import NEWEST
 from tests.cli.command_line import run
