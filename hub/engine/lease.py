@@ -80,7 +80,8 @@ class Lease:
 
     def _silent_s(self) -> float:
         """Return for how long the store may have heard nothing from this node."""
-        return max(now - then for now, then in zip(self._moment(), self._renewed_at, strict=True))
+        monotonic, wall = self._renewed_at
+        return max(self._clock.monotonic() - monotonic, self._clock.now().timestamp() - wall)  # asked before each attempt: no loop
 
     def _moment(self) -> tuple[float, float]:
         return self._clock.monotonic(), self._clock.now().timestamp()
