@@ -69,15 +69,16 @@ _DELETED = ErrorInfo(name="Deleted", message="the child was deleted")
 
 def parts(writes: Sequence[Write]) -> Iterator[list[Planned] | Alone | CreateInstance | StartChild]:
     """Cut a group into runs that can be planned together and writes that must run alone, in order."""
-    run: list[Planned] = []
+    run: list[Any] = []
     for write in writes:
-        if type(write) in _ALONE or (type(write) in _FLOWING and cast(CreateInstance, write).flow is not NONE):
+        kind = type(write)
+        if kind in _ALONE or (kind in _FLOWING and cast(CreateInstance, write).flow is not NONE):
             if run:
                 yield run
             run = []
             yield cast(Alone, write)
         else:
-            run.append(cast(Planned, write))
+            run.append(write)
     if run:
         yield run
 
@@ -107,22 +108,23 @@ class Group:
             return self._create(write)
         if isinstance(write, StartChild):
             return self._start_child(write)
-        head = self._known.heads.get(write.instance)
-        if head is None:
-            return answer(Verdict.MISSING, write.instance, head)
+        key = write.instance
+        head = self._known.heads.get(key)
+        if head is None or head.deleted:
+            return answer(Verdict.MISSING, key, head)
         paused_at, was, node = head.paused_at, head.status, head.node
         if head.ends_as is not None:
-            self._rare.add(head.key)
+            self._rare.add(key)
         verdict = decide(head, write)
         if verdict is Verdict.APPLIED:
             self._ADDED[type(write)](self, write, head)
             if head.status is not was:
                 self._tell(head, was)
             if head.flow and (head.final or head.status is Status.PAUSED or (node is not None and head.node is None)):
-                self.freed[head.key] = head
+                self.freed[key] = head
             if paused_at is not None and head.status is Status.QUEUED:  # resumed
-                self.rows.shifts.append((columns.micros(head.modified_at) - columns.micros(paused_at), head.key))
-        return answer(verdict, write.instance, head)
+                self.rows.shifts.append((columns.micros(head.modified_at) - columns.micros(paused_at), key))
+        return answer(verdict, key, head)
 
     def finish(self) -> None:
         """Add the rows of all heads that the group has changed, in the order of their keys, in which every group touches them."""

@@ -16,8 +16,9 @@ from hub.core.writes import Begin, CreateInstance, FailAttempt, Finish, Park, Se
 from hub.store import deliveries, lines, rows
 from hub.store import statements as sql
 from hub.store.group import Planned
+from hub.store.heads import read_heads
 from hub.store.plan import Existing, Known, Rows, Stored
-from hub.store.program import Program, Row, each, fetch, many, numbers
+from hub.store.program import HeadsOf, Program, Row, each, fetch, many, numbers
 
 _ENDING = (Finish, Steer)  # after which a child may have ended
 _LOGGING = (SettleStep, FailAttempt)
@@ -31,20 +32,19 @@ def known_of(writes: Sequence[Planned]) -> Program[Known]:
     ending: set[int] = set()
     logging: set[int] = set()
     created: list[CreateInstance] = []
-    revisions = 0
+    revisions = _REVISIONS * len(writes)
     for write in writes:
-        revisions += _REVISIONS
         if isinstance(write, CreateInstance):
             created.append(write)
             continue
         changed.add(write.instance)
-        if isinstance(write, StartChild):
-            created.append(CreateInstance(new=write.new))
-        elif isinstance(write, _ENDING):
-            ending.add(write.instance)
-        elif isinstance(write, _LOGGING):
+        if isinstance(write, _LOGGING):
             if write.logged is not None:
                 logging.add(write.instance)
+        elif isinstance(write, _ENDING):
+            ending.add(write.instance)
+        elif isinstance(write, StartChild):
+            created.append(CreateInstance(new=write.new))
         elif isinstance(write, Begin):
             revisions += 2 * len(write.started)
         elif isinstance(write, Park):
@@ -63,17 +63,10 @@ def known_heads(changed: Iterable[int], ending: Iterable[int]) -> Program[Known]
 
     They are locked, all in one statement, so that no two groups wait for each other.
     """
-    wanted = sorted(changed)
     nothing: dict[str, Any] = {name: {} for name in ("awaited", "workflows", "seen", "taken", "logged", "deliveries", "cursors")}
     known = Known(heads={}, **nothing, keys=iter(()), revs=iter(()))
-    if not wanted:
-        return known
     ended = sorted(ending)
-    if ended:
-        found = yield from fetch(sql.HEADS_AND_PARENTS, wanted, ended)
-    else:
-        found = yield from fetch(sql.HEADS, wanted)
-    known.heads = {row[0]: rows.head_of(row) for row in found}
+    known.heads = yield HeadsOf(sorted(changed), ended, read_heads)
     children = [key for key in ended if key in known.heads and known.heads[key].parent is not None]
     if children:
         awaited = yield from fetch(sql.AWAITED, children)

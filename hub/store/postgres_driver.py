@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 import asyncpg
 
-from hub.store.program import Change, Each, Fetch, Many, Numbers, Program, Row, Try
+from hub.store.program import Change, Each, Fetch, HeadsOf, Many, Numbers, Program, Row, Try
 
 T = TypeVar("T")
 Connection = Any  # of asyncpg, which has no types
@@ -118,6 +118,8 @@ class PostgresTransaction:
             elif kind is Change:
                 self.wrote = True
                 answer = int((await self._db.execute(said(asked[0]), *asked[1])).rpartition(" ")[2])
+            elif kind is HeadsOf:
+                answer = await self.run(asked.read(asked.keys, asked.ending))
             elif kind is Numbers:
                 answer = await self._numbers(asked)
             elif kind is Try:

@@ -59,6 +59,18 @@ class Numbers(NamedTuple):
     revisions: int
 
 
+class HeadsOf(NamedTuple):
+    """Lock and read the heads of instances, and of the parents of those that are `ending`; the answer is a dict by key.
+
+    `read` makes the program that asks for them. A database that only one process writes may know them without asking: so whoever changes a
+    head writes it, and all other statements that change the table of instances say in their last value, `WHERE key = ?`, which one.
+    """
+
+    keys: list[int]
+    ending: list[int]
+    read: Callable[[list[int], list[int]], Generator[Any, Any, Any]]
+
+
 class Turn(NamedTuple):
     """Wait until no other transaction changes gates; until the end of this one, none will. There is no answer.
 
@@ -75,7 +87,7 @@ class Try(NamedTuple):
     make: Callable[[], Generator[Any, Any, Any]]
 
 
-Statement = Fetch | Change | Many | Each | Numbers | Turn | Try
+Statement = Fetch | Change | Many | Each | Numbers | HeadsOf | Turn | Try
 Program = Generator[Statement, Any, T]
 
 

@@ -1,7 +1,7 @@
 """Rows to values and back: the one place that knows which columns make up a value, and in which order.
 
 No SQL and no driver here: rows are plain tuples, the same for every database. NULL stands for the default of a field, which keeps rows
-small.
+small. `_value_` is what `value` of an enumeration's member returns, at half the price: a row has three of them.
 """
 
 from __future__ import annotations
@@ -67,14 +67,14 @@ def instance_row(new: NewInstance, *, key: int, workflow: int, head: Head, queue
         key,
         workflow,
         new.id,
-        head.status.value,
+        head.status._value_,
         micros(new.created_at),
         micros(head.modified_at),
         micros_or_null(head.wake_at),
         head.node,
         head.token,
         new.version,
-        new.source.value,
+        new.source._value_,
         new.trigger,
         new.dedupe_key,
         None if schedule is None else schedule.cron,
@@ -153,9 +153,9 @@ def _retention(success: int | None, error: int | None) -> Retention:
 def head_row(head: Head) -> Row:
     """Return the changing columns of a head and, last, its key; as in `statements.UPDATE_HEAD`."""
     return (
-        head.status.value,
+        head.status._value_,
         head.node,
-        None if head.wish is Wish.NONE else head.wish.value,
+        None if head.wish is Wish.NONE else head.wish._value_,
         head.inbox_seq,
         micros_or_null(head.wake_at),
         micros_or_null(head.paused_at),
@@ -237,11 +237,11 @@ def entry_row(instance: int, entry: Entry, rev: int) -> Row:
     """Return the row of a journal entry, and its revision."""
     return (
         instance,
-        entry.kind.value,
+        entry.kind._value_,
         entry.name,
         entry.count,
         entry.ordinal,
-        entry.state.value,
+        entry.state._value_,
         micros(entry.started_at),
         micros_or_null(entry.ended_at),
         None if entry.attempt == 1 else entry.attempt,
@@ -284,12 +284,12 @@ def entry_of(row: Row) -> Entry:
 def attempt_row(instance: int, attempt: Attempt, rev: int) -> Row:
     """Return the row of a failed attempt, and its revision."""
     times = (micros(attempt.started_at), micros(attempt.ended_at), micros_or_null(attempt.retry_at))
-    return (instance, attempt.kind.value, attempt.name, attempt.count, attempt.number, *times, error_text(attempt.error), rev)
+    return (instance, attempt.kind._value_, attempt.name, attempt.count, attempt.number, *times, error_text(attempt.error), rev)
 
 
 def begun_row(instance: int, entry: Entry, rev: int) -> Row:
     """Return the row of an attempt that was seen to begin, which `entry` is in; as in `statements.BEGIN_ATTEMPT`."""
-    return (instance, entry.kind.value, entry.name, entry.count, entry.attempt, micros(entry.attempt_started_at or entry.started_at), rev)
+    return (instance, entry.kind._value_, entry.name, entry.count, entry.attempt, micros(entry.attempt_started_at or entry.started_at), rev)
 
 
 def attempt_of(row: Row) -> Attempt:

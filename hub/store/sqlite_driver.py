@@ -8,18 +8,27 @@ transactions of their own.
 from __future__ import annotations
 
 import json
+import re
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache
-from itertools import count
-from typing import Any, TypeVar
+from itertools import chain, count
+from typing import Any, TypeVar, cast
 
-from hub.store.program import Change, Each, Fetch, Many, Numbers, Program, Row, Try, Turn
+from hub.store.heads import Heads
+from hub.store.program import Change, Each, Fetch, HeadsOf, Many, Numbers, Program, Row, Try, Turn
 from hub.store.revisions import Revisions
 
+# Both stay what they are. The driver asks every value that is no text and no number how it wants to be stored, which costs as much as to
+# store it, unless an adapter is known.
+sqlite3.register_adapter(type(None), cast(Callable[[None], None], {}.get))
+sqlite3.register_adapter(bytes, bytes)
+
 T = TypeVar("T")
+_Note = Callable[[str, Sequence[Row], bool], None]
 _Answers = dict[type, Callable[[Any], Any]]  # to statements that are no SQL text
 
+_TOGETHER = (64, 8)  # rows of one statement: the interpreter is given free and taken back only once for all of them
 FIRST_REVISION = 1  # 0 is the cursor of who has seen nothing
 
 _WORDS = (
@@ -34,6 +43,9 @@ _WORDS = (
     ("/*+ ", ""),
     (" */", ""),
 )
+_OFFERED = re.compile(r"\?(\d*)")
+_INSERTED = re.compile(r"(INSERT INTO .* VALUES )(\((?:\?, )*\?\))((?: ON CONFLICT .*)?)")
+_UPDATED = re.compile(r"UPDATE instance SET (?:(?! FROM ).)* WHERE key = \?\d*")  # of which no group has two rows with one key
 _LAST_KEY = "SELECT seq FROM sqlite_sequence WHERE name = 'instance'"
 _REVISIONS = "SELECT used_below FROM revision"
 _FIRST_REVISIONS = "INSERT INTO revision (used_below) VALUES (?)"
@@ -60,7 +72,8 @@ class SqliteWriter:
     def __init__(self, db: sqlite3.Connection) -> None:
         self._db = db
         self._revisions = _open_revisions(db)
-        self._answers: _Answers = {Numbers: self._numbers, Turn: _no_answer, Try: self._try}
+        self._heads = Heads(self._run)
+        self._answers: _Answers = {Numbers: self._numbers, HeadsOf: self._heads.of, Turn: _no_answer, Try: self._try}
 
     def commit(self, program: Program[T]) -> T:
         """Run a program in one transaction: committed when this returns, undone when it raises."""
@@ -73,15 +86,17 @@ class SqliteWriter:
                 db.execute(_MORE_REVISIONS, (used_below,))
             db.execute("COMMIT")
         except BaseException:
+            self._heads.forget()
             if db.in_transaction:  # a full disk may have ended it already
                 db.execute("ROLLBACK")
             raise
+        self._heads.keep()
         if used_below is not None:
             revisions.kept(used_below)
         return result
 
     def _run(self, program: Program[T]) -> T:
-        return _run(program, self._answers, self._db)
+        return _run(program, self._answers, self._db, self._heads.note)
 
     def _numbers(self, asked: Numbers) -> tuple[Iterator[int], Iterator[int]]:
         keys: Iterator[int] = iter(())
@@ -98,6 +113,7 @@ class SqliteWriter:
         except Exception as error:
             if is_failure_of_storage(error):
                 raise
+            self._heads.forget()
             self._db.execute("ROLLBACK TO one")
             result = error
         self._db.execute("RELEASE one")
@@ -113,8 +129,8 @@ def _no_answer(_: object) -> None:
     """Answer what this database has no need of."""
 
 
-def _run(program: Program[T], others: _Answers, db: sqlite3.Connection) -> T:
-    """Give each statement of a program its answer, until it ends."""
+def _run(program: Program[T], others: _Answers, db: sqlite3.Connection, note: _Note | None = None) -> T:
+    """Give each statement of a program its answer, until it ends; `note` hears of those that may change something, before they do."""
     execute = db.execute
     asked: Any
     answer: Any = None
@@ -125,10 +141,12 @@ def _run(program: Program[T], others: _Answers, db: sqlite3.Connection) -> T:
             result: T = end.value
             return result
         kind = type(asked)
+        if note is not None and kind in _CHANGING:
+            note(asked[0], asked[1] if kind is Many else (asked[1],), kind is Many)
         if kind is Fetch:
             answer = execute(said(asked[0]), _values(asked[1])).fetchall()
         elif kind is Many:
-            db.executemany(said(asked[0]), asked[1])
+            _many(db, asked[0], asked[1])
             answer = None
         elif kind is Each:
             text = said(asked[0])
@@ -137,6 +155,41 @@ def _run(program: Program[T], others: _Answers, db: sqlite3.Connection) -> T:
             answer = execute(said(asked[0]), _values(asked[1])).rowcount
         else:
             answer = others[kind](asked)
+
+
+_CHANGING = frozenset({Fetch, Many, Change})
+
+
+def _many(db: sqlite3.Connection, text: str, rows: Sequence[Row]) -> None:
+    """Run a statement for each of some rows, for many of them at once where that is the same."""
+    begin = 0
+    for size in _TOGETHER:
+        if len(rows) - begin < size or (together := _for_all(text, size)) is None:
+            continue
+        while len(rows) - begin >= size:
+            db.execute(together, list(chain.from_iterable(rows[begin : begin + size])))
+            begin += size
+    if begin < len(rows):
+        db.executemany(said(text), rows[begin:] if begin else rows)
+
+
+@cache
+def _for_all(text: str, size: int) -> str | None:
+    """Return an insertion of a row, or the change of the one that a key names, for as many; None where that is not known to be the same."""
+    text = " ".join(said(text).split())
+    inserted = _INSERTED.fullmatch(text)
+    if inserted is not None:
+        return f"{inserted[1]}{_listed(inserted[2].count('?'), size)}{inserted[3]}"
+    if _UPDATED.fullmatch(text) is None:
+        return None
+    number = count(1)
+    changed, _, condition = _OFFERED.sub(lambda found: f"one.column{found[1] or next(number)}", text).partition(" WHERE ")
+    width = int(condition.rpartition("column")[2])
+    return f"{changed} FROM ({'VALUES ' + _listed(width, size)}) AS one WHERE instance.{condition}"
+
+
+def _listed(width: int, size: int) -> str:
+    return ", ".join([f"({', '.join('?' * width)})"] * size)
 
 
 def _values(values: Row) -> Row:

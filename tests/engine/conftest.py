@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack
 from datetime import timedelta
 from pathlib import Path
@@ -22,6 +22,7 @@ from hub.engine.rules import Rules
 from hub.engine.runner import RunnerOptions
 from hub.store.sqlite import SqliteStore
 from hub.testing import VirtualClock, VirtualLoop
+from tests.remembered import compared
 
 Program = Callable[[Any, Any], Awaitable[Any]]
 QUIET = timedelta(days=10_000)
@@ -105,6 +106,13 @@ class Hub:
         ]
         store = Refusing(self.path / "hub.sqlite", lambda write: self.refused(write))  # noqa: PLW0108  # tests change it
         return EmbeddedEngine(store, self.clock, structlog.get_logger(), definitions, self.options, rules=self.rules)
+
+
+@pytest.fixture(autouse=True)
+def remembered_heads_are_true(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """See that nothing else is remembered than what is stored."""
+    with compared(monkeypatch):
+        yield
 
 
 @pytest.fixture

@@ -12,8 +12,16 @@ import pytest
 from hub.core.ports import Store
 from hub.store import store_for
 from tests.databases import Reused, empty_database
+from tests.remembered import compared
 from tests.store.clock import CLOCK, OnTime
 from tests.store.given import LEASE, World, at
+
+
+@pytest.fixture(autouse=True)
+def remembered_heads_are_true(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """See that nothing else is remembered than what is stored."""
+    with compared(monkeypatch):
+        yield
 
 
 @pytest.fixture

@@ -99,6 +99,21 @@ async def test_outcomes_tell_the_state_after_each_write(world: World) -> None:
     ]
 
 
+@pytest.mark.parametrize("count", [7, 8, 9, 64, 73, 200])  # databases take many rows at once, and the rest one by one
+async def test_a_group_of_any_size_keeps_what_each_write_says(world: World, count: int) -> None:
+    created = await world.store.apply([CreateInstance(new=new(f"i{n}", params=b"%d" % n), node=world.node) for n in range(count)])
+    keys = [outcome.instance or 0 for outcome in created]
+    ends: list[Write] = [finish(key, output=b"%d" % n) for n, key in enumerate(keys)]
+
+    await world.store.apply([settle(key, entry(output=b'"step %d"' % n)) for n, key in enumerate(keys)])
+    verdicts = await world.verdicts(*ends, settle(keys[-1], entry("late")))
+
+    stored = [await world.snapshot(key) for key in keys]
+    assert verdicts == [*[Verdict.APPLIED] * count, Verdict.FENCED]
+    assert [one.instance.params for one in stored] == [one.instance.output for one in stored] == [b"%d" % n for n in range(count)]
+    assert [one.entries for one in stored] == [(entry(output=b'"step %d"' % n),) for n in range(count)]
+
+
 @pytest.fixture
 async def twin(tmp_path: Path) -> AsyncIterator[Store]:
     """Open a second empty store, an embedded one: what a group means is the same in all."""
