@@ -28,7 +28,7 @@ T = TypeVar("T")
 _Note = Callable[[str, Sequence[Row], bool], None]
 _Answers = dict[type, Callable[[Any], Any]]  # to statements that are no SQL text
 
-_TOGETHER = (64, 8)  # rows of one statement: the interpreter is given free and taken back only once for all of them
+_TOGETHER = (256, 64, 16, 4)  # rows of one statement: for each the interpreter is given free once, and must be waited for to go on
 FIRST_REVISION = 1  # 0 is the cursor of who has seen nothing
 
 _WORDS = (
