@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Collection
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 from hub.core.current import CURRENT
@@ -68,7 +69,7 @@ class Execution:
     def start(self, program: Program, undo: RunUndo, ended: Callable[[Execution, Status | None], None]) -> None:
         """Run the program in a task of its own; `ended` is called once, with the final status or None (parked or dropped)."""
         self._task = asyncio.create_task(self._main(program, undo), name=f"instance-{self.key}")
-        self._task.add_done_callback(lambda task: ended(self, None if task.cancelled() or task.exception() else task.result()))
+        self._task.add_done_callback(partial(self._done, ended))
 
     def leave(self, status: Status) -> None:
         """Start no further step; park as soon as no body runs: PAUSED by the operator's wish, QUEUED because the node stops."""
@@ -101,6 +102,7 @@ class Execution:
             return
         self.over = True
         self._stop_program()
+        self._waits = NO_WAITS  # which lead back to here, as the task does: no circle is left, and the memory is free at once
 
     def deliver(self, event: InboxEvent) -> None:
         """Hand over an event that came while the instance is in memory."""
@@ -344,6 +346,10 @@ class Execution:
         self._gated.append(gate)
         self._look()
         await gate
+
+    def _done(self, ended: Callable[[Execution, Status | None], None], task: asyncio.Task[Status | None]) -> None:
+        self._task = None
+        ended(self, None if task.cancelled() or task.exception() else task.result())
 
     def _stop_program(self) -> None:
         """Cancel everything that the program does or waits for."""

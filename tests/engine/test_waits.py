@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import weakref
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
@@ -89,6 +91,30 @@ async def test_a_sleeping_instance_holds_no_memory_and_has_the_status_waiting(hu
     assert b"hub_instances_resident 0.0\n" in hub.engine.telemetry.render()
     for id in ids:
         assert (await hub.ended(id)).status is Status.COMPLETE
+
+
+@pytest.mark.parametrize("strands", [1, 2])
+async def test_the_memory_of_what_is_parked_is_free_before_the_collector_looks(hub: Hub, strands: int) -> None:
+    class Held:
+        pass
+
+    held: list[weakref.ref[Held]] = []
+
+    async def program(event: WorkflowEvent, step: WorkflowStep) -> Any:
+        mine = Held()
+        held.append(weakref.ref(mine))
+        await asyncio.gather(*(step.sleep(f"nap {number}", "1 day") for number in range(strands)))
+        return str(mine)
+
+    await hub.start(program=program)
+    gc.disable()
+    try:
+        id = await hub.create()
+        await hub.until(id, Status.WAITING)
+        await hub.stop()
+        assert [ref() for ref in held] == [None]
+    finally:
+        gc.enable()
 
 
 async def test_an_event_that_comes_before_the_wait_is_kept_for_it(hub: Hub) -> None:
