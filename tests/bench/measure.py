@@ -18,14 +18,16 @@ from tests.bench.loops import run
 from tests.bench.measurement import Measurement, Size
 
 REPOSITORY = Path(__file__).parents[2]
-_STALLED_S = 600  # no measurement takes nearly as long; one that does has lost an instance
+_STALLED_S = 600.0  # no measurement takes nearly as long; one that does has lost an instance …
+_STALLED_EACH_S = 0.005  # … and so much more for each: to sleep and wake takes a fifth of that on a loaded machine
 _Workload = Callable[[Path, Size], Coroutine[Any, Any, Measurement]]
 
 
 def measured(workload: str, folder: Path, size: Size) -> Measurement:
     """Start a process that measures a workload in an empty folder. Raises: SubprocessError; its output says what was wrong."""
     command = [sys.executable, "-m", "tests.bench.measure", workload, str(folder), str(size.n), str(size.seconds), str(size.nodes)]
-    process = subprocess.run(command, cwd=REPOSITORY, stdout=subprocess.PIPE, check=True, timeout=_STALLED_S)
+    limit_s = _STALLED_S + size.n * _STALLED_EACH_S
+    process = subprocess.run(command, cwd=REPOSITORY, stdout=subprocess.PIPE, check=True, timeout=limit_s)
     return Measurement(**json.loads(process.stdout))
 
 

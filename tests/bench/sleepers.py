@@ -18,13 +18,17 @@ from pathlib import Path
 from hub.core.clock import SystemClock
 from tests.bench.engine import Node
 from tests.bench.measurement import STARTERS, Measurement, Size, each, metered, peak_rss_mb, percentile
-from tests.bench.programs import Sleeper
+from tests.bench.programs import LATEST, Sleeper
 
 _clock = SystemClock()
 _DAY_S = 86_400.0
-_SPREAD = 1000
+_SPREAD = LATEST
 _AHEAD_S = 3.0  # the first of them is due so long after the first is created: longer than the creation of all takes
-_LOOK_S = 0.25  # between two looks at the file, which count through an index: they must not be the load
+_LOOK_S = 0.25  # between two looks at the file
+_AWAKE = """
+SELECT EXISTS (SELECT 1 FROM instance WHERE ended_at IS NULL AND node IS NOT NULL)
+OR EXISTS (SELECT 1 FROM instance WHERE ended_at IS NULL AND node IS NULL AND wake_at < ?)
+"""  # two looks into an index: to count a million again and again would be the load
 
 
 class _Tomorrow(SystemClock):
@@ -43,7 +47,7 @@ async def sleepers(folder: Path, size: Size) -> Measurement:
     async with Node(url, program=Sleeper).running() as node:
         with metered() as span:
             await each(size.n, lambda _: node.create_with({"until": until}), at_once=STARTERS)
-            while _asleep(file) < size.n:
+            while not _all_asleep(file, until):
                 await _clock.sleep(_LOOK_S)
         parked_mb = _rss_mb()
         bytes_each = (_bytes(file) - empty_bytes) / size.n - len(json.dumps({"until": until}))
@@ -70,14 +74,14 @@ async def _spread(node: Node, seconds: float) -> list[float]:
     moments = [first + seconds * number / _SPREAD for number in range(_SPREAD)]
     await each(_SPREAD, lambda number: node.create_with({"until": moments[number]}), at_once=STARTERS)
     await node.ends.reach(_SPREAD)
-    return node.stage.late_s
+    return list(node.stage.late_s)
 
 
-def _asleep(file: Path) -> int:
-    """Return how many instances have been parked."""
+def _all_asleep(file: Path, until: float) -> bool:
+    """Return whether all that have been created are parked: no node has one, and none is due sooner."""
     with closing(sqlite3.connect(f"file:{file}?mode=ro", uri=True)) as db:
-        (count,) = db.execute("SELECT count(*) FROM instance WHERE status = 'waiting'").fetchone()
-    return int(count)
+        (awake,) = db.execute(_AWAKE, (int(until * 1_000_000),)).fetchone()
+    return not awake
 
 
 def _bytes(file: Path) -> int:
