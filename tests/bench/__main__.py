@@ -59,6 +59,7 @@ _CASES = (
     Case("idle", n=1000, yardstick=False, repeats=1),
     Case("recovery", n=10_000, yardstick=False, repeats=1),
     Case("lists", n=50_000, yardstick=False, repeats=1),  # documented with 1,000,000
+    Case("growth", n=100_000, yardstick=False, repeats=1),  # documented with 1,000,000
 )
 _WORKLOADS = tuple(dict.fromkeys(case.workload for case in _CASES))
 _STORES = ("sqlite", "postgres")

@@ -45,6 +45,7 @@ def _find(name: str) -> _Workload:
         "idle": ("idle", "idle"),
         "recovery": ("recovery", "recovery"),
         "lists": ("lists", "lists"),
+        "growth": ("growth", "growth"),
         "yardstick-of-three-step": ("yardstick", "three_step"),
         "yardstick-of-latency": ("yardstick", "latency"),
         "yardstick-of-intake": ("bare", "intake"),

@@ -10,7 +10,7 @@ import resource
 import statistics
 import sys
 import time
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -49,7 +49,7 @@ class Span:
         self.wall_s = 0.0
         self.cpu_s = 0.0
 
-    def measurement(self, n: int, times_s: Sequence[float] = ()) -> Measurement:
+    def measurement(self, n: int, times_s: Sequence[float] = (), *, facts: Mapping[str, float] | None = None) -> Measurement:
         """Return the figures for `n` instances, with the times of each where they are known."""
         return Measurement(
             n=n,
@@ -58,6 +58,7 @@ class Span:
             rss_mb=peak_rss_mb(),
             p50_ms=percentile(times_s, 50) * 1000 if times_s else None,
             p99_ms=percentile(times_s, 99) * 1000 if times_s else None,
+            facts=dict(facts or {}),
         )
 
 
