@@ -147,11 +147,12 @@ def _let_in(at_gates: Flows, found: list[int], gated: dict[int, tuple[int, str, 
 
 
 def _claim(node: int, at: int, keys: list[int]) -> Program[None]:
-    if keys:
-        _, revs = yield from numbers(0, 2 * len(keys))
-        listed = [(key, next(revs), next(revs)) for key in keys]
-        yield from many(sql.CLAIMED_HISTORY, [(told, at, key) for key, told, _ in listed])
-        yield from many(sql.CLAIM, [(node, at, started, key) for key, _, started in listed])
+    if not keys:
+        return
+    going_on = yield from fetch(sql.GOES_ON, keys)  # those that the history must say it of; of the others their start is told
+    _, revs = yield from numbers(0, len(going_on) + len(keys))
+    yield from many(sql.INSERT_HISTORY, [(key, next(revs), HistoryKind.RUNNING.value, at, None) for (key,) in going_on])
+    yield from many(sql.CLAIM, [(node, at, next(revs), key) for key in keys])
 
 
 class Kept(NamedTuple):

@@ -164,9 +164,8 @@ ORDER BY wake_at - ahead, key LIMIT ? {_CLAIMED}
 DUE, DUE_OF = _DUE.format(""), _DUE.format(_OF_WORKFLOWS)
 DUE_AHEAD, DUE_AHEAD_OF = _DUE_AHEAD.format(""), _DUE_AHEAD.format(_OF_WORKFLOWS)
 AT_GATES = f"SELECT key, wake_at, flow, ahead, token FROM instance WHERE key {IN_KEYS} AND flow IS NOT NULL"
-CLAIMED_HISTORY = """
-INSERT INTO history (instance, rev, kind, at) SELECT i.key, CAST(? AS BIGINT), 'running', CAST(? AS BIGINT) FROM instance i
-WHERE i.key = ? AND i.started_at IS NOT NULL AND i.status <> 'rollingBack'
+GOES_ON = f"""
+SELECT i.key FROM instance i WHERE i.key {IN_KEYS} AND i.started_at IS NOT NULL AND i.status <> 'rollingBack'
 AND (SELECT h.kind FROM history h WHERE h.instance = i.key ORDER BY h.rev DESC LIMIT 1) <> 'running'
 """
 CLAIM = """
