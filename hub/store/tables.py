@@ -90,7 +90,8 @@ class InstanceTable(SQLModel, table=True):
     The live index serves the claim, the take-over from a dead node and the next due time; an instance leaves it when it ends. The status
     index serves counts and all lists, which are merged from one walk for each status in the order of creation; it costs a write some
     percent, and a million instances are counted ten times faster. With the token it also counts those that have never been claimed, with
-    the trigger it passes over those of others without reading them. The others hold only instances with a head start, children, and
+    the trigger it passes over those of others without reading them. Three more serve the lists of a version, of a trigger, and of what has
+    ended in a span of time, which may all be rare among a million. The others hold only instances with a head start, children, and
     instances that will expire. `flow` is what lasts of the flow control of an instance, NULL = nothing. The large columns are last: a list
     of heads never reads their pages.
     """
@@ -102,6 +103,9 @@ class InstanceTable(SQLModel, table=True):
         Index("instance_live", "node", "wake_at", **where("ended_at IS NULL")),
         Index("instance_ahead", text("(wake_at - ahead)"), **where("ahead IS NOT NULL AND ended_at IS NULL AND node IS NULL")),
         Index("instance_status", "workflow", "status", "created_at", "token", "trigger"),
+        Index("instance_version", "workflow", "version", "created_at"),
+        Index("instance_trigger", "workflow", "trigger", "created_at", **where("trigger IS NOT NULL")),
+        Index("instance_ended", "workflow", "ended_at", **where("ended_at IS NOT NULL")),
         Index("instance_parent", "parent", **where("parent IS NOT NULL")),
         Index("instance_expires", "expires_at", **where("expires_at IS NOT NULL")),
         {"sqlite_autoincrement": True},

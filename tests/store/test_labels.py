@@ -14,7 +14,7 @@ from hub.core.labels import Labels, read_labels
 from hub.core.model import Instance, InstanceQuery, Status
 from hub.core.ports import Store
 from hub.core.writes import CreateInstance, DeleteInstance, DeleteWorkflow, Restart, Verb
-from hub.store import store_for
+from hub.store import instance_lists, store_for
 from hub.store.instance_lists import find_instances
 from hub.store.sqlite_driver import read
 from tests.databases import empty_database
@@ -85,8 +85,10 @@ async def test_lists_are_in_the_order_of_creation_whatever_the_order_of_arrival(
     assert await world.ids() == ["c", "b", "a"]
 
 
-async def test_every_filter_finds_what_a_look_at_each_instance_finds(world: World) -> None:
-    """A list of a few hundred instances by every mix of conditions, page by page, against the plain rule."""
+@pytest.mark.parametrize("many", [instance_lists.MANY, 20])
+async def test_every_filter_finds_what_a_look_at_each_instance_finds(world: World, monkeypatch: pytest.MonkeyPatch, many: int) -> None:
+    """A list of a few hundred instances by every mix of conditions, page by page, against the plain rule; also where those are many."""
+    monkeypatch.setattr(instance_lists, "MANY", many)
     chance = random.Random(5)
     await world.register("returns")
     nodes = [chance.choice([world.node, None]) for _ in range(300)]
@@ -180,6 +182,11 @@ async def _all_pages(store: Store, query: dict[str, Any]) -> list[Instance]:
         {"statuses": frozenset({Status.COMPLETE, Status.QUEUED, Status.PAUSED})},
         {"created_from": at(10), "created_to": at(20)},
         {"labels": carrying("rare")},
+        {"trigger": "rare"},
+        {"trigger": "rare", "statuses": frozenset({Status.COMPLETE, Status.QUEUED})},
+        {"version": "old"},
+        {"ended_from": at(10), "ended_to": at(20)},
+        {"modified_to": at(20)},
         {"workflow": "returns"},
     ],
 )
@@ -220,5 +227,6 @@ def _of_many(number: int) -> Any:
         workflow="returns" if number < 3 else "orders",
         created_at=at(number),
         trigger="rare" if number % 1000 == 7 else "hook",
+        version="old" if number < 100 else "new",
         labels=carrying("all", "rare") if number % 1000 == 7 else carrying("all"),
     )

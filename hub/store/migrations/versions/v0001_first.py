@@ -17,6 +17,7 @@ def upgrade() -> None:
     """Create all tables."""
     _workflows()
     _instances()
+    _instance_indexes()
     _labels()
     _journal()
     _logs()
@@ -104,14 +105,23 @@ def _instances() -> None:
         sa.UniqueConstraint("workflow", "id", name="instance_workflow_id"),
         sqlite_autoincrement=True,
     )
+
+
+def _instance_indexes() -> None:
     live = sa.text("ended_at IS NULL")
     op.create_index("instance_live", "instance", ["node", "wake_at"], sqlite_where=live, postgresql_where=live)
     ahead = sa.text("ahead IS NOT NULL AND ended_at IS NULL AND node IS NULL")
     op.create_index("instance_ahead", "instance", [sa.text("(wake_at - ahead)")], sqlite_where=ahead, postgresql_where=ahead)
     op.create_index("instance_status", "instance", ["workflow", "status", "created_at", "token", "trigger"])
-    for name, column in (("instance_parent", "parent"), ("instance_expires", "expires_at")):
+    op.create_index("instance_version", "instance", ["workflow", "version", "created_at"])
+    for name, columns, column in (
+        ("instance_trigger", ["workflow", "trigger", "created_at"], "trigger"),
+        ("instance_ended", ["workflow", "ended_at"], "ended_at"),
+        ("instance_parent", ["parent"], "parent"),
+        ("instance_expires", ["expires_at"], "expires_at"),
+    ):
         given = sa.text(f"{column} IS NOT NULL")
-        op.create_index(name, "instance", [column], sqlite_where=given, postgresql_where=given)
+        op.create_index(name, "instance", columns, sqlite_where=given, postgresql_where=given)
 
 
 def _labels() -> None:
