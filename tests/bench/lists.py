@@ -1,8 +1,8 @@
 """Lists over REST with `n` stored instances: a whole hub is asked as a dashboard would, one request after the other.
 
 The instances of three steps are created and have ended before; rate of the row: requests a second, p50 and p99 of all of them together. For
-each kind of request its 95th percentile is a fact: the newest page, a page in the middle of the list, one status, a span of time, and the
-description of single instances. Every answer must hold as many instances as it has to.
+each kind of request its 95th percentile is a fact: the newest page, a page in the middle of the list, one status, two of them, a span of
+time, one of ends, and the description of single instances. Every answer must hold as many instances as it has to.
 """
 
 from __future__ import annotations
@@ -42,6 +42,8 @@ async def lists(folder: Path, size: Size) -> Measurement:
             "newest": lambda: "",
             "page": lambda: f"?page={spread.randint(1, max(1, size.n // _PER_PAGE // 2))}",
             "status": lambda: "?status=complete",
+            "statuses": lambda: "?status=complete,errored",
+            "ended": lambda: f"?ended_start={quote(middle.isoformat())}",
             "span": lambda: f"?date_end={quote(middle.isoformat())}",
             "describe": lambda: f"/i-{spread.randrange(size.n)}",
         }
@@ -72,7 +74,7 @@ async def _create(app: App, number: int) -> None:
 async def _asked(session: aiohttp.ClientSession, path: str, n: int) -> float:
     """Send one request; how long the answer took. Raises: AssertionError when it is not the one that was asked for."""
     page = min(n, _PER_PAGE)
-    least = 1 if "date_end" in path else page  # half of the instances may be less than a page
+    least = 1 if "date_end" in path or "ended_start" in path else page  # half of the instances may be less than a page
     began = time.perf_counter()
     async with session.get(_ROOT + path) as answer:
         body = await answer.json()
