@@ -3,7 +3,8 @@
 A version of the schema comes as two migrations at most. `NNNN_pre` only adds: hubs that know the schema before it go on working, so that
 a cluster is upgraded node by node. `NNNN_post` removes what only those needed: the table `oldest_hub` says which schema a hub must know at
 least. Asks with plain SQL first: Alembic and SQLAlchemy are imported only when there is something to migrate, because that costs most of a
-second. A migration is one transaction with what it notes in `oldest_hub`; a process that dies in it leaves the old schema.
+second. A new SQLite file has nothing to migrate: it is made by a script that says what all migrations together make of an empty one.
+A migration is one transaction with what it notes in `oldest_hub`; a process that dies in it leaves the old schema.
 """
 
 from __future__ import annotations
@@ -54,6 +55,11 @@ class Schema:
     def number(self) -> str:
         """The schema that this hub knows."""
         return number_of(self.newest)
+
+    @property
+    def script(self) -> Path:
+        """The script that makes a new SQLite file; a schema that has none is made by its migrations."""
+        return self.folder / f"{self.newest}.sqlite.sql"
 
     def reads(self, revision: str, oldest: str | None) -> bool:
         """Whether a hub of this schema can work with a database of that revision."""
@@ -112,6 +118,9 @@ def bring_to_newest(db: sqlite3.Connection, path: Path, schema: Schema = OURS) -
             return revision, revision
     elif tables:
         raise ConfigError(f"{path} is a database of another program (it has the table {min(tables)}); name another file", path="store.url")
+    elif schema.script.exists():
+        db.executescript(schema.script.read_text())
+        return None, schema.newest
     return revision, _migrate(db, schema)
 
 

@@ -1,4 +1,4 @@
-"""The schema: what migrations make is what the tables say, and nobody pays for it who does not migrate."""
+"""The schema: migrations, tables and the script of new files say the same, and nobody pays for migrations who has nothing to migrate."""
 # ruff: noqa: ASYNC221  # nothing else waits for the loop
 
 from __future__ import annotations
@@ -10,12 +10,16 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from alembic.config import Config
 from alembic.script import ScriptDirectory
 from sqlalchemy import create_engine
 
+from hub.core.errors import ConfigError
 from hub.store import schema, store_for
+from hub.store.sqlite import SqliteStore
 from hub.store.tables import metadata
+from tests.store.written_schema import migrated_schema
 
 
 def schema_of(path: Path) -> dict[str, str]:
@@ -52,11 +56,34 @@ def test_the_newest_revision_is_the_last_one() -> None:
     assert revisions == sorted(revisions, key=lambda revision: (revision[:4], revision.endswith("_post")))
 
 
-async def test_an_up_to_date_file_is_opened_without_the_machinery_of_migrations(tmp_path: Path) -> None:
-    url = f"sqlite:///{tmp_path}/hub.sqlite"
-    store = store_for(url)
+def test_a_new_file_is_made_of_what_the_migrations_make() -> None:
+    assert schema.OURS.script.read_text() == migrated_schema(), "run: python -m tests.store.written_schema"
+    assert list(schema.OURS.folder.glob("*.sql")) == [schema.OURS.script]
+
+
+async def test_a_script_that_fails_leaves_an_empty_file(tmp_path: Path) -> None:
+    broken = schema.Schema("0001", tmp_path / "migrations")
+    broken.folder.mkdir()
+    whole = schema.OURS.script.read_text()
+    broken.script.write_text(whole.replace("COMMIT;", "INSERT INTO nowhere VALUES (1);\nCOMMIT;"))
+    file = tmp_path / "hub.sqlite"
+
+    with pytest.raises(ConfigError, match="nowhere"):
+        await SqliteStore(file, schema=broken).open()
+
+    assert schema_of(file) == {}
+    store = SqliteStore(file)
     await store.open()
     await store.close()
+
+
+@pytest.mark.parametrize("made", ["before", "by itself"])
+async def test_a_file_is_opened_without_the_machinery_of_migrations(tmp_path: Path, made: str) -> None:
+    url = f"sqlite:///{tmp_path}/hub.sqlite"
+    if made == "before":
+        store = store_for(url)
+        await store.open()
+        await store.close()
 
     run = subprocess.run([sys.executable, "-c", OPEN, url], capture_output=True, text=True, check=True)
 
