@@ -1,4 +1,4 @@
-"""Requests made up from the OpenAPI document: a slice of what `python -m tests.api.spec_fuzz` makes."""
+"""Requests made up from the OpenAPI document: a slice of what `make soak` makes, which asks each operation for 200 free ones."""
 
 from __future__ import annotations
 
@@ -8,6 +8,6 @@ from tests.api.spec_fuzz import fuzz
 
 
 async def test_no_made_up_request_makes_the_server_fail_or_breaks_its_document(tmp_path: Path) -> None:
-    found = await fuzz(tmp_path, each=3, seed=5)
+    found = await fuzz(tmp_path, each=1, seed=5)
     assert found.ok, found.told
     assert found.cases >= 2000, found.told
