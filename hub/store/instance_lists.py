@@ -20,8 +20,10 @@ from hub.store.columns import micros
 from hub.store.cursors import cursor_of, place_of
 from hub.store.program import Program, Row, fetch, first
 from hub.store.rows import instance_of
+from hub.store.totals import Totals
 
 MANY = 50_000  # more labels or instances are not counted before a walk is chosen: that would cost more than it saves
+_DEEP = 2000  # instances before a page and on it
 _NO_BOUND = "/*+ + */"  # SQLite looks up no index by an expression
 _OF_STATUS = "instance i /*+ INDEXED BY instance_status */"
 _OF_TRIGGER = "instance i /*+ INDEXED BY instance_trigger */"
@@ -65,7 +67,7 @@ class _Arm:
 _Walk = tuple[_Arm, ...]  # of which no two have an instance in common
 
 
-def find_instances(query: InstanceQuery) -> Program[Page[Instance]]:
+def find_instances(query: InstanceQuery, totals: Totals) -> Program[Page[Instance]]:
     """Read one page of instances. Raises: Rejected when the cursor is not of such a list."""
     place = None if query.cursor is None else place_of(query.cursor, 2)
     if place is not None and query.offset:
@@ -75,25 +77,35 @@ def find_instances(query: InstanceQuery) -> Program[Page[Instance]]:
         return Page(items=(), total=0 if query.total else None)
     found = yield from _page(query, walk, place)
     items = tuple(map(instance_of, found[: query.limit]))
+    total = None
+    if query.total:
+        asked = repr(replace(query, cursor=None, offset=0, limit=0, ascending=False, heads=True))
+        ((total,),) = yield from totals.of(asked, lambda: _count(query, walk))
     more = len(found) > query.limit and items
     return Page(
         items=items,
         cursor=cursor_of(micros(items[-1].created_at), items[-1].key) if more else None,
-        total=(yield from _count(query, walk)) if query.total else None,
+        total=total,
     )
 
 
 def _page(query: InstanceQuery, walk: _Walk, place: tuple[int, ...] | None) -> Program[list[Row]]:
-    """Read the rows of a page, and one more. An arm gives no more than that either: PostgreSQL would read all of it to merge it."""
+    """Read the rows of a page, and one more.
+
+    An arm gives no more than that either, because PostgreSQL would read all of it to merge it; unless the page is so deep in the list that
+    to merge while reading is cheaper than to put into order what was read.
+    """
     order = "ASC" if query.ascending else "DESC"
+    most = query.offset + query.limit + 1
     arms, values = list[str](), list[object]()
     for arm in walk:
         where = _conditions(query, arm, place)
         chosen = f"SELECT {arm.at} AS at, {arm.key} AS key FROM {arm.source}{where}"
-        if arm.ordered:
-            chosen += f" ORDER BY 1 {order}, 2 {order}"
-        arms.append(f"SELECT at, key FROM ({chosen} LIMIT ?) AS arm")
-        values += [*where.values, query.offset + query.limit + 1 if arm.ordered else MANY]
+        values += where.values
+        if arm.ordered and most <= _DEEP:
+            chosen = f"SELECT at, key FROM ({chosen} ORDER BY 1 {order}, 2 {order} LIMIT ?) AS arm"
+            values.append(most)
+        arms.append(chosen)
     page = f"{' UNION ALL '.join(arms)} ORDER BY 1 {order}, 2 {order} LIMIT ? OFFSET ?"
     columns = sql.HEAD if query.heads else f"{sql.HEAD}{sql.LARGE}"
     whole = "FROM page p /*+ CROSS */ JOIN instance i ON i.key = p.key JOIN workflow w ON w.key = i.workflow"
@@ -101,7 +113,7 @@ def _page(query: InstanceQuery, walk: _Walk, place: tuple[int, ...] | None) -> P
     return (yield from fetch(text, *values, query.limit + 1, query.offset))
 
 
-def _count(query: InstanceQuery, walk: _Walk) -> Program[int]:
+def _count(query: InstanceQuery, walk: _Walk) -> Program[list[Row]]:
     """Count what is on a walk; where only a label is asked for, without looking up the instances."""
     alone = replace(query, labels=NO_LABELS) if len([*query.labels.filed()]) == 1 else query
     total = 0
@@ -113,7 +125,7 @@ def _count(query: InstanceQuery, walk: _Walk) -> Program[int]:
             source, where = arm.source, _conditions(query, arm, None)
         ((number,),) = yield from fetch(f"SELECT count(*) FROM {source}{where}", *where.values)
         total += number
-    return total
+    return [(total,)]
 
 
 def _looks_up(query: InstanceQuery) -> bool:

@@ -15,6 +15,7 @@ from hub.core.nodes import NodeQuery
 from hub.core.queues import QueueQuery
 from hub.store import access, deliveries, instance_lists, lines, messages, nodes, reading
 from hub.store.program import Program
+from hub.store.totals import Totals
 
 Query = (
     InstanceQuery | WorkflowQuery | VersionQuery | InboxQuery | HistoryQuery | LogQuery | DeliveryQuery | TriggerQuery
@@ -22,8 +23,6 @@ Query = (
 )  # fmt: skip
 
 _PROGRAMS: dict[type, Callable[[Any], Program[Page[Any]]]] = {
-    InstanceQuery: instance_lists.find_instances,
-    WorkflowQuery: reading.find_workflows,
     VersionQuery: reading.find_versions,
     InboxQuery: reading.find_events,
     HistoryQuery: reading.find_history,
@@ -37,6 +36,10 @@ _PROGRAMS: dict[type, Callable[[Any], Program[Page[Any]]]] = {
 }
 
 
-def answer_to(query: Query) -> Program[Page[Any]]:
+def answer_to(query: Query, totals: Totals) -> Program[Page[Any]]:
     """Return the program that reads one page. It raises Rejected when the cursor is not of such a list."""
+    if isinstance(query, InstanceQuery):
+        return instance_lists.find_instances(query, totals)
+    if isinstance(query, WorkflowQuery):
+        return reading.find_workflows(query, totals)
     return _PROGRAMS[type(query)](query)

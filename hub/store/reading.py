@@ -22,6 +22,7 @@ from hub.core.nodes import Workflows
 from hub.store import columns, rows
 from hub.store import statements as sql
 from hub.store.program import Program, Row, fetch
+from hub.store.totals import Totals
 
 _OF_BEGINNING, _OF_FAILURE, _OF_STATUS, _OF_ATTEMPT = 0, 2, 3, 4  # parts of `statements.HISTORY`
 
@@ -43,17 +44,19 @@ def next_due(workflows: Workflows) -> Program[datetime | None]:
     return columns.moment_or_none(at)
 
 
-def counts() -> Program[dict[Status, int]]:
+def counts(totals: Totals) -> Program[dict[Status, int]]:
     """Count instances by status."""
-    return {Status(status): number for status, number in (yield from fetch(sql.COUNTS))}
+    counted = yield from totals.of("counts", lambda: fetch(sql.COUNTS))
+    return {Status(status): number for status, number in counted}
 
 
-def find_workflows(query: WorkflowQuery) -> Program[Page[WorkflowRecord]]:
+def find_workflows(query: WorkflowQuery, totals: Totals) -> Program[Page[WorkflowRecord]]:
     """Read one page of workflows with their counts."""
     found = yield from fetch(sql.WORKFLOWS, query.name, query.search, query.limit, query.offset)
     counted: dict[int, list[tuple[str, int]]] = {row[0]: [] for row in found}
     if query.counts:
-        for workflow, status, number in (yield from fetch(sql.WORKFLOW_COUNTS, list(counted))):
+        numbers = yield from totals.of(("workflows", *counted), lambda: fetch(sql.WORKFLOW_COUNTS, list(counted)))
+        for workflow, status, number in numbers:
             counted[workflow].append((status, number))
     ((total,),) = yield from fetch(sql.WORKFLOWS_TOTAL, query.name, query.search)
     return Page(items=tuple(rows.workflow_of(row[1:], counted[row[0]]) for row in found), total=total)

@@ -40,6 +40,7 @@ from hub.store.program import Program
 from hub.store.queries import Query, answer_to
 from hub.store.schema import OURS, Moved, Schema
 from hub.store.signals import Signals, Subscription
+from hub.store.totals import Totals
 
 T = TypeVar("T")
 Make = Callable[[], Program[T]]  # makes a program anew for every try
@@ -52,6 +53,7 @@ class DatabaseStore(ABC):
         self._schema = schema
         self._too_old: ConfigError | None = None  # this hub, for the database: another one has upgraded it meanwhile
         self._signals = Signals()
+        self._totals = Totals()
         self._alone = False  # whether no other node can be alive: true of a database that only one hub opens, until it registers
 
     @abstractmethod
@@ -177,11 +179,11 @@ class DatabaseStore(ABC):
     async def find(self, query: NodeQuery) -> Page[NodeRecord]: ...
     async def find(self, query: Query) -> Page[Any]:
         """Read one page. Raises: Rejected when the cursor is not of such a list."""
-        return await self._read(lambda: answer_to(query))
+        return await self._read(lambda: answer_to(query, self._totals))
 
     async def counts(self) -> Mapping[Status, int]:
         """Count instances by status; a status that no instance has is absent."""
-        return await self._read(reading.counts)
+        return await self._read(lambda: reading.counts(self._totals))
 
     def signals(self) -> Subscription:
         """Subscribe, from this moment on; see `Store.signals`. Signals wait as a set of keys: many of one instance become one.

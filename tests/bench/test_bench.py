@@ -58,7 +58,7 @@ def test_nodes_on_one_database_run_exactly_what_was_asked_for(
         ("idle", {"percent_of_a_core"}),
         ("recovery", {"all_running_again_s", "slow_all_complete_s"}),
         ("growth", {"among_10000_per_s", "among_10000_cpu_ms_each", "among_n_cpu_ms_each", "bytes_each"}),
-        ("lists", {"newest_p95_ms", "page_p95_ms", "status_p95_ms", "statuses_p95_ms", "ended_p95_ms", "span_p95_ms"}),
+        ("lists", {"newest_p95_ms", "page_p95_ms", "deep_page_p95_ms", "status_p95_ms", "describe_p95_ms", "workflows_p95_ms"}),
     ],
 )
 def test_a_long_workload_tells_what_only_it_has(workload: str, facts: set[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

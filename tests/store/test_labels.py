@@ -17,6 +17,7 @@ from hub.core.writes import CreateInstance, DeleteInstance, DeleteWorkflow, Rest
 from hub.store import instance_lists, store_for
 from hub.store.instance_lists import find_instances
 from hub.store.sqlite_driver import read
+from hub.store.totals import Totals
 from tests.databases import empty_database
 from tests.store.given import LEASE, World, at, finish, new, steer
 
@@ -217,7 +218,7 @@ async def _steps(tmp_path: Path, query: InstanceQuery) -> int:
 
     with contextlib.closing(sqlite3.connect(path)) as db:
         db.set_progress_handler(count, 1)
-        assert read(db, find_instances(query)) is not None
+        assert read(db, find_instances(query, Totals())) is not None
     return steps
 
 
