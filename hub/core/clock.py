@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from datetime import UTC, datetime
+from functools import partial
 from typing import Protocol
 
 
@@ -25,15 +26,10 @@ class Clock(Protocol):
 
 
 class SystemClock:
-    """The machine's own clock."""
+    """The machine's own clock. It is read several times a step: what reads it are the functions of the library themselves."""
 
-    def now(self) -> datetime:
-        """Return the wall clock as an aware UTC datetime."""
-        return datetime.now(UTC)
-
-    def monotonic(self) -> float:
-        """Return seconds of a clock that never goes back."""
-        return time.monotonic()
+    now = staticmethod(partial(datetime.now, UTC))
+    monotonic = staticmethod(time.monotonic)
 
     async def sleep(self, seconds: float) -> None:
         """Return after that many seconds, never earlier."""

@@ -38,7 +38,7 @@ class CurrentStep:
         limits: LogLimits | None = None,
         now: Callable[[], datetime] = _utc_now,
     ) -> None:
-        self._name = (workflow, instance, kind, step, str(count))
+        self._name = (workflow, instance, kind, step, count)
         self._sent = 0
         self.attempt = attempt
         self._limits = limits
@@ -66,7 +66,7 @@ class CurrentStep:
     def next_id(self) -> str:
         """Return the identity of the next thing that this attempt sends: a UUID that depends on the step and on the order alone."""
         self._sent += 1
-        return str(uuid5(_SPACE, "\n".join((*self._name, str(self._sent)))))
+        return str(uuid5(_SPACE, "\n".join(map(str, (*self._name, self._sent)))))
 
 
 CURRENT: ContextVar[CurrentStep | None] = ContextVar("hub_current_step", default=None)

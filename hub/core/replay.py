@@ -121,13 +121,18 @@ class Replay:
     """The journal of one instance, asked call by call in the order of the program."""
 
     def __init__(self, entries: Iterable[Entry] = (), inbox: Iterable[InboxEvent] = (), *, inbox_seen: int = 0) -> None:
-        self._entries: dict[EntryId, Entry] = {entry_id(entry): entry for entry in entries}
-        self._unreached = {key for key in self._entries if key[0] is not Kind.ROLLBACK}
+        self._entries: dict[EntryId, Entry] = {}
+        self._unreached: set[EntryId] = set()
         self._counts: dict[tuple[Kind, str], int] = {}
-        self._ordinal = max(entry.ordinal for entry in self._entries.values()) if self._entries else 0
+        self._ordinal = 0
         self._inbox: dict[str, deque[InboxEvent]] = {}
         self._waiters: dict[str, deque[Entry]] = {}
         self.inbox_seen = inbox_seen  # what came up to it is in `inbox`, or consumed long ago
+        for entry in entries:
+            self.record(entry)
+            if entry.kind is not Kind.ROLLBACK:
+                self._unreached.add(entry_id(entry))
+            self._ordinal = max(self._ordinal, entry.ordinal)
         for event in inbox:
             self._keep(event)
 
@@ -147,7 +152,7 @@ class Replay:
 
     def record(self, entry: Entry) -> None:
         """Take note of an entry that is on disk, or on its way there ahead of everything that follows."""
-        self._entries[entry_id(entry)] = entry
+        self._entries[entry.kind, entry.name, entry.count] = entry
 
     def deliver(self, event: InboxEvent) -> Take | None:
         """Hand over an event that has just come: the oldest waiter of its type takes it, else it is kept."""

@@ -52,6 +52,7 @@ class Services:
     log: Log
     threads: ThreadPool
     defaults: StepConfig
+    plain: StepConfig | None  # what is recorded of a step that says nothing; None = the documented defaults
     resident: timedelta  # waits up to this long stay in memory
     result_bytes: int
     state_bytes: int  # of all results of one instance
@@ -85,17 +86,17 @@ class Running(CurrentStep):
 
     __slots__ = ("_cancellations", "_expired", "_timeout", "_timer", "entry", "execution", "live", "since", "task")
 
-    def __init__(self, execution: Announcer, entry: Entry, timeout: timedelta, since: float) -> None:
+    def __init__(self, execution: Announcer, entry: Entry, timeout: timedelta, since: float, task: asyncio.Task[Any] | None) -> None:
         instance, services = execution.snapshot.instance, execution.services
-        super().__init__(
-            instance.workflow, instance.id, entry.kind, entry.name, entry.count, entry.attempt, services.logs, services.clock.now
+        CurrentStep.__init__(
+            self, instance.workflow, instance.id, entry.kind, entry.name, entry.count, entry.attempt, services.logs, services.clock.now
         )
         self.execution = execution
         self.entry = entry
         self.live = True
         self.since = since  # when it began, on the monotonic clock
-        self.task = asyncio.current_task()
-        self._cancellations = 0 if self.task is None else self.task.cancelling()  # that are older than the attempt
+        self.task = task
+        self._cancellations = 0 if task is None else task.cancelling()  # that are older than the attempt
         self._timeout = timeout
         self._timer: asyncio.TimerHandle | None = None
         self._expired = False

@@ -148,7 +148,8 @@ class Bus:
         return BatchCreated(created=tuple(created), errors=tuple(errors))
 
     async def _commit(self, write: CreateInstance) -> Outcome:
-        await self._committer.room()
+        if self._committer.full:
+            await self._committer.room()
         if write.flow is NONE or collects(write.flow) is None:  # what collects must not run before the store has put its payload together
             write = changed(write, node=self._runner.reserve(write.new.workflow))
         # `then`, not code after the await: a caller that is cancelled here must not leave a claimed instance without execution.

@@ -38,6 +38,7 @@ class Committer:
         self._log = log
         self._queue: deque[_Item] = deque()
         self._pump: asyncio.Task[None] | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None  # on which it runs, from the first write on
         self._room = asyncio.Event()
         self._room.set()
         self._closed = False
@@ -53,7 +54,10 @@ class Committer:
         when the write has failed. It must not raise.
         Raises in the future: Unavailable, or Rejected for a value that the store can never hold.
         """
-        future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+        loop = self._loop
+        if loop is None:
+            loop = self._loop = asyncio.get_running_loop()
+        future: asyncio.Future[Outcome] = loop.create_future()
         if self._closed:
             _fail((write, future, patient, then), Unavailable("the hub is stopping"))
             return future
@@ -66,6 +70,11 @@ class Committer:
         if self._pump is None or self._pump.done():
             self._pump = asyncio.create_task(self._run(), name="committer")
         return future
+
+    @property
+    def full(self) -> bool:
+        """Whether intake has to wait for `room`."""
+        return not self._room.is_set()
 
     async def room(self) -> None:
         """Return when intake may submit."""

@@ -22,7 +22,7 @@ from hub.core.values import changed
 from hub.core.writes import Begin, Finish, Outcome, Park, RollBack, StartWait, Verdict, Write
 from hub.engine.attempt import Running, Services
 from hub.engine.rollback import Rollbacks, Undoing
-from hub.engine.waits import NO_WAITS, Waits
+from hub.engine.waits import NO_WAITS, Waits, release
 
 IDLE_S = 0.1  # a program of several tasks is quiet for that long before it is parked: one of them may be between two steps
 PATIENCE_S = 1.0  # … and for that long before it is said to contradict its journal
@@ -43,7 +43,6 @@ class Execution:
         self.replay = Replay(snapshot.entries, snapshot.inbox, inbox_seen=head.inbox_seq)
         self.rollbacks = Rollbacks()
         self.begun = head.started_at is not None
-        self.over = False
         self.committing = 0  # writes that a part of the program awaits
         self.parked_until: datetime | None = None  # when a parked instance is due again
         self._started_at = head.started_at or services.clock.now()
@@ -55,7 +54,7 @@ class Execution:
         self._leaving: Status | None = None
         self._unwinding = head.status is Status.ROLLING_BACK  # the program only registers its handlers once more
         self._rolling = False  # the handlers run
-        self._parking = self._looking = self._strands = False
+        self.over = self._parking = self._looking = self._strands = False
         self._moves = 0
         self._task: asyncio.Task[Status | None] | None = None
 
@@ -68,7 +67,7 @@ class Execution:
 
     def start(self, program: Program, undo: RunUndo, ended: Callable[[Execution, Status | None], None]) -> None:
         """Run the program in a task of its own; `ended` is called once, with the final status or None (parked or dropped)."""
-        self._task = asyncio.create_task(self._main(program, undo), name=f"instance-{self.key}")
+        self._task = asyncio.get_running_loop().create_task(self._main(program, undo), name=f"instance-{self.key}")
         self._task.add_done_callback(partial(self._done, ended))
 
     def leave(self, status: Status) -> None:
@@ -82,7 +81,7 @@ class Execution:
         if self._leaving is Status.PAUSED and not self._parking:
             self._leaving = None
             gated, self._gated = self._gated, []
-            _release(gated)
+            release(gated)
 
     def unwind(self) -> None:
         """End the program where it is, cancel its bodies, and run the rollback handlers."""
@@ -119,38 +118,48 @@ class Execution:
 
     # ---- for the operations
 
-    async def ask(self, call: Call) -> Answer:
-        """Ask the replay. A new entry is kept from beginning until the program has asked for all that its journal holds."""
+    async def ask(self, call: Call, task: asyncio.Task[Any] | None) -> Answer:
+        """Ask the replay, from that task. A new entry is kept from beginning until the program has asked for all its journal holds."""
         if self.over:
             raise asyncio.CancelledError
-        handler = isinstance(call, DoCall) and call.kind is Kind.ROLLBACK
-        if self._rolling and not handler:
+        if self._rolling and not (isinstance(call, DoCall) and call.kind is Kind.ROLLBACK):
             raise NonRetryableError(f'"{call.name}": no new step can begin while the instance is rolled back')
         self._moves += 1
-        if asyncio.current_task() is not self._task:
+        if task is not self._task:
             self._strands = True
         answer = self.replay.begin(call, self.services.clock.now())
+        if self._unwinding or self._held or self.replay.catching_up:
+            await self._turn_of(answer)
+        return answer
+
+    async def _turn_of(self, answer: Answer) -> None:
         if self._unwinding and not self._rolling and not isinstance(answer, Hit | Failed):
             await self._wait_at_gate()
         if self._held and not self.replay.catching_up:
             held, self._held = self._held, []
-            _release([future for _, future in held])
-        if self.replay.catching_up and not handler and not isinstance(answer, Hit | Failed | Interrupted) and answer.fresh:
+            release([future for _, future in held])
+        if not self.replay.catching_up or isinstance(answer, Hit | Failed | Interrupted):
+            return
+        if answer.fresh and answer.entry.kind is not Kind.ROLLBACK:
             future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             self._held.append((answer.entry, future))
             self._look()
             await future
-        return answer
 
-    async def open(self, entry: Entry, timeout: timedelta) -> Running:
-        """Let an attempt begin, as soon as the instance may go on."""
-        while self._leaving is not None or self._parking:
-            await self._wait_at_gate()
-        running = Running(self, entry, timeout, self.services.clock.monotonic())
+    async def open(self, entry: Entry, timeout: timedelta, task: asyncio.Task[Any] | None) -> Running:
+        """Let an attempt begin in that task, as soon as the instance may go on."""
+        services = self.services
+        clock = services.clock
+        while self._leaving is not None or self._parking or services.lease.over_at(clock.monotonic(), clock.now()):
+            await services.lease.certain()  # whoever has taken the instance over may have run the step already
+            if self._leaving is not None or self._parking:
+                await self._wait_at_gate()
+        since = clock.monotonic()
+        running = Running(self, entry, timeout, since, task)
         self._running.add(running)
-        if entry.kind is Kind.STEP:
+        if self.rollbacks.undos and entry.kind is Kind.STEP:  # the handler of a step is registered before it begins
             self.rollbacks.begun(entry)
-        self.services.watch(running)
+        services.watch(running)
         return running
 
     def close(self, running: Running) -> None:
@@ -181,11 +190,20 @@ class Execution:
         finally:
             self.committing -= 1
             self._moved()
-        if outcome.verdict is Verdict.APPLIED and outcome.wish is Wish.NONE:
-            return outcome
         if outcome.verdict not in also and not self._heed(outcome):
             raise asyncio.CancelledError
         return outcome
+
+    def _heed(self, outcome: Outcome) -> bool:
+        """Act on what an outcome says beside the verdict. Returns whether the execution may go on."""
+        if outcome.verdict is not Verdict.APPLIED:
+            self.drop()
+            return False
+        if outcome.wish is Wish.PAUSE:
+            self.leave(Status.PAUSED)
+        elif outcome.wish is Wish.ROLL_BACK:
+            self.unwind()
+        return True
 
     def write_behind(self, write: Write) -> None:
         """Submit a write that nobody waits for; later writes commit after it."""
@@ -271,7 +289,7 @@ class Execution:
     def _moved(self) -> None:
         """Take note that a part of the program goes on, and look what is left when it stands still again."""
         self._moves += 1
-        if self._waits or self._leaving is not None or self._unwinding:
+        if self._waits is not NO_WAITS or self._leaving is not None or self._unwinding:
             self._look()
 
     def _look(self) -> None:
@@ -296,14 +314,13 @@ class Execution:
         elif self._unwinding and not self._rolling:
             self._when_quiet(quiet, IDLE_S, self._stop_program)
         elif self._held:
-            self._when_quiet(quiet, PATIENCE_S, self._contradict)
+            self._when_quiet(quiet, PATIENCE_S, lambda: self._park(Status.PAUSED, None, self.replay.contradiction(self._held[0][0])))
         elif self._waits:
             earliest = self._waits.earliest()
-            if earliest is not None and earliest - self.services.now() <= self._resident:
+            soon = earliest is not None and earliest - self.services.now() <= self._resident
+            if soon or not quiet:
                 self._stay_in_memory()
-            else:
-                if not quiet:
-                    self._stay_in_memory()
+            if not soon:
                 self._when_quiet(quiet, IDLE_S, lambda: self._park(waiting, earliest))
 
     def _when_quiet(self, quiet: bool, pause_s: float, then: Callable[[], None]) -> None:
@@ -312,9 +329,6 @@ class Execution:
             then()
         else:
             asyncio.get_running_loop().call_later(pause_s, self._examine, self._moves)
-
-    def _contradict(self) -> None:
-        self._park(Status.PAUSED, None, self.replay.contradiction(self._held[0][0]))
 
     def _stay_in_memory(self) -> None:
         for entry in self._waits.take_fresh():
@@ -373,20 +387,3 @@ class Execution:
     def _observe(self, future: asyncio.Future[Outcome]) -> None:
         if not future.cancelled() and future.exception() is None:
             self._heed(future.result())
-
-    def _heed(self, outcome: Outcome) -> bool:
-        """Act on what an outcome says beside the verdict. Returns whether the execution may go on."""
-        if outcome.verdict is not Verdict.APPLIED:
-            self.drop()
-            return False
-        if outcome.wish is Wish.PAUSE:
-            self.leave(Status.PAUSED)
-        elif outcome.wish is Wish.ROLL_BACK:
-            self.unwind()
-        return True
-
-
-def _release(futures: list[asyncio.Future[None]]) -> None:
-    for future in futures:
-        if not future.done():
-            future.set_result(None)

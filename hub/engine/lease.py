@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from hub.core.clock import Clock
 from hub.core.nodes import NodeAbout
 from hub.core.ports import Store
 
 _RENEWALS = 3  # in one lease: two may fail
+_LONG_AGO = (float("-inf"), datetime.min.replace(tzinfo=UTC))
 
 
 class Lease:
@@ -26,7 +27,7 @@ class Lease:
         self._ttl = ttl
         self._lapsed = lapsed
         self._about: NodeAbout | None = None
-        self._renewed_at = (0.0, 0.0)  # on both clocks: one stands still while a machine sleeps, the other can be set
+        self._ends = _LONG_AGO  # on both clocks: one stands still while a machine sleeps, the other can be set
         self._in_doubt = False
         self._lapsed_at: datetime | None = None  # when it was last found that the lease had ended
         self._certain = asyncio.Event()
@@ -34,22 +35,29 @@ class Lease:
 
     async def take(self, about: NodeAbout) -> None:
         """Register the node; the lease is on disk when this returns. Raises: Unavailable."""
-        began = self._moment()
+        ends = self._next_end()
         self.node = await self._store.renew(None, self._ttl, self._clock.now(), about)
-        self._about, self._renewed_at = about, began
+        self._about, self._ends = about, ends
 
     async def keep(self) -> None:
         """Renew for ever. Raises: Unavailable; then call it again soon, and it renews at once."""
         while True:
-            rest_s = self._ttl.total_seconds() / _RENEWALS - self._silent_s()
+            rest_s = self._left_s() - self._ttl.total_seconds() * (_RENEWALS - 1) / _RENEWALS
             if rest_s > 0:
                 await self._clock.sleep(rest_s)
             await self._renew()
 
+    def over_at(self, monotonic: float, now: datetime) -> bool:
+        """Whether others may have taken this node for dead, by its own clocks, and it does not know yet what they have left it.
+
+        Asked before each attempt, with what both clocks say.
+        """
+        return monotonic >= self._ends[0] or now >= self._ends[1] or self._in_doubt
+
     @property
     def over(self) -> bool:
-        """Whether others may have taken this node for dead, by its own clocks, and it does not know yet what they have left it."""
-        return self._in_doubt or self._silent_s() >= self._ttl.total_seconds()
+        """Whether it is so now."""
+        return self.over_at(self._clock.monotonic(), self._clock.now())
 
     def over_since(self, moment: datetime) -> bool:
         """Whether others may have taken this node for dead at any time since that moment: what it was given then may be theirs by now."""
@@ -67,21 +75,22 @@ class Lease:
             await self._store.renew(self.node, timedelta(0), self._clock.now(), self._about)
 
     async def _renew(self) -> None:
-        began = self._moment()
+        ends = self._next_end()
         node = await self._store.renew(self.node, self._ttl, self._clock.now(), self._about)
-        if node != self.node or self._silent_s() >= self._ttl.total_seconds():
+        if node != self.node or self.over:
             self._in_doubt = True
-        self.node, self._renewed_at = node, began
+        self.node, self._ends = node, ends
         if self._in_doubt:
             self._lapsed_at = self._clock.now()
             await self._lapsed()
             self._in_doubt = False
         self._certain.set()
 
-    def _silent_s(self) -> float:
-        """Return for how long the store may have heard nothing from this node."""
-        monotonic, wall = self._renewed_at
-        return max(self._clock.monotonic() - monotonic, self._clock.now().timestamp() - wall)  # asked before each attempt: no loop
+    def _left_s(self) -> float:
+        """Return how much is left of the lease by that clock which gives less."""
+        monotonic, wall = self._ends
+        return min(monotonic - self._clock.monotonic(), (wall - self._clock.now()).total_seconds())
 
-    def _moment(self) -> tuple[float, float]:
-        return self._clock.monotonic(), self._clock.now().timestamp()
+    def _next_end(self) -> tuple[float, datetime]:
+        """Return when a lease ends that is renewed from now on."""
+        return self._clock.monotonic() + self._ttl.total_seconds(), self._clock.now() + self._ttl

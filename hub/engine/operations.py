@@ -23,6 +23,7 @@ from hub.core.logs import Logged
 from hub.core.model import Attempt, Entry, InboxEvent, Kind, NewInstance, State, StepConfig
 from hub.core.replay import (
     Answer,
+    Call,
     ChildCall,
     DoCall,
     EventCall,
@@ -37,7 +38,7 @@ from hub.core.replay import (
     WaitUntil,
 )
 from hub.core.retry import delay_after
-from hub.core.values import Value, changed
+from hub.core.values import changed
 from hub.core.writes import FailAttempt, SettleStep, StartChild, Verdict
 from hub.engine.attempt import Body
 from hub.engine.execution import Execution
@@ -50,17 +51,13 @@ _NO_CHILD = {Verdict.CONFLICT: "Conflict", Verdict.MISSING: "NotFound"}  # why a
 Delay = Callable[[Entry, StepConfig, Exception], Awaitable[Any]]  # gives the base delay
 
 
-class Job(Value, frozen=True, kw_only=True, gc=True):  # its body may be part of a circle
+class Job(DoCall, frozen=True, kw_only=True, gc=True):  # its body may be part of a circle
     """A step that is to be run: what `step.do` was given."""
 
-    name: str
     body: Body
     value_of: Callable[[bytes], Any]
-    config: StepConfig | None = None  # None = the documented defaults
     delay: Delay | None = None
     undo: Undo | None = None
-    kind: Kind = Kind.STEP
-    count: int | None = None
 
 
 class Done(NamedTuple):
@@ -91,11 +88,10 @@ class Operations:
 
     async def do(self, job: Job) -> Any:
         """Run a step to its end, over all its attempts, and return what a replay would return."""
-        execution = self._execution
-        call = DoCall(name=job.name, config=job.config, kind=job.kind, count=job.count)
+        execution, task = self._execution, asyncio.current_task()
         if job.undo is not None:  # before it is asked for: a run that only registers its handlers does not get beyond an unfinished step
             execution.rollbacks.register(job.name, execution.replay.count(Kind.STEP, job.name) + 1, job.undo)
-        answer: Answer | Done = await execution.ask(call)
+        answer: Answer | Done = await execution.ask(job, task)
         if type(answer) is Start and answer.fresh and job.kind is Kind.STEP:
             self._count_step()
         while True:
@@ -104,7 +100,7 @@ class Operations:
             if type(answer) is Hit:
                 return job.value_of(answer.output)
             if type(answer) is Start:
-                answer = await self._attempt(answer.entry, job)
+                answer = await self._attempt(answer.entry, job, task)
             elif type(answer) is WaitUntil:
                 await execution.wait(answer.entry, answer.fresh)
                 answer = Start(execution.replay.next_attempt(answer.entry, self._now()))
@@ -118,7 +114,7 @@ class Operations:
         """Wait durably."""
         if self._rehearsal is not None and self._rehearsal.skips_sleep(self._instance, call.name):
             call = changed(call, duration=timedelta(0), until=None)
-        answer = await self._execution.ask(call)
+        answer = await self._asked(call)
         if type(answer) is WaitUntil and answer.fresh:
             answer = await self._allowed(answer)
         if type(answer) is Failed:
@@ -134,7 +130,7 @@ class Operations:
         forced = self._rehearsal is not None and self._rehearsal.times_out(self._instance, call.name)
         if forced:
             call = changed(call, timeout=timedelta(0))
-        answer = await self._execution.ask(call)
+        answer = await self._asked(call)
         if forced and type(answer) is Take:
             self._execution.replay.put_back(answer.event)
             answer = WaitEvent(answer.entry, answer.fresh)
@@ -149,8 +145,7 @@ class Operations:
 
     async def run_workflow(self, call: ChildCall, new: Callable[[Entry], tuple[NewInstance, Flow]]) -> bytes:
         """Start another workflow, wait for its end, and return its encoded output. Raises: its error, or WaitTimeout."""
-        execution = self._execution
-        answer = await execution.ask(call)
+        answer = await self._asked(call)
         if type(answer) is StartInstance:
             answer = await self._start_child(answer.entry, *new(answer.entry))
         if type(answer) is Failed:
@@ -166,17 +161,18 @@ class Operations:
         await self._settle(entry, State.DONE, output=output, consumes=event.seq)
         return output
 
+    async def _asked(self, call: Call) -> Answer:
+        return await self._execution.ask(call, asyncio.current_task())
+
     # ---- attempts
 
-    async def _attempt(self, entry: Entry, job: Job) -> Answer | Done:
+    async def _attempt(self, entry: Entry, job: Job, task: asyncio.Task[Any] | None) -> Answer | Done:
         execution = self._execution
         config = entry.config or self._defaults
         body = job.body
         if self._rehearsal is not None and (mock := self._rehearsal.body(self._instance, entry)) is not None:
             body = _only(mock)
-        if execution.services.lease.over:  # whoever has taken the instance over may have run the step already
-            await execution.services.lease.certain()
-        running, done = await execution.open(entry, config.timeout), None
+        running, done = await execution.open(entry, config.timeout, task), None
         token = CURRENT.set(running)
         raised: BaseException | None = None
         try:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,7 +20,7 @@ class Program:
     make: Callable[[], WorkflowEntrypoint]
     steps: int
 
-    async def run(self, instance: Instance, step: Step) -> Any:
+    def run(self, instance: Instance, step: Step) -> Awaitable[Any]:
         """Run the program of an instance and return its output."""
         event = WorkflowEvent(
             payload=codec.decode(instance.params),
@@ -30,4 +30,4 @@ class Program:
             schedule=instance.schedule,
             trigger=provenance_of(instance),
         )
-        return await self.make().run(event, step)
+        return self.make().run(event, step)

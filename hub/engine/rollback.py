@@ -35,22 +35,21 @@ class Rollbacks:
     """The handlers of one run, by step."""
 
     def __init__(self) -> None:
-        self._undos: dict[tuple[str, int], Undo] = {}
+        self.undos: dict[tuple[str, int], Undo] = {}
         self._begun: dict[tuple[str, int], int] = {}
 
     def register(self, name: str, number: int, undo: Undo) -> None:
         """Remember the handler of a step that the program has asked for."""
-        self._undos[name, number] = undo
+        self.undos[name, number] = undo
 
     def begun(self, entry: Entry) -> None:
         """Take note that an attempt of a step begins now."""
-        if self._undos:  # the handler of a step is registered before it begins
-            self._begun[entry.name, entry.count] = entry.ordinal
+        self._begun[entry.name, entry.count] = entry.ordinal
 
     def in_reverse(self, replay: Replay) -> list[Undoing]:
         """Return the handlers of all steps that have begun, the latest step first."""
         due: list[tuple[int, Undoing]] = []
-        for (name, number), undo in self._undos.items():
+        for (name, number), undo in self.undos.items():
             entry = replay.known(Kind.STEP, name, number)
             ordinal = self._begun.get((name, number)) if entry is None else entry.ordinal
             if ordinal is not None:

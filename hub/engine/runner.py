@@ -14,6 +14,7 @@ import socket
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import NamedTuple
 
 from hub.core.clock import Clock
@@ -117,6 +118,7 @@ class Runner:
             log=wiring.log,
             threads=self._threads,
             defaults=options.defaults,
+            plain=None if options.defaults == StepConfig() else options.defaults,
             resident=options.resident,
             result_bytes=options.result_bytes,
             state_bytes=options.state_bytes,
@@ -346,7 +348,7 @@ class Runner:
         program = self._programs[instance.workflow]
         execution = self._resident[instance.key] = Execution(snapshot, self._services)
         step = Step(Operations(execution, program.steps), self._intake)
-        execution.start(lambda: program.run(snapshot.instance, step), step.undo, self._ended)
+        execution.start(partial(program.run, instance, step), step.undo, self._ended)
         if not execution.begun:
             self._watch.start_of(execution)
         if self._stopping:

@@ -10,8 +10,6 @@ import inspect
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from functools import lru_cache
-from types import CodeType
 from typing import Any, NamedTuple
 
 from hub.core import codec
@@ -25,14 +23,15 @@ from hub.core.ports import CreateRequest
 from hub.core.replay import ChildCall, EventCall, SleepCall
 from hub.core.retry import describe_config, parse_config
 from hub.core.workflow import Duration, Retries
+from hub.engine.attempt import Body
 from hub.engine.intake import Intake
 from hub.engine.operations import LONGEST_WAIT, Delay, Job, Operations
 from hub.engine.rollback import Undo, Undoing
-from hub.engine.typed import reader
+from hub.engine.typed import Shape, shape_of
 
 NAME_CHARS = 256
 _DOCUMENTED = StepConfig()
-_KNOWN = 1024  # functions of which it is remembered what they are like: more than a project has
+_NO_VALUES: Mapping[str, Any] = {}
 _SPREADING = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
 
@@ -106,8 +105,7 @@ class Step:
         self._services = operations.execution.services
         self._intake = intake
         self._decorated: dict[str, DecoratedStep] = {}
-        defaults = self._services.defaults
-        self._plain = Policy(None if defaults == _DOCUMENTED else defaults, None, None, None)  # of a step that says nothing
+        self._plain = Policy(self._services.plain, None, None, None)  # of a step that says nothing
 
     def do(  # noqa: PLR0913  # the keywords that an author may give
         self,
@@ -125,14 +123,18 @@ class Step:
         """Run a step, or decorate one; see `WorkflowStep.do`."""
         if callable(name):  # @step.do without parentheses
             return self._decorate(None, name, self._plain, None, False)
-        body, config = _body_and_config(args, config)
+        body: Callable[..., Any] | None
+        if len(args) == 1 and callable(args[0]):
+            body = args[0]
+        else:
+            body, config = _body_and_config(args, config)
         policy = self._plain
         silent = config is None and retries is None and timeout is None and sensitive is None
         if not silent or rollback is not None or rollback_config is not None:
             policy = self._policy(name, config, retries, timeout, sensitive, rollback, rollback_config)
         if body is not None:
             _check_parameters(name, body)
-            return self.run(_checked(name or ""), policy, body, {})
+            return self.run(_checked(name or ""), policy, body, _NO_VALUES)
         return lambda function: self._decorate(name, function, policy, depends, concurrent)
 
     def _policy(  # as in `do`
@@ -202,45 +204,39 @@ class Step:
 
     def run(self, name: str, policy: Policy, body: Callable[..., Any], values: Mapping[str, Any]) -> Coroutine[Any, Any, Any]:
         """Run one step with the values of its dependencies."""
-        wants_ctx = _wants(body, "ctx")
-
-        def attempt(entry: Entry, config: StepConfig) -> Awaitable[Any]:
-            return self._call(body, {**values, "ctx": _context(entry, config)} if wants_ctx else values)
-
-        value_of = reader(body)
-        undo = None
+        shape, undo = shape_of(body), None
         if policy.rollback is not None:
-            undo = Undo(handler=policy.rollback, config=policy.rollback_config, value_of=value_of)
+            undo = Undo(handler=policy.rollback, config=policy.rollback_config, value_of=shape.value_of)
+        attempt = self._attempt(body, shape, values)
         return self._operations.do(
-            Job(name=name, config=policy.config, delay=policy.delay, body=attempt, value_of=value_of, undo=undo)
+            Job(name=name, config=policy.config, delay=policy.delay, body=attempt, value_of=shape.value_of, undo=undo)
         )
 
     async def undo(self, undoing: Undoing, error: Exception) -> None:
         """Run the rollback handler of one step, with its own attempts. Raises: its last error."""
         handler = undoing.undo.handler
         known = {"error": error, "output": undoing.output, "step_name": f"{undoing.name}-{undoing.number}"}
-        values = {name: value for name, value in known.items() if _wants(handler, name)}
-        wants_ctx = _wants(handler, "ctx")
-
-        def attempt(entry: Entry, config: StepConfig) -> Awaitable[Any]:
-            return self._call(handler, {**values, "ctx": _context(entry, config)} if wants_ctx else values)
-
+        shape = shape_of(handler)
+        values = {name: value for name, value in known.items() if name in shape.parameters}
         job = Job(
             kind=Kind.ROLLBACK,
             name=undoing.name,
             count=undoing.number,
             config=undoing.undo.config,
-            body=attempt,
+            body=self._attempt(handler, shape, values),
             value_of=codec.decode,
         )
         await self._operations.do(job)
 
-    def _call(self, function: Callable[..., Any], arguments: Mapping[str, Any]) -> Awaitable[Any]:
-        code = getattr(function, "__code__", None)
-        if (isinstance(code, CodeType) and code.co_flags & inspect.CO_COROUTINE) or inspect.iscoroutinefunction(function):
-            called: Awaitable[Any] = function(**arguments)
-            return called
-        return self._call_in_thread(function, arguments)
+    def _attempt(self, function: Callable[..., Any], shape: Shape, values: Mapping[str, Any]) -> Body:
+        """Return what calls a function for one attempt, with those values and the context if it wants that."""
+        wants_ctx, asynchronous = "ctx" in shape.parameters, shape.asynchronous
+
+        def attempt(entry: Entry, config: StepConfig) -> Awaitable[Any]:
+            arguments = {**values, "ctx": _context(entry, config)} if wants_ctx else values
+            return function(**arguments) if asynchronous else self._call_in_thread(function, arguments)
+
+        return attempt
 
     async def _call_in_thread(self, function: Callable[..., Any], arguments: Mapping[str, Any]) -> Any:
         result = await self._services.threads.run(lambda: function(**arguments))
@@ -263,8 +259,9 @@ class Step:
         """Return an author's `delay(ctx, error)` as the operations call it; a synchronous one, too, holds up nothing else."""
 
         def delay(entry: Entry, config: StepConfig, error: Exception) -> Awaitable[Any]:
-            arguments = {"ctx": _context(entry, config), "error": error}
-            return self._call(function, {name: value for name, value in arguments.items() if _wants(function, name)})
+            shape = shape_of(function)
+            values = {"error": error} if "error" in shape.parameters else _NO_VALUES
+            return self._attempt(function, shape, values)(entry, config)
 
         return delay
 
@@ -303,9 +300,7 @@ class Step:
 def _body_and_config(
     args: tuple[Any, ...], config: Mapping[str, Any] | None
 ) -> tuple[Callable[..., Any] | None, Mapping[str, Any] | None]:
-    """Sort the positional arguments after the name: a body, or a config and a body."""
-    if len(args) == 1 and callable(args[0]):  # first: a look at the class of a mapping is dear
-        return args[0], config
+    """Sort the positional arguments after the name, which are not just a body: a config and a body, or nothing."""
     match args:
         case ():
             return None, config
@@ -359,21 +354,6 @@ def _check_parameters(name: str | None, body: Callable[..., Any]) -> None:
                 f'step "{name}": its function needs "{parameter.name}"; one that is given to step.do gets nothing but `ctx`. Write '
                 f'step.do("{name}", lambda: function(…)), or decorate it with @step.do to get the results of other steps by name'
             )
-
-
-def _wants(body: Callable[..., Any], name: str) -> bool:
-    code = getattr(body, "__code__", None)
-    if isinstance(code, CodeType):  # the plain function, without the cost of a signature
-        return name in _parameters(code)
-    try:
-        return name in inspect.signature(body).parameters
-    except (TypeError, ValueError):
-        return False
-
-
-@lru_cache(maxsize=_KNOWN)
-def _parameters(code: CodeType) -> tuple[str, ...]:
-    return code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
 
 
 def _without_delay_function(

@@ -111,4 +111,11 @@ class Waits:
         self._woken()
 
 
+def release(futures: list[asyncio.Future[None]]) -> None:
+    """Let everybody go on who waits for one of these futures and has not been cancelled."""
+    for future in futures:
+        if not future.done():
+            future.set_result(None)
+
+
 NO_WAITS = Waits(SystemClock(), lambda: None)  # of all executions that have not waited yet: nothing is ever added to it
