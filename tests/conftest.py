@@ -12,7 +12,6 @@ import inspect
 import os
 import signal
 import socket
-import sys
 import threading
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -30,11 +29,8 @@ _TURNS = 20  # of the event loop: what was cancelled or closed at the end of a t
 _JOIN_S = 5.0  # a thread that was told to end has so long
 _OPEN_FILES = Path("/proc/self/fd")
 _LOCAL_BROKER = "amqp://guest:guest@127.0.0.1:5672/"
-_WRITES_NO_BYTECODE = sys.dont_write_bytecode
 _BEFORE = pytest.StashKey[tuple[set[threading.Thread], set[str]]]()
 _LIVES_ON = ("hypothesis", "pytest_timeout")  # threads of the test tools
-
-sys.dont_write_bytecode = False  # while modules are collected: all processes that tests start import the hub, and need not compile it
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -42,11 +38,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if isinstance(item, pytest.Function) and inspect.iscoroutinefunction(inspect.unwrap(item.obj)):
             item.fixturenames.insert(0, "no_task_left")
-
-
-def pytest_collection_finish() -> None:
-    """Let what tests themselves import be compiled or not as the caller wishes."""
-    sys.dont_write_bytecode = _WRITES_NO_BYTECODE
 
 
 def pytest_configure() -> None:
