@@ -19,6 +19,7 @@ run: $(VENV)/.installed
 	@$(BIN)/hub dev $(PROJECT)
 
 test: $(VENV)/.installed-dev
+	@$(BIN)/python -m compileall -q -j 0 hub triggers connectors  # the tests start hubs by the hundred
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(ARGS)
 
 lint: $(VENV)/.installed-dev

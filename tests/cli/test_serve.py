@@ -83,12 +83,12 @@ async def test_the_project_is_the_working_folder_unless_told(tmp_path: Path) -> 
 
 async def test_logs_in_a_pipe_are_json_and_apart_from_the_addresses(tmp_path: Path) -> None:
     async with running("serve", str(make_project(tmp_path / "p")), "--port", "0", env={"HUB_LOG_LEVEL": "debug"}) as node:
-        await call("workflows", "trigger", "orders", env=await node.env())
-        await status(node, "complete")
+        await call("workflows", "trigger", "orders", "[]", env=await node.env())  # for which the program is not made
+        await status(node, "errored")
+        logged = json.loads(await node.err.line("instance.errored"))
         await node.stop()
 
-        logged = [line for line in node.err.seen if line.startswith("{")]
-        assert {"event", "level", "timestamp"} <= set(json.loads(logged[0]))
+        assert {"event", "level", "timestamp"} <= logged.keys()
         assert not [line for line in node.out.seen if line.startswith("{")]
 
 
