@@ -126,7 +126,9 @@ class SqliteStore(DatabaseStore):
         )
 
     def _connect_writer(self) -> sqlite3.Connection:
-        return sqlite3.connect(self._path, timeout=_BUSY_S, isolation_level=None, cached_statements=_STATEMENTS)
+        return sqlite3.connect(
+            self._path, timeout=_BUSY_S, isolation_level=None, check_same_thread=False, cached_statements=_STATEMENTS
+        )
 
     def _prepare(self, db: sqlite3.Connection) -> SqliteWriter:
         db.execute("PRAGMA journal_mode = WAL")

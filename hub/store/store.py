@@ -85,7 +85,8 @@ class DatabaseStore(ABC):
 
     def _tell(self, keys: set[int]) -> None:
         """Signal what a transaction has touched; of what it has sent this process is told by whoever sends."""
-        self._signals.feed(keys - {SOMETHING_SENT})
+        if keys:
+            self._signals.feed(keys - {SOMETHING_SENT})
 
     # ---- writing
 

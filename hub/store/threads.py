@@ -8,13 +8,74 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import sqlite3
+import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import AbstractContextManager
-from typing import Generic, TypeVar
+from functools import partial
+from queue import SimpleQueue
+from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
 C = TypeVar("C")
+
+
+class OneThread(Executor):
+    """A thread that runs calls one after the other in their order, for one event loop.
+
+    The price of a call is one future and one look at a queue each way, a third of what a pool of the standard library asks.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._calls: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
+        self._stopped = False
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._thread.start()
+
+    def submit(self, call: Callable[..., T], /, *args: Any, **kwargs: Any) -> asyncio.Future[T]:  # type: ignore[override]
+        """Run a call; the future is of the running loop. A call whose future is cancelled runs all the same. Raises: RuntimeError."""
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[T] = loop.create_future()
+        self._put(partial(_answered, loop, future, partial(call, *args, **kwargs)))
+        return future
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """Finish all calls and end the thread. Safe twice."""
+        if not self._stopped:
+            self._put(None)
+            self._stopped = True
+        if wait:
+            self._thread.join()
+
+    def _put(self, call: Callable[[], None] | None) -> None:
+        if self._stopped:
+            raise RuntimeError(f"the thread {self._thread.name} has been stopped")
+        self._calls.put(call)
+
+    def _run(self) -> None:
+        while (call := self._calls.get()) is not None:
+            call()
+            del call  # while the thread waits for the next one, nothing keeps alive what this one knew
+
+
+def _answered(loop: asyncio.AbstractEventLoop, future: asyncio.Future[T], call: Callable[[], T]) -> None:
+    """Make a call and give its outcome to a future of that loop, if both are still there."""
+    try:
+        result = call()
+    except BaseException as error:
+        _hand_over(loop, future, future.set_exception, error)
+    else:
+        _hand_over(loop, future, future.set_result, result)
+
+
+def _hand_over(loop: asyncio.AbstractEventLoop, future: asyncio.Future[T], give: Callable[[Any], None], outcome: object) -> None:
+    with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
+        loop.call_soon_threadsafe(_give, future, give, outcome)
+
+
+def _give(future: asyncio.Future[T], give: Callable[[Any], None], outcome: object) -> None:
+    if not future.done():
+        give(outcome)
 
 
 class WriterThread(Generic[C]):
@@ -23,13 +84,13 @@ class WriterThread(Generic[C]):
     def __init__(self, connect: Callable[[], AbstractContextManager[C]]) -> None:
         self._connect = connect  # entered and left in the thread
         self._held = contextlib.ExitStack()
-        self._pool = ThreadPoolExecutor(1, thread_name_prefix="hub-store-writer")
+        self._thread = OneThread("hub-store-writer")
         self._db: C | None = None
 
     async def start(self) -> None:
         """Open the connection in the thread. Raises what the opening raises; then there is no thread."""
         try:
-            await asyncio.get_running_loop().run_in_executor(self._pool, self._open)
+            await asyncio.get_running_loop().run_in_executor(self._thread, self._open)
         except BaseException:
             await self.stop()
             raise
@@ -39,19 +100,20 @@ class WriterThread(Generic[C]):
 
         The job runs, and `then` is called, even when the caller is cancelled.
         """
-        future = asyncio.get_running_loop().run_in_executor(self._pool, self._work, call)
-        if then is not None:
-            future.add_done_callback(lambda done: None if done.cancelled() or done.exception() is not None else then(done.result()))
-        return asyncio.shield(future)
+        loop = asyncio.get_running_loop()
+        job: asyncio.Future[T] = loop.run_in_executor(self._thread, self._work, call)
+        future: asyncio.Future[T] = loop.create_future()
+        job.add_done_callback(partial(_pass_on, future, then))
+        return future
 
     async def stop(self) -> None:
         """Finish all jobs, close the connection, end the thread, also when this is cancelled. Safe twice."""
         try:
-            closing = self._pool.submit(self._close)
+            closing = self._thread.submit(self._close)
         except RuntimeError:  # it has been stopped before
             return
-        await asyncio.to_thread(self._pool.shutdown)
-        closing.result()
+        await asyncio.to_thread(self._thread.shutdown)
+        await closing
 
     def _open(self) -> None:
         self._db = self._held.enter_context(self._connect())
@@ -64,6 +126,18 @@ class WriterThread(Generic[C]):
     def _close(self) -> None:
         self._db = None
         self._held.close()
+
+
+def _pass_on(future: asyncio.Future[T], then: Callable[[T], None] | None, job: asyncio.Future[T]) -> None:
+    """Give the outcome of a job to the future that its caller has; if that one was cancelled, to `then` alone."""
+    error = job.exception()
+    if error is None:
+        if then is not None:
+            then(job.result())
+        if not future.done():
+            future.set_result(job.result())
+    elif not future.done():
+        future.set_exception(error)
 
 
 class ReaderThreads:

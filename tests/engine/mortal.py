@@ -19,7 +19,6 @@ from hub.core.ports import Store
 from hub.engine.embedded import Definition, EmbeddedEngine
 from hub.engine.runner import RunnerOptions
 from hub.store import store_for
-from hub.store.threads import ReaderThreads
 from hub.testing import VirtualClock, VirtualLoop
 
 from . import lifecycle_model as model
@@ -35,8 +34,7 @@ class OneThing(VirtualLoop):
         """Do the work now, and answer in the next turn."""
         future = self.create_future()
         try:
-            here = executor is None or isinstance(getattr(func, "__self__", None), ReaderThreads)  # what no thread must own
-            result = func(*args) if here else executor.submit(func, *args).result()
+            result = func(*args)
         except Exception as error:
             self.call_soon(_answer, future.set_exception, error, future)
         else:

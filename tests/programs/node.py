@@ -24,7 +24,6 @@ from hub.core.writes import Finish, Outcome, Write
 from hub.engine.embedded import Definition, EmbeddedEngine
 from hub.engine.runner import RunnerOptions
 from hub.store import store_for
-from hub.store.threads import ReaderThreads
 from hub.testing import VirtualClock, VirtualLoop
 
 from .plain import Entry, OnDisk
@@ -47,8 +46,7 @@ class SeededLoop(VirtualLoop):
         """Do the work now; the answers of one executor come in order."""
         future = self.create_future()
         try:
-            here = executor is None or isinstance(getattr(func, "__self__", None), ReaderThreads)  # what no thread must own
-            result, error = func(*args) if here else executor.submit(func, *args).result(), None
+            result, error = func(*args), None
         except Exception as raised:
             result, error = None, raised
         when = self.time() + self._rng.choice((0.0, 0.0, 0.000_2, 0.001))
