@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import ast
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -14,25 +14,29 @@ PACKAGES = ("hub", "triggers", "connectors")
 _SPLIT = frozenset({"aiohttp.web", "aiohttp.BasicAuth"})  # parts of another package that have owners of their own
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Module:
-    """One module of the three packages. `imports` holds every import in it: lazy ones and those for types only, too."""
+    """One module of the three packages, read when it is first looked into."""
 
     name: str
     path: Path
-    tree: ast.Module
-    imports: frozenset[str]
+
+    @cached_property
+    def tree(self) -> ast.Module:
+        """What is written in it."""
+        return ast.parse(self.path.read_text(encoding="utf-8"), str(self.path))
+
+    @cached_property
+    def imports(self) -> frozenset[str]:
+        """Every import in it: lazy ones and those for types only, too."""
+        return frozenset(_imports(self.name, self.path, self.tree, modules().keys()))
 
 
 @cache
 def modules() -> dict[str, Module]:
     """Return all modules by name."""
-    paths = {_name(path): path for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py"))}
-    found = {}
-    for name, path in paths.items():
-        tree = ast.parse(path.read_text(encoding="utf-8"), str(path))
-        found[name] = Module(name=name, path=path, tree=tree, imports=frozenset(_imports(name, path, tree, frozenset(paths))))
-    return found
+    paths = [path for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py"))]
+    return {_name(path): Module(name=_name(path), path=path) for path in paths}
 
 
 @cache
@@ -48,7 +52,7 @@ def _name(path: Path) -> str:
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
-def _imports(name: str, path: Path, tree: ast.Module, own: frozenset[str]) -> Iterator[str]:
+def _imports(name: str, path: Path, tree: ast.Module, own: Collection[str]) -> Iterator[str]:
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
