@@ -18,6 +18,7 @@ from typer.testing import CliRunner
 
 import hub
 from hub.cli.main import app
+from tests.cli import warm
 
 SOURCE = Path(hub.__file__).parents[1]
 HUB = (sys.executable, "-m", "hub")
@@ -42,18 +43,10 @@ def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
 
 
 async def run(*argv: str, env: Mapping[str, str] | None = None, cwd: Path | None = None, stdin: bytes = b"") -> Outcome:
-    """Run `hub` in a pipe, to its end."""
-    process = await asyncio.create_subprocess_exec(
-        *HUB,
-        *argv,
-        env=environment(env),
-        cwd=cwd,
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    out, err = await process.communicate(stdin)
-    return Outcome(code=process.returncode or 0, out=out.decode(), err=err.decode())
+    """Run `hub` in pipes, to its end."""
+    program = await warm.start(*argv, env=environment(env), cwd=cwd, stdin=stdin)
+    out, err = await asyncio.gather(program.stdout.read(), program.stderr.read())
+    return Outcome(code=await program.wait(), out=out.decode(), err=err.decode())
 
 
 async def call(*argv: str, env: Mapping[str, str] | None = None, stdin: bytes = b"") -> Outcome:

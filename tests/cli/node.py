@@ -10,7 +10,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.cli.command_line import HUB, environment
+from tests.cli import warm
+from tests.cli.command_line import environment
 
 _PATIENCE_S = 30  # only how long a broken hub may keep the tests waiting
 
@@ -112,7 +113,7 @@ class Lines:
 class Node:
     """A hub that runs."""
 
-    process: asyncio.subprocess.Process
+    process: warm.Program
     out: Lines
     err: Lines
 
@@ -140,11 +141,7 @@ class Node:
 @asynccontextmanager
 async def running(*argv: str, env: Mapping[str, str] | None = None, cwd: Path | None = None) -> AsyncIterator[Node]:
     """Start `hub serve …` or `hub dev …`; kill what is left of it in the end."""
-    process = await asyncio.create_subprocess_exec(
-        *HUB, *argv, env=environment(env), cwd=cwd, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
-    )
-    assert process.stdout is not None
-    assert process.stderr is not None
+    process = await warm.start(*argv, env=environment(env), cwd=cwd)
     node = Node(process, Lines(process.stdout), Lines(process.stderr))
     try:
         yield node
