@@ -60,6 +60,7 @@ class Services:
     lease: Lease
     version_of: Callable[[str], str | None]  # the version of a workflow's code that this node runs
     watch: Callable[[Running], None]  # told of every attempt, so that long ones become visible
+    finishing: Callable[[], None]  # told when a program has ended, before its end is on disk
     failed_attempt: Callable[[], None]  # telemetry
     rehearsal: Rehearsal | None = None  # only in tests
 

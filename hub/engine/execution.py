@@ -44,6 +44,7 @@ class Execution:
         self.rollbacks = Rollbacks()
         self.begun = head.started_at is not None
         self.committing = 0  # writes that a part of the program awaits
+        self.finishing = False  # the program has ended, and so has the need for a slot; the end is on its way to the disk
         self.parked_until: datetime | None = None  # when a parked instance is due again
         self._started_at = head.started_at or services.clock.now()
         self._resident = timedelta(0) if head.limited else services.resident  # others need the place of one that only waits
@@ -270,6 +271,8 @@ class Execution:
             instance=self.key, token=self.token, at=self.services.now(), status=status, started_at=self._started_at, output=kept,
             error=error, rollback=rollback, version=version,
         )  # fmt: skip
+        self.finishing = True
+        self.services.finishing()
         try:
             outcome = await self.services.committer.submit(finish)
         except Rejected as refused:  # a value that the store cannot hold: the instance must end all the same

@@ -102,6 +102,7 @@ class Runner:
         self._resident: dict[int, Execution] = {}
         self._unsure: list[int] = []  # keys of what this node was given while others may have taken it for dead
         self._reserved = 0
+        self._finishing = 0  # of the resident ones: their programs have ended, and their slots are free
         self._backlog = True  # until the first claim has told what an earlier run left behind
         self._stopping = self._stopped = False
         self._claimed_at = float("-inf")
@@ -126,6 +127,7 @@ class Runner:
             version_of=intake.version_of,
             lease=self._lease,
             watch=self._watch.over,
+            finishing=self._finish,
             failed_attempt=wiring.telemetry.attempt_failed,
             rehearsal=wiring.rehearsal,
         )
@@ -317,7 +319,7 @@ class Runner:
     # ---- executing
 
     def _free(self) -> int:
-        return self._options.slots - len(self._resident) - self._reserved - len(self._unsure)
+        return self._options.slots - len(self._resident) + self._finishing - self._reserved - len(self._unsure)
 
     def _begin(self, claimed: Sequence[Snapshot], asked: datetime) -> None:
         """Execute what was asked for at a moment, unless others may have taken this node for dead since: then they may have it by now."""
@@ -370,8 +372,15 @@ class Runner:
             )
         )
 
+    def _finish(self) -> None:
+        """Free the slot of a program that has ended."""
+        self._finishing += 1
+        if self._backlog:
+            self._wake.set()
+
     def _ended(self, execution: Execution, status: Status | None) -> None:
         self._watch.end_of(execution)
+        self._finishing -= execution.finishing
         if self._resident.get(execution.key) is execution:
             del self._resident[execution.key]
         self._telemetry.completed += status is Status.COMPLETE

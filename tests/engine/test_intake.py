@@ -13,6 +13,7 @@ from hub.core.delivery import ReceiptStatus, TriggerEvent
 from hub.core.errors import NotFound, Rejected
 from hub.core.model import InstanceQuery, Schedule, Source, Status
 from hub.core.ports import CreateRequest
+from hub.core.writes import CreateInstance, Finish, Write
 from hub.engine.runner import RunnerOptions
 
 from .conftest import QUIET, Hub
@@ -144,6 +145,29 @@ class TestFewSlots:
             assert (await hub.ended(id)).status is Status.COMPLETE
         assert max(most) == 2
         assert order[2:] == list(range(2, 10))
+
+    async def test_a_program_that_has_ended_holds_no_slot_while_its_end_waits_for_the_disk(self, hub: Hub) -> None:
+        born: list[bool] = []
+        successors: list[asyncio.Task[str]] = []
+
+        def look(write: Write) -> bool:
+            if isinstance(write, CreateInstance):
+                born.append(write.node is not None)
+            if isinstance(write, Finish) and len(successors) < 2:
+                successors.append(asyncio.create_task(hub.create()))
+            return False
+
+        async def program(event: WorkflowEvent, step: WorkflowStep) -> Any:
+            await step.do("body", lambda: None)
+
+        await hub.start(program=program)
+        await hub.run()  # from now on the node knows that nothing waits in the store
+        hub.refused = look
+        for id in await asyncio.gather(hub.create(), hub.create()):
+            await hub.ended(id)
+        for id in await asyncio.gather(*successors):
+            assert (await hub.ended(id)).status is Status.COMPLETE
+        assert born == [True] * 4
 
     async def test_a_sleeping_instance_holds_no_slot(self, hub: Hub) -> None:
         async def sleeper(event: WorkflowEvent, step: WorkflowStep) -> Any:
