@@ -380,13 +380,14 @@ class Runner:
 
     def _ended(self, execution: Execution, status: Status | None) -> None:
         self._watch.end_of(execution)
-        self._finishing -= execution.finishing
         if self._resident.get(execution.key) is execution:
             del self._resident[execution.key]
         self._telemetry.completed += status is Status.COMPLETE
         self._telemetry.errored += status is Status.ERRORED
         parked_until = execution.parked_until
-        if self._backlog or (parked_until is not None and parked_until < self._awake_at):
+        if execution.finishing:  # its slot has been free for a while
+            self._finishing -= 1
+        elif self._backlog or (parked_until is not None and parked_until < self._awake_at):
             self._wake.set()
         if not self._resident:
             self._empty.set()
