@@ -28,14 +28,14 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import hub.__main__
+from hub.process import loop_factory
 
 _WARM = (
     *("hub.serve", "hub.run", "hub.config_show", "hub.tokens", "hub.database", "hub.doctor", "hub.store.sqlite"),
-    *("hub.store.postgres", "triggers.http", "triggers.cron", "uvloop", "aiohttp.web", "rich.table", "rich.progress"),
+    *("hub.store.postgres", "triggers.http", "triggers.cron", "rich.table", "rich.progress"),
 )
 _SOURCE = Path(__file__).resolve().parents[2]
 _WAITING = 64  # programs that are asked for at once
-_HEAD = 8  # bytes of the length that comes with the streams
 
 
 # ---- what a test sees
@@ -75,12 +75,13 @@ async def start(*argv: str, env: Mapping[str, str], cwd: Path | None = None, std
     order = json.dumps({"argv": argv, "env": dict(env), "cwd": str(cwd or Path.cwd())}).encode()
     connection = socket.socket(socket.AF_UNIX)
     connection.connect(str(_parent() / "orders"))
-    socket.send_fds(connection, [len(order).to_bytes(_HEAD, "big")], [its_in, *[its for _, its in outs]])
-    connection.sendall(order)
+    its = [its_in, *[its_out for _, its_out in outs]]
+    socket.send_fds(connection, [b"."], its)
+    connection.sendall(order + b"\n")
     told, line = await asyncio.open_unix_connection(sock=connection)
     pid = int(await told.readline())
-    for its in (its_in, *[its for _, its in outs]):
-        os.close(its)
+    for stream in its:
+        os.close(stream)
     with os.fdopen(our_in, "wb") as pipe:
         pipe.write(stdin)
     return Program(pid, told, line, [await _reader(ours) for ours, _ in outs])
@@ -117,6 +118,7 @@ def serve(folder: Path) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C is for the tests
     for name in _WARM:
         importlib.import_module(name)
+    loop_factory()  # imports the event loop
     gc.freeze()  # what the children share with this process need not be copied
     with socket.socket(socket.AF_UNIX) as door:
         door.bind(str(folder / "orders"))
@@ -135,8 +137,9 @@ def _keep(connection: socket.socket) -> NoReturn:
     """Start a program, tell its number and how it ends."""
     if os.fork() != 0:
         os._exit(0)
-    head, streams, _, _ = socket.recv_fds(connection, _HEAD, 3)
-    order = json.loads(_received(connection, int.from_bytes(head, "big")))
+    _, streams, _, _ = socket.recv_fds(connection, 1, 3)
+    with connection.makefile("rb") as orders:
+        order = json.loads(orders.readline())
     pid = os.fork()
     if pid == 0:
         connection.close()
@@ -148,13 +151,6 @@ def _keep(connection: socket.socket) -> NoReturn:
     with suppress(OSError):  # nobody wants to know
         connection.sendall(b"%d\n" % os.waitstatus_to_exitcode(status))
     os._exit(0)
-
-
-def _received(connection: socket.socket, size: int) -> bytes:
-    received = b""
-    while len(received) < size:
-        received += connection.recv(size - len(received))
-    return received
 
 
 def _be(order: dict[str, Any], streams: list[int]) -> NoReturn:
