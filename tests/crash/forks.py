@@ -24,6 +24,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, NoReturn
 
+from hub.process import loop_factory
+
 _WARM = (
     *("tests.crash.kills", "tests.crash.faults", "hub.store.sqlite", "hub.store.tables", "alembic.command", "alembic.config", "pytest"),
     *("tests.crash.cluster_project", "triggers.http", "triggers.cron", "hub.store.postgres"),
@@ -212,7 +214,7 @@ def _live(order: dict[str, Any], pipe: int) -> NoReturn:
             os.dup2(file, number)
         life = getattr(importlib.import_module(order["module"]), order["life"])
         stage = Stage(folder, order["task"], pipe)
-        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        with asyncio.Runner(loop_factory=loop_factory()) as runner:
             result = runner.run(life(stage))
         stage.tell(result=result)
         status = 0
@@ -222,15 +224,6 @@ def _live(order: dict[str, Any], pipe: int) -> NoReturn:
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(status)
-
-
-def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    """Return the loop on which `hub serve` runs."""
-    try:
-        import uvloop
-    except ImportError:
-        return None
-    return uvloop.new_event_loop
 
 
 if __name__ == "__main__":
