@@ -21,6 +21,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from tests import postgres
+from tests.memory import in_memory
 
 settings.register_profile("hub", deadline=None, suppress_health_check=[HealthCheck.too_slow])  # a busy machine is no failure
 settings.load_profile("hub")
@@ -41,7 +42,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_configure() -> None:
-    """Let all that tests start hear Ctrl-C: a shell that runs the suite in the background has it ignored."""
+    """Put the folders of tests into memory, where that can be, and let all that tests start hear Ctrl-C.
+
+    A shell that runs the suite in the background has it ignored.
+    """
+    place = in_memory()
+    if place is not None:
+        os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(place))
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 

@@ -17,6 +17,7 @@ from typing import Any
 
 from hub.core import codec
 from hub.store import care
+from tests.memory import in_memory
 
 from .forks import Lives
 from .journal import DATABASE, SETTLED, Body, Journal, Row
@@ -26,7 +27,6 @@ from .programs import expected
 
 SEED = "HUB_CRASH_SEED"
 KILLS = "HUB_CRASH_KILLS"
-_MEMORY = Path("/dev/shm")
 _KILL_S = (0.010, 0.060)  # after the node said that it is up
 _LONG_S = (0.060, 0.200)  # in a tenth of the lives, so that slow steps come to an end too
 _BIRTH_S = (0.0, 0.040)  # after its birth: a tenth of the lives is killed while it starts
@@ -36,11 +36,8 @@ _REPEATED = 2  # events that are sent again although they were acknowledged
 
 
 def new_folder() -> Path:
-    """Return a new folder on a file system in memory, where there is one.
-
-    What a killed process leaves is in the kernel's hands, whatever lies below; without a slow disk a life gets further in its milliseconds.
-    """
-    return Path(tempfile.mkdtemp(prefix="hub-crash-", dir=_MEMORY if _MEMORY.is_dir() else None))
+    """Return a new folder in memory, where there is a place: without a slow disk a life gets further in its milliseconds."""
+    return Path(tempfile.mkdtemp(prefix="hub-crash-", dir=in_memory()))
 
 
 def chosen_seed() -> int:

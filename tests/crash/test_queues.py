@@ -9,7 +9,7 @@ import pytest
 from .kills import chosen_seed
 from .queues import AGAIN_S, Campaign
 
-MESSAGES = 5000
+MESSAGES = 3000
 FAULTS = ("kill", "cut", "stall", "away", "restart")
 
 

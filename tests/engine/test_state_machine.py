@@ -26,6 +26,7 @@ from hub.core.errors import Conflict, NotFound
 from hub.core.model import FINAL, Kind, Status
 from hub.core.stream import InstanceEvent
 from tests.databases import empty_database
+from tests.memory import in_memory
 
 from . import lifecycle_model as model
 from .acts import ACTS, DELETE, REST_S, SCRIPTS, VERBS, Act, Life, Listener, created, restarted, sent, steered, weighted
@@ -38,7 +39,6 @@ EXAMPLES = os.environ.get("HUB_VERBS_EXAMPLES")
 STEPS = int(os.environ.get("HUB_VERBS_STEPS") or 20)
 LEAP_S = 70 * 60.0 + 46  # no dozen of such leaps ends near a sum of the model's waits
 PATIENCE_S = 2 * LEAP_S  # what takes longer never ends
-MEMORY = Path("/dev/shm")  # where the system has it: a sync costs nothing there
 IDS = st.sampled_from("ab")
 FOLLOWS = {  # which status may come after which, whatever happens; a restart leads from any to queued
     Status.QUEUED: {Status.RUNNING, Status.PAUSED, Status.ROLLING_BACK, Status.TERMINATED},
@@ -95,7 +95,7 @@ class Verbs(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self._folder = tempfile.TemporaryDirectory(prefix="hub-verbs-", dir=MEMORY if os.access(MEMORY, os.W_OK) else None)
+        self._folder = tempfile.TemporaryDirectory(prefix="hub-verbs-", dir=in_memory())
         file = Path(self._folder.name) / "hub.sqlite"
         empty_database(file)
         self._hub = Hub(file)

@@ -24,6 +24,7 @@ from typing import Any
 
 from hub.testing import VirtualLoop
 from tests.databases import empty_database
+from tests.memory import in_memory
 
 from .judgement import against_the_disk, against_the_plan
 from .node import AFTER, BEFORE, STOP, Fault, SeededLoop
@@ -36,7 +37,6 @@ SEED_S = 60.0  # of real time, a thousand times what a seed takes: one that is n
 AGAIN_S = 10.0  # what hangs may hang again while it is cleared away
 CHUNK = 50  # seeds a task: long enough to cost nothing, short enough that all processes end at about the same time
 AIMED = 0.3  # of the faults wait for a kind of write, the others for a number of transactions
-_MEMORY = Path("/dev/shm")  # where the system has it: a sync costs nothing there
 
 
 class Overdue(KeyboardInterrupt):
@@ -101,7 +101,7 @@ def _judge(rng: random.Random, verdict: Verdict) -> None:
     planned = _in_virtual_time(VirtualLoop, lambda: expect(programs, World(arrivals=arrivals)))
     verdict.faults = _faults(rng, planned)
     case = Case(programs, _mail(planned, arrivals), verdict.faults, timedelta(seconds=rng.choice((0, 1, 1, 20_000))))
-    with tempfile.TemporaryDirectory(prefix="hub-programs-", dir=_MEMORY if os.access(_MEMORY, os.W_OK) else None) as folder:
+    with tempfile.TemporaryDirectory(prefix="hub-programs-", dir=in_memory()) as folder:
         file = Path(folder) / "hub.sqlite"
         empty_database(file)
         seen = _in_virtual_time(lambda: SeededLoop(rng), lambda: simulate(case, file))

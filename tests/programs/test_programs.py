@@ -17,7 +17,7 @@ from .campaign import SEED, Verdict, judge_all, judge_some
 from .plain import Sent
 from .simulation import LONGEST_S, Case, simulate
 
-USUAL = 600
+USUAL = 400
 ONE = os.environ.get(SEED)
 FIRST = int(ONE or os.environ.get("HUB_PROGRAM_FIRST") or 0)
 SEEDS = 1 if ONE else int(os.environ.get("HUB_PROGRAM_SEEDS") or USUAL)

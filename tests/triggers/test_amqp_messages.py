@@ -53,7 +53,7 @@ def test_a_body_is_read_by_its_content_type(body: bytes, properties: dict[str, A
         (b"{", {"content_type": "application/json"}, "payload.malformed"),
         (b"\xff", {"content_type": "text/plain"}, "payload.malformed"),
         (b"x" * (LIMIT + 1), {"content_type": "text/plain"}, "payload.too_large"),
-        (gzip.compress(b" " * 100_000_000), {"content_encoding": "gzip"}, "payload.too_large"),
+        (gzip.compress(b" " * 20_000_000), {"content_encoding": "gzip"}, "payload.too_large"),
         (gzip.compress(b" " * LIMIT) * 2, {"content_encoding": "gzip"}, "payload.too_large"),
         (b"not gzip", {"content_encoding": "gzip"}, "payload.malformed"),
         (gzip.compress(b"abcdef")[:-4], {"content_encoding": "gzip"}, "payload.malformed"),
