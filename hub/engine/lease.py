@@ -29,7 +29,7 @@ class Lease:
         self._about: NodeAbout | None = None
         self._ends = _LONG_AGO  # on both clocks: one stands still while a machine sleeps, the other can be set
         self._in_doubt = False
-        self._lapsed_at: datetime | None = None  # when it was last found that the lease had ended
+        self.lapsed_at: datetime | None = None  # when it was last found that the lease had ended; each time another object
         self._certain = asyncio.Event()
         self.node: int | None = None  # the number of this node, once it has a lease
 
@@ -61,7 +61,7 @@ class Lease:
 
     def over_since(self, moment: datetime) -> bool:
         """Whether others may have taken this node for dead at any time since that moment: what it was given then may be theirs by now."""
-        return self.over or (self._lapsed_at is not None and moment <= self._lapsed_at)
+        return self.over or (self.lapsed_at is not None and moment <= self.lapsed_at)
 
     async def certain(self) -> None:
         """Return as soon as this node knows what is its own: at once, as long as its lease lasts."""
@@ -81,7 +81,7 @@ class Lease:
             self._in_doubt = True
         self.node, self._ends = node, ends
         if self._in_doubt:
-            self._lapsed_at = self._clock.now()
+            self.lapsed_at = self._clock.now()
             await self._lapsed()
             self._in_doubt = False
         self._certain.set()

@@ -332,9 +332,12 @@ class Runner:
 
     async def _make_sure(self) -> None:
         """Execute what is still ours of what we are unsure of. Raises: Unavailable."""
-        await self._lease.certain()
         while self._unsure:
+            await self._lease.certain()
+            lapsed_at = self._lease.lapsed_at
             snapshot = await self._store.load(self._unsure[0])
+            if self._lease.over or self._lease.lapsed_at is not lapsed_at:
+                continue  # the answer may be older than what others have done since
             key = self._unsure.pop(0)
             if snapshot is not None and snapshot.instance.node == self.node and key not in self._resident:
                 self._execute(snapshot)
@@ -361,15 +364,9 @@ class Runner:
         self._log.error("instance.too_many_recoveries", workflow=instance.workflow, instance=instance.id, recoveries=instance.recoveries)
         now = self._clock.now()
         message = f"its process died {instance.recoveries} times while it ran; look for what kills it, then restart the instance"
+        error, started_at = ErrorInfo(name="TooManyRecoveries", message=message), instance.started_at or now
         self._committer.submit(
-            Finish(
-                instance=instance.key,
-                token=instance.token,
-                at=now,
-                status=Status.ERRORED,
-                started_at=instance.started_at or now,
-                error=ErrorInfo(name="TooManyRecoveries", message=message),
-            )
+            Finish(instance=instance.key, token=instance.token, at=now, status=Status.ERRORED, started_at=started_at, error=error)
         )
 
     def _finish(self) -> None:

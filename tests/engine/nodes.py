@@ -34,9 +34,9 @@ class Way:
 
     def __init__(self, store: SqliteStore) -> None:
         self._store = store
-        self._open, self._told = asyncio.Event(), asyncio.Event()
+        self._open = asyncio.Event()
         self._open.set()
-        self._told.set()
+        self._muted: dict[str, asyncio.Event] = {}
         self.away = False
 
     def freeze(self) -> None:
@@ -47,13 +47,15 @@ class Way:
         """Let them go on."""
         self._open.set()
 
-    def mute(self) -> None:
-        """Let what is answered to writes wait on its way back."""
-        self._told.clear()
+    def mute(self, call: str = "apply") -> None:
+        """Let what is answered to such calls wait on its way back."""
+        self._muted[call] = asyncio.Event()
 
     def tell(self) -> None:
         """Let the answers go on."""
-        self._told.set()
+        for muted in self._muted.values():
+            muted.set()
+        self._muted.clear()
 
     async def open(self) -> None: ...
     async def close(self) -> None: ...
@@ -68,8 +70,8 @@ class Way:
             if self.away:
                 raise Unavailable("nobody answers")
             answer = await of_store(*args, **more)
-            if name == "apply":
-                await self._told.wait()
+            if name in self._muted:
+                await self._muted[name].wait()
             return answer
 
         return call

@@ -226,6 +226,39 @@ async def test_what_a_late_answer_gives_to_a_node_is_not_run_again_when_others_h
     assert runs == [0, 1, 2]
 
 
+async def test_what_was_still_a_nodes_own_when_it_asked_is_not_run_again_when_others_have_taken_it_over_since(cluster: Cluster) -> None:
+    async def program(event: WorkflowEvent, step: WorkflowStep) -> Any:
+        return await step.do("only", body)
+
+    async def body() -> int:
+        runs.append(len(runs))
+        return runs[-1]
+
+    async def lapse() -> None:
+        late.way.freeze()
+        await cluster.clock.sleep(TAKEN_OVER_S)
+        late.way.thaw()
+        await cluster.clock.sleep(5)
+
+    runs: list[int] = []
+    late = await cluster.start(program=program)
+    await cluster.ended(await late.create(), within=5)  # so the node has seen what there was, and claims what it creates from now on
+    late.way.mute()
+    creating = asyncio.create_task(late.create())
+    await cluster.clock.sleep(1)
+    await lapse()  # nobody is there who could take anything over
+    late.way.tell()
+    late.way.mute("load")
+    id = await creating
+    await cluster.clock.sleep(1)  # it asks whether that instance is still its own, and it is
+    await cluster.start(program=program)
+    await lapse()
+    assert (await cluster.ended(id, within=1)).recoveries == 1
+    late.way.tell()
+    assert (await cluster.ended(await late.create(), within=5)).status is Status.COMPLETE
+    assert runs == [0, 1, 2]
+
+
 async def test_a_store_that_is_away_for_less_than_a_lease_costs_nothing(cluster: Cluster) -> None:
     async def program(event: WorkflowEvent, step: WorkflowStep) -> Any:
         await step.do("long", lambda: asyncio.sleep(60), timeout="1 hour")
