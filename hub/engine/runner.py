@@ -182,7 +182,9 @@ class Runner:
         self._stopped = True
         self.retire()
         if self._claiming is not None:
-            await self._claiming  # a claim under way is waited for: its instances are parked, too
+            if self._unsure:  # it asks what is still ours, perhaps a store that is away; without a lease others take that over
+                self._claiming.cancel()
+            await asyncio.wait({self._claiming})  # a claim under way is waited for: its instances are parked, too
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._emptied(), self._options.grace.total_seconds())
         if self._resident:

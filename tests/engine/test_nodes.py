@@ -287,6 +287,22 @@ async def test_a_node_that_the_store_has_forgotten_goes_on_under_a_new_number(cl
 # ---- a node that stops
 
 
+async def test_a_node_that_stops_does_not_wait_to_hear_what_is_still_its_own(cluster: Cluster) -> None:
+    late = await cluster.start(program=told)
+    await cluster.ended(await late.create(), within=5)  # so the node has seen what there was, and claims what it creates from now on
+    late.way.mute()
+    creating = asyncio.create_task(late.create())
+    await cluster.clock.sleep(1)
+    late.way.away = True
+    await cluster.clock.sleep(TAKEN_OVER_S)
+    late.way.tell()
+    id = await creating  # it was stored, and given to a node that may have been taken for dead since
+    await cluster.clock.sleep(5)
+    await asyncio.wait_for(late.engine.stop(), 60)
+    await cluster.start(program=told)
+    assert (await cluster.ended(id, within=TAKEN_OVER_S)).recoveries == 1
+
+
 async def test_a_stopping_node_hands_over_at_once_what_no_body_holds(cluster: Cluster) -> None:
     async def napping(event: WorkflowEvent, step: WorkflowStep) -> Any:
         await step.sleep("nap", "40 seconds")
