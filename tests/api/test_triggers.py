@@ -99,7 +99,8 @@ async def test_deliveries_are_paged_by_cursor_newest_first(node: Node) -> None:
     rest = await node.call("GET", f"{DELIVERIES}?per_page=3&cursor={info['cursor']}")
     assert "cursor" not in rest.body["result_info"]
     ids = [item["id"] for item in first.result + rest.result]
-    assert ids == sorted(ids, reverse=True)
+    events = [(await node.call("GET", f"{DELIVERIES}/{id}")).result["event"] for id in ids]
+    assert [event["payload"] for event in events] == [4, 3, 2, 1, 0]
     oldest = await node.call("GET", f"{DELIVERIES}?direction=asc&per_page=1")
     assert [item["id"] for item in oldest.result] == ids[-1:]
 
