@@ -131,7 +131,9 @@ class Ticker:
             self._ctx.log.warning(
                 "cron.missed", trigger=self._ctx.name, first=passed.first.isoformat(), last=passed.last.isoformat(), code=passed.code
             )
-            await self._keep(passed, DeliveryStatus.MISSED)
+            if not await self._keep(passed, DeliveryStatus.MISSED):
+                self._stale = True  # another node has told of a part of them, as many as there were when it looked
+                return
             self._cursor = passed.last
         for slot in plan.runs:
             if not await self._run(slot):
@@ -147,9 +149,11 @@ class Ticker:
         self._last = (slot.nominal, max(self._ctx.clock.now() - slot.starts_at, timedelta(0)))
         return True
 
-    async def _keep(self, passed: Passed, status: DeliveryStatus) -> None:
+    async def _keep(self, passed: Passed, status: DeliveryStatus) -> bool:
+        """Store the row that tells of slots; False = another node was faster with one of them."""
         event, message = self._owner.tell(passed)
-        await self._decide(partial(self._ctx.keep, event, status, code=passed.code, message=message, advance=True))
+        keep = partial(self._ctx.keep, event, status, code=passed.code, message=message, since=passed.first)
+        return await self._decide(keep) is not None
 
     async def _decide(self, decision: Callable[[], Awaitable[T]]) -> T:
         async with self._deciding:

@@ -227,7 +227,7 @@ class CronTrigger:
     async def _hand_over(self, ctx: TriggerContext, handler: Handler, event: TriggerEvent, cursor: datetime) -> bool:
         """Claim the slot by its cursor, then call the handler: a crash in between loses the call and never doubles it."""
         if self._config.overlap is Overlap.SKIP and self._calls:
-            await ctx.keep(event, DeliveryStatus.SKIPPED, code=OVERLAP_SKIP, message="an earlier call has not ended", advance=True)
+            await ctx.keep(event, DeliveryStatus.SKIPPED, code=OVERLAP_SKIP, message="an earlier call has not ended", since=event.cursor)
             return True
         if event.occurred_at is None or not await ctx.move_cursor(cursor, event.occurred_at):
             return False

@@ -109,12 +109,13 @@ class TriggerContext(Protocol):
         ...
 
     async def keep(
-        self, event: TriggerEvent, status: DeliveryStatus, *, code: str, message: str, advance: bool = False, instance_id: str | None = None
-    ) -> str | None:
+        self, event: TriggerEvent, status: DeliveryStatus, *, code: str, message: str,
+        since: datetime | None = None, instance_id: str | None = None,
+    ) -> str | None:  # fmt: skip
         """Store something received that cannot be emitted (unreadable, refused, skipped, missed, dead); return the id of the delivery.
 
-        With `advance` the trigger's cursor becomes `event.cursor` in the same transaction; None = another node was faster, and has decided
-        on that occurrence. Raises: Unavailable.
+        `since` is the first of the occurrences that it tells of, up to `event.cursor`, which the trigger's cursor becomes in the same
+        transaction; None is returned if another node was faster and has decided on one of them. Raises: Unavailable.
         """
         ...
 

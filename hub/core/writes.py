@@ -213,12 +213,13 @@ class KeepDelivery(Value, frozen=True, kw_only=True):
     """Store a delivery that became no instance. With `cursor` its trigger's cursor moves along.
 
     DUPLICATE = one of the same trigger, key and status is stored (or the same id), `id` names it; without a key it is never the same. So it
-    is where the trigger's cursor is at `cursor` already, or later: the slot has been decided on otherwise, and no row has an id to name.
-    FULL = the trigger has `most` deliveries of that status already.
+    is where the trigger's cursor is at the first slot already that the delivery tells of, or later: that one has been decided on otherwise,
+    and no row has an id to name. FULL = the trigger has `most` deliveries of that status already.
     """
 
     delivery: Delivery
     cursor: datetime | None = None
+    since: datetime | None = None  # the first slot that it tells of; None = it tells of one, at `cursor`
     most: int | None = None
 
 

@@ -100,12 +100,13 @@ class Context:
         return receipt
 
     async def keep(
-        self, event: TriggerEvent, status: DeliveryStatus, *, code: str, message: str, advance: bool = False, instance_id: str | None = None
-    ) -> str | None:
+        self, event: TriggerEvent, status: DeliveryStatus, *, code: str, message: str,
+        since: datetime | None = None, instance_id: str | None = None,
+    ) -> str | None:  # fmt: skip
         """Store something that cannot be emitted; see `TriggerContext.keep`."""
         finding = Finding(status, code, message, instance_id)
-        cursor = event.cursor if advance else None
-        id = await self._services.ledger.keep(self.name, event, finding, workflow=event.workflow or self._workflow, cursor=cursor)
+        cursor, workflow = event.cursor if since is not None else None, event.workflow or self._workflow
+        id = await self._services.ledger.keep(self.name, event, finding, workflow=workflow, cursor=cursor, since=since)
         self._services.telemetry.event(self.name, status.value)
         return id
 

@@ -75,11 +75,13 @@ class Ledger:
         *,
         workflow: str | None = None,
         cursor: datetime | None = None,
+        since: datetime | None = None,
         most: int | None = None,
     ) -> str | None:
         """Store a delivery; return its id, or that of the same one that is stored already. With `cursor` the trigger's moves along.
 
-        None = another node has decided on that occurrence otherwise. Raises: Overloaded (the trigger has `most` of that status already).
+        It tells of the occurrences from `since` on, or of one. None = another node has decided on one of them otherwise.
+        Raises: Overloaded (the trigger has `most` of that status already).
         """
         now = self._clock.now()
         kept = Delivery(
@@ -95,7 +97,7 @@ class Ledger:
             workflow=workflow,
             instance_id=finding.instance_id,
         )
-        outcome = await self._committer.submit(KeepDelivery(delivery=kept, cursor=cursor, most=most), patient=False)
+        outcome = await self._committer.submit(KeepDelivery(delivery=kept, cursor=cursor, since=since, most=most), patient=False)
         if outcome.verdict is Verdict.FULL:
             raise Overloaded(f'trigger "{trigger}" has {most:,} deliveries that are {finding.status}, as many as it may')
         return outcome.id

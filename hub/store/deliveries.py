@@ -75,8 +75,8 @@ def _keep(write: KeepDelivery) -> Program[Outcome]:
     if same is None and write.most is not None and (yield from _number(kept, write.most)) >= write.most:
         return Outcome(verdict=Verdict.FULL)
     if write.cursor is not None:
-        if same is None and cursor is not None and cursor[0] >= micros(write.cursor):
-            return Outcome(verdict=Verdict.DUPLICATE)  # another node has decided this slot otherwise
+        if same is None and cursor is not None and cursor[0] >= micros(write.since or write.cursor):
+            return Outcome(verdict=Verdict.DUPLICATE)  # another node has decided otherwise, on that slot or one of several
         yield from change(ADVANCE, micros(write.cursor), kept.trigger)
     if same is not None:
         return Outcome(verdict=Verdict.DUPLICATE, id=same[0])

@@ -427,6 +427,26 @@ async def test_a_slot_of_which_another_node_has_made_an_instance_is_not_told_as_
     assert await listed(world) == []
 
 
+async def test_slots_of_which_another_node_has_told_some_are_not_told_again(world: World) -> None:
+    """It looked a second earlier, when one slot less had passed."""
+    await world.do(register())
+    some, all, rest = (delivery(id, status=DeliveryStatus.MISSED, key=id) for id in ("some", "all", "rest"))
+
+    outcomes = [
+        await world.do(KeepDelivery(delivery=some, since=at(10), cursor=at(60))),
+        await world.do(KeepDelivery(delivery=all, since=at(10), cursor=at(61))),
+        await world.do(KeepDelivery(delivery=rest, since=at(61), cursor=at(61))),
+    ]
+
+    assert [(outcome.verdict, outcome.id) for outcome in outcomes] == [
+        (Verdict.APPLIED, "some"),
+        (Verdict.DUPLICATE, None),
+        (Verdict.APPLIED, "rest"),
+    ]
+    assert await listed(world) == ["rest", "some"]
+    assert (await record(world)).cursor == at(61)
+
+
 async def test_the_cursor_stays_when_nothing_was_created(world: World) -> None:
     await world.do(register())
     await world.create("one")

@@ -6,6 +6,7 @@ import asyncio
 import gc
 import weakref
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from typing import Any
@@ -22,6 +23,7 @@ from hub.core.ports import Scheduled
 from hub.core.scheduled import ScheduledController
 from hub.engine.context import TriggerSpec
 from hub.engine.hosting import Hosting
+from hub.engine.ledger import Finding, Ledger
 from tests.triggers.hosted import Hosted, settle
 from triggers import _ticker
 from triggers.cron import CronConfig, CronTrigger
@@ -500,6 +502,30 @@ async def test_two_nodes_decide_every_slot_once(hosted: Hosted, payload: Any) ->
     skipped = [minute for minute, _, _ in await told(hosted)]
     assert sorted(created + skipped) == ["12:01", "12:02", "12:03", "12:04", "12:05"]
     assert len(created) == (1 if payload == LONG else 5)
+
+
+async def test_slots_of_which_another_node_has_told_some_are_told_once(hosted: Hosted, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It looked a minute earlier, when one slot less had passed, and was faster."""
+
+    async def keep_later(
+        ledger: Ledger, trigger: str, event: TriggerEvent, finding: Finding, *, cursor: datetime, **more: Any
+    ) -> str | None:
+        monkeypatch.undo()
+        last = cursor - MINUTE
+        metadata = {**event.metadata, "last": last.isoformat(), "count": event.metadata["count"] - 1}
+        await ledger.keep(trigger, replace(event, key="other", metadata=metadata), finding, cursor=last, **more)
+        return await ledger.keep(trigger, event, finding, cursor=cursor, **more)
+
+    await hosted.host(tick=cron(catch_up="all", catch_up_max=2))
+    monkeypatch.setattr(Ledger, "keep", keep_later)
+    await restart(hosted, 10 * MINUTE, tick=cron(catch_up="all", catch_up_max=2))
+
+    kept = [decode_event(row.event or b"").metadata for row in await rows(hosted)]
+    assert [(row.get("first", row["nominal_time"])[11:16], row.get("last", row["nominal_time"])[11:16]) for row in kept] == [
+        ("12:01", "12:07"),
+        ("12:08", "12:08"),
+    ]
+    assert minutes(hosted) == ["12:09", "12:10"]
 
 
 async def test_the_other_node_goes_on_alone(hosted: Hosted) -> None:
