@@ -82,7 +82,7 @@ def test_what_the_test_gives_is_on_env(orders: Workflows) -> None:
 def test_output_waits_until_the_instance_is_complete(orders: Workflows) -> None:
     orders.mock_event("approved", {"by": "ann"})
     run = orders.create({"item": "tea"}, workflow="order")
-    assert run.status()["status"] in ("queued", "running")  # which of them depends on how soon the first step is long
+    assert run.status()["status"] in ("queued", "running", "waiting")  # which of them depends on how far it has come meanwhile
     assert run.output()["order"] == {"item": "tea"}
     assert run.status()["status"] == "complete"
 
