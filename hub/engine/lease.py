@@ -9,11 +9,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
+from typing import TypeVar
 
 from hub.core.clock import Clock
 from hub.core.nodes import NodeAbout
 from hub.core.ports import Store
 
+T = TypeVar("T")
 _RENEWALS = 3  # in one lease: two may fail
 _LONG_AGO = (float("-inf"), datetime.min.replace(tzinfo=UTC))
 
@@ -29,7 +31,7 @@ class Lease:
         self._about: NodeAbout | None = None
         self._ends = _LONG_AGO  # on both clocks: one stands still while a machine sleeps, the other can be set
         self._in_doubt = False
-        self.lapsed_at: datetime | None = None  # when it was last found that the lease had ended; each time another object
+        self._lapsed_at: datetime | None = None  # when it was last found that the lease had ended; each time another object
         self._certain = asyncio.Event()
         self.node: int | None = None  # the number of this node, once it has a lease
 
@@ -61,13 +63,25 @@ class Lease:
 
     def over_since(self, moment: datetime) -> bool:
         """Whether others may have taken this node for dead at any time since that moment: what it was given then may be theirs by now."""
-        return self.over or (self.lapsed_at is not None and moment <= self.lapsed_at)
+        return self.over or (self._lapsed_at is not None and moment <= self._lapsed_at)
 
     async def certain(self) -> None:
         """Return as soon as this node knows what is its own: at once, as long as its lease lasts."""
         while self.over:
             self._certain.clear()
             await self._certain.wait()
+
+    async def surely(self, ask: Callable[[], Awaitable[T]]) -> T:
+        """Return what the store says of what is this node's own, asked anew when others may have taken the node for dead meanwhile.
+
+        The answer of before may be older than what they have done since. Raises: Unavailable.
+        """
+        while True:
+            await self.certain()
+            lapsed_at = self._lapsed_at
+            answer = await ask()
+            if not self.over and self._lapsed_at is lapsed_at:
+                return answer
 
     async def give_back(self) -> None:
         """End the lease: others need not wait for what this node still holds. Raises: Unavailable."""
@@ -81,7 +95,7 @@ class Lease:
             self._in_doubt = True
         self.node, self._ends = node, ends
         if self._in_doubt:
-            self.lapsed_at = self._clock.now()
+            self._lapsed_at = self._clock.now()
             await self._lapsed()
             self._in_doubt = False
         self._certain.set()

@@ -335,11 +335,7 @@ class Runner:
     async def _make_sure(self) -> None:
         """Execute what is still ours of what we are unsure of. Raises: Unavailable."""
         while self._unsure:
-            await self._lease.certain()
-            lapsed_at = self._lease.lapsed_at
-            snapshot = await self._store.load(self._unsure[0])
-            if self._lease.over or self._lease.lapsed_at is not lapsed_at:
-                continue  # the answer may be older than what others have done since
+            snapshot = await self._lease.surely(partial(self._store.load, self._unsure[0]))
             key = self._unsure.pop(0)
             if snapshot is not None and snapshot.instance.node == self.node and key not in self._resident:
                 self._execute(snapshot)

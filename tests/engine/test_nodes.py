@@ -17,7 +17,8 @@ from hub.core.model import Instance, Status
 from hub.core.nodes import Role
 from hub.engine.runner import CLAIM, RunnerOptions
 
-from .nodes import Cluster
+from .conftest import Program
+from .nodes import Cluster, Node
 
 TAKEN_OVER_S = 15  # with a lease of ten seconds
 HANDED_OVER_S = 1
@@ -35,6 +36,29 @@ async def cluster(tmp_path: Path) -> AsyncIterator[Cluster]:
 async def told(event: WorkflowEvent, step: WorkflowStep) -> str:
     """Take one step."""
     return str(await step.do("one", lambda: "done"))
+
+
+class Counted:
+    """A program of one step that counts its runs."""
+
+    def __init__(self) -> None:
+        self.runs: list[int] = []
+
+    async def program(self, event: WorkflowEvent, step: WorkflowStep) -> Any:
+        """Take the step."""
+        return await step.do("only", self._body)
+
+    async def _body(self) -> int:
+        self.runs.append(len(self.runs))
+        return self.runs[-1]
+
+
+async def _claiming(cluster: Cluster, program: Program) -> tuple[Node, str]:
+    """Start a node that has seen what there was, so that it claims what it creates from now on; return its first instance, too."""
+    node = await cluster.start(program=program)
+    first = await node.create()
+    await cluster.ended(first, within=5)
+    return node, first
 
 
 # ---- who executes what
@@ -197,18 +221,9 @@ async def test_one_that_was_lost_and_is_claimed_again_runs_once(cluster: Cluster
 
 
 async def test_what_a_late_answer_gives_to_a_node_is_not_run_again_when_others_have_taken_it_over(cluster: Cluster) -> None:
-    async def program(event: WorkflowEvent, step: WorkflowStep) -> Any:
-        return await step.do("only", body)
-
-    async def body() -> int:
-        runs.append(len(runs))
-        return runs[-1]
-
-    runs: list[int] = []
-    late = await cluster.start(program=program)
-    first = await late.create()
-    await cluster.ended(first, within=5)  # so the node has seen what there was, and claims what it creates from now on
-    await cluster.start(program=program)
+    counted = Counted()
+    late, first = await _claiming(cluster, counted.program)
+    await cluster.start(program=counted.program)
     late.way.mute()
     creating = asyncio.create_task(late.create())
 
@@ -223,26 +238,18 @@ async def test_what_a_late_answer_gives_to_a_node_is_not_run_again_when_others_h
     late.way.tell()
     assert await creating == found.id
     assert (await cluster.ended(await late.create(), within=5)).status is Status.COMPLETE  # the late one executes again
-    assert runs == [0, 1, 2]
+    assert counted.runs == [0, 1, 2]
 
 
 async def test_what_was_still_a_nodes_own_when_it_asked_is_not_run_again_when_others_have_taken_it_over_since(cluster: Cluster) -> None:
-    async def program(event: WorkflowEvent, step: WorkflowStep) -> Any:
-        return await step.do("only", body)
-
-    async def body() -> int:
-        runs.append(len(runs))
-        return runs[-1]
-
     async def lapse() -> None:
         late.way.freeze()
         await cluster.clock.sleep(TAKEN_OVER_S)
         late.way.thaw()
         await cluster.clock.sleep(5)
 
-    runs: list[int] = []
-    late = await cluster.start(program=program)
-    await cluster.ended(await late.create(), within=5)  # so the node has seen what there was, and claims what it creates from now on
+    counted = Counted()
+    late, _ = await _claiming(cluster, counted.program)
     late.way.mute()
     creating = asyncio.create_task(late.create())
     await cluster.clock.sleep(1)
@@ -251,12 +258,12 @@ async def test_what_was_still_a_nodes_own_when_it_asked_is_not_run_again_when_ot
     late.way.mute("load")
     id = await creating
     await cluster.clock.sleep(1)  # it asks whether that instance is still its own, and it is
-    await cluster.start(program=program)
+    await cluster.start(program=counted.program)
     await lapse()
     assert (await cluster.ended(id, within=1)).recoveries == 1
     late.way.tell()
     assert (await cluster.ended(await late.create(), within=5)).status is Status.COMPLETE
-    assert runs == [0, 1, 2]
+    assert counted.runs == [0, 1, 2]
 
 
 async def test_a_store_that_is_away_for_less_than_a_lease_costs_nothing(cluster: Cluster) -> None:
@@ -288,8 +295,7 @@ async def test_a_node_that_the_store_has_forgotten_goes_on_under_a_new_number(cl
 
 
 async def test_a_node_that_stops_does_not_wait_to_hear_what_is_still_its_own(cluster: Cluster) -> None:
-    late = await cluster.start(program=told)
-    await cluster.ended(await late.create(), within=5)  # so the node has seen what there was, and claims what it creates from now on
+    late, _ = await _claiming(cluster, told)
     late.way.mute()
     creating = asyncio.create_task(late.create())
     await cluster.clock.sleep(1)
